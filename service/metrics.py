@@ -1,0 +1,171 @@
+"""Every number that the server shows about itself, in one registry of its own.
+
+All series exist before the first request, so that a rate over the first one is right and a dashboard is never
+empty. Names have the prefix `headfirst_` and base units; labels have few values, fixed at start.
+"""
+
+from collections.abc import Iterable
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+
+# A `_created` series beside every counter would double the page and no rule of ours reads one.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+LATENCY_BUCKETS = tuple(float(f"{50e-6 * 1.5**i:.4g}") for i in range(36))
+"""Seconds: 50 microseconds, growing by 1.5, to 73 s."""
+
+POWERS_OF_TWO = tuple(float(2**i) for i in range(17))
+
+STAGES = ("prepare", "body", "topk", "score", "answer")
+REASONS = (
+    "queue_full",
+    "too_large",
+    "invalid",
+    "expired",
+    "cancelled",
+    "not_ready",
+    "draining",
+    "unauthorized",
+)
+
+ENDPOINTS: dict[str, tuple[int, ...]] = {
+    "/v1/predict": (200, 400, 401, 404, 405, 413, 422, 429, 499, 500, 503, 504),
+    "/v1/score": (200, 400, 401, 404, 405, 413, 422, 429, 499, 500, 503, 504),
+    "/v1/models": (200, 401, 405),
+    "/health": (200, 405, 503),
+    "/health/live": (200, 405, 503),
+    "/health/ready": (200, 405, 503),
+    "/metrics": (200, 405),
+    "/docs": (200, 405),
+    "/openapi.json": (200, 405),
+    "/": (200, 304, 404, 405),
+    "other": (404, 405),
+}
+"""Route templates and the statuses that each can answer; `other` is every path that no route knows."""
+
+
+class Metrics:
+    """The registry and its metrics; an attribute is named as its metric without the prefix.
+
+    The number of tokens computed in all batches is `headfirst_batch_tokens_sum`; the padding share is
+    `headfirst_batch_padding_tokens_total` over the sum of the two.
+
+    Args:
+        n_clusters: tail clusters of the served model: labels "0", "1", ... of `cluster_expansions_total`.
+    """
+
+    def __init__(self, n_clusters: int = 0) -> None:
+        self.registry = CollectorRegistry()
+
+        self.requests_total = self._counter(
+            "requests_total", "Answered HTTP requests", ["endpoint", "status"]
+        )
+        self.request_duration_seconds = self._histogram(
+            "request_duration_seconds",
+            "Time from a request's first byte to its answer's last",
+            LATENCY_BUCKETS,
+            ["endpoint"],
+        )
+        self.requests_in_progress = self._gauge(
+            "requests_in_progress", "HTTP requests that are being answered"
+        )
+        self.rejected_total = self._counter(
+            "rejected_total", "Requests that were not computed, by reason", ["reason"]
+        )
+
+        self.queue_depth = self._gauge("queue_depth", "Inputs that wait for a batch")
+        self.queue_tokens = self._gauge("queue_tokens", "Tokens of the inputs that wait for a batch")
+        self.queue_duration_seconds = self._histogram(
+            "queue_duration_seconds", "Time an input waits for its first batch", LATENCY_BUCKETS
+        )
+        self.batch_size = self._histogram("batch_size", "Inputs in a batch", POWERS_OF_TWO[:11])
+        self.batch_tokens = self._histogram("batch_tokens", "Tokens computed in a batch", POWERS_OF_TWO)
+        self.batch_padding_tokens_total = self._counter(
+            "batch_padding_tokens_total", "Padding computed for nothing, in tokens"
+        )
+        self.step_duration_seconds = self._histogram(
+            "step_duration_seconds", "Time of one batch's stage", LATENCY_BUCKETS, ["stage"]
+        )
+
+        self.cluster_expansions_total = self._counter(
+            "cluster_expansions_total", "Rows for which a tail cluster was opened in a top-k", ["cluster"]
+        )
+        self.cluster_rows_total = self._counter("cluster_rows_total", "Rows for which a top-k was computed")
+        self.state_cache_hits_total = self._counter(
+            "state_cache_hits_total", "Inputs that found a prefix state"
+        )
+        self.state_cache_misses_total = self._counter("state_cache_misses_total", "Inputs that found none")
+        self.state_cache_bytes = self._gauge("state_cache_bytes", "Memory held by cached states")
+
+        self.inference_failures_total = self._counter(
+            "inference_failures_total", "Inputs on which the model failed"
+        )
+        self.engine_ready = self._gauge("engine_ready", "1 while the engine accepts requests, else 0")
+        self.model_info = self._gauge(
+            "model_info",
+            "The served model; always 1",
+            ["model", "architecture", "vocabulary_size", "clusters", "parameters", "dtype", "device"],
+        )
+
+        for endpoint, statuses in ENDPOINTS.items():
+            self.request_duration_seconds.labels(endpoint)
+            for status in statuses:
+                self.requests_total.labels(endpoint, str(status))
+        _create(self.rejected_total, REASONS)
+        _create(self.step_duration_seconds, STAGES)
+        _create(self.cluster_expansions_total, map(str, range(n_clusters)))
+
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+
+    def describe_model(
+        self,
+        *,
+        model: str,
+        architecture: str,
+        vocabulary_size: int,
+        clusters: int,
+        parameters: int,
+        dtype: str,
+        device: str,
+    ) -> None:
+        """Sets `model_info` to the model that is served from now on."""
+        self.model_info.clear()
+        self.model_info.labels(
+            model, architecture, str(vocabulary_size), str(clusters), str(parameters), dtype, device
+        ).set(1)
+
+    def render(self) -> bytes:
+        """The page in Prometheus' text format 0.0.4 (`CONTENT_TYPE`)."""
+        return generate_latest(self.registry)
+
+    def _counter(self, name: str, documentation: str, labels: Iterable[str] = ()) -> Counter:
+        return Counter(f"headfirst_{name}", documentation, list(labels), registry=self.registry)
+
+    def _gauge(self, name: str, documentation: str, labels: Iterable[str] = ()) -> Gauge:
+        return Gauge(f"headfirst_{name}", documentation, list(labels), registry=self.registry)
+
+    def _histogram(
+        self, name: str, documentation: str, buckets: tuple[float, ...], labels: Iterable[str] = ()
+    ) -> Histogram:
+        return Histogram(
+            f"headfirst_{name}", documentation, list(labels), registry=self.registry, buckets=buckets
+        )
+
+
+def _create(metric: Counter | Histogram, values: Iterable[str]) -> None:
+    for value in values:
+        metric.labels(value)

@@ -1,0 +1,187 @@
+"""What can be set about the server: one class, from which flags, environment variables and help are made.
+
+Every field is a flag of `headfirst serve` in kebab case (`max_k` is `--max-k`) and a variable with our prefix
+(`HEADFIRST_MAX_K`). A flag wins over a variable, a variable over the default. A field's docstring is its help.
+"""
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
+
+MIB = 1024 * 1024
+PREFIX = "HEADFIRST_"
+
+
+class ConfigurationError(ValueError):
+    """A setting is wrong; the message is one line that names it and says what is allowed."""
+
+
+class Settings(BaseSettings):
+    """Start the server: load a model and answer over HTTP. Each flag is also a HEADFIRST_... variable."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        extra="ignore",
+        frozen=True,
+        protected_namespaces=(),
+        use_attribute_docstrings=True,
+        cli_prog_name="headfirst serve",
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+        cli_show_env_vars=True,
+        cli_exit_on_error=False,
+    )
+
+    model: Path | None = None
+    """Directory of the model bundle; none means the model that ships with the package."""
+    model_name: str | None = Field(None, min_length=1, max_length=200)
+    """Name under which the model is served; none means the bundle directory's name."""
+    device: str = "auto"
+    """Where the model runs: auto (a GPU if there is one), cpu, cuda or cuda:N."""
+    threads: int | None = Field(None, ge=1, le=1024)
+    """CPU threads for the model; none leaves the choice to torch."""
+
+    host: str = Field("127.0.0.1", min_length=1)
+    """Address to listen on; 0.0.0.0 is every IPv4 address of this machine."""
+    port: int = Field(8080, ge=0, le=65535)
+    """Port to listen on; 0 takes a free one and logs it."""
+    api_key: SecretStr | None = Field(None, min_length=1)
+    """Key that clients send as 'Authorization: Bearer KEY'; better given by HEADFIRST_API_KEY or a file."""
+    api_key_file: Path | None = None
+    """File that holds the key on its first line."""
+
+    max_batch_tokens: int = Field(4096, ge=1)
+    """Tokens that the model computes in one batch at most."""
+    max_queue_requests: int = Field(1024, ge=1)
+    """Inputs that wait at most; more are refused with 429."""
+    max_queue_tokens: int = Field(262_144, ge=1)
+    """Tokens that wait at most; more are refused with 429."""
+    score_step_tokens: int = Field(1024, ge=1)
+    """Tokens of bulk scoring in one step; a prediction waits for no more than this."""
+    state_cache_bytes: int = Field(64 * MIB, ge=0)
+    """Memory for body states of earlier texts, in bytes; 0 turns the cache off."""
+
+    max_k: int = Field(1000, ge=1)
+    """Largest k of /v1/predict."""
+    max_inputs: int = Field(1024, ge=1)
+    """Inputs in one request at most."""
+    max_input_chars: int = Field(1_000_000, ge=1)
+    """Characters in one input at most."""
+    max_input_words: int = Field(100_000, ge=1)
+    """Words in one input at most."""
+    max_body_bytes: int = Field(8 * MIB, ge=1)
+    """Bytes of a request's body at most; more are refused with 413."""
+    max_context_words: int = Field(512, ge=2)
+    """Last words of a text that /v1/predict uses at most."""
+    max_concurrent_requests: int = Field(512, ge=1)
+    """Requests to /v1/predict and /v1/score that run at once; more are refused with 429."""
+
+    request_timeout: float = Field(30.0, gt=0, allow_inf_nan=False)
+    """Seconds until a request that names no time of its own is answered with 504."""
+    max_request_timeout: float = Field(300.0, gt=0, allow_inf_nan=False)
+    """Most seconds that a request can ask for; more are cut to this."""
+    drain_timeout: float = Field(30.0, ge=0, allow_inf_nan=False)
+    """Seconds that running requests have to finish after SIGTERM or Ctrl-C."""
+
+    log_format: Literal["text", "json"] = "text"
+    """Log lines for people or for machines."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe level that is logged; the line of each request is at info."""
+
+    @field_validator("device")
+    @classmethod
+    def _check_device(cls, device: str) -> str:
+        if re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", device, re.ASCII) is None:
+            raise ValueError("should be auto, cpu, cuda or cuda:N")
+        return device
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if self.api_key is not None and self.api_key_file is not None:
+            raise ValueError("give --api-key or --api-key-file, not both")
+        if self.max_inputs > self.max_queue_requests:
+            raise ValueError("--max-inputs must not be over --max-queue-requests")
+        if self.request_timeout > self.max_request_timeout:
+            raise ValueError("--request-timeout must not be over --max-request-timeout")
+        return self
+
+    @property
+    def bundle_path(self) -> Path:
+        """The bundle's directory: `model`, or the one inside the installed `models` package."""
+        return self.model if self.model is not None else Path(str(resources.files("models") / "default"))
+
+    def read_api_key(self) -> bytes | None:
+        """The key as bytes, from the setting or the file's first line; None where none is asked for.
+
+        Raises:
+            ConfigurationError: the file cannot be read, or the key is not printable ASCII without spaces.
+        """
+        if self.api_key is not None:
+            key, origin = self.api_key.get_secret_value(), "--api-key"
+        elif self.api_key_file is not None:
+            origin = f"--api-key-file {self.api_key_file}"
+            try:
+                key = self.api_key_file.read_text("utf-8").partition("\n")[0].strip()
+            except (OSError, UnicodeDecodeError) as error:
+                reason = error.strerror if isinstance(error, OSError) else "not a text file"
+                raise ConfigurationError(f"{origin}: cannot read it: {reason}") from error
+        else:
+            return None
+        if not key or not all("!" <= character <= "~" for character in key):
+            raise ConfigurationError(
+                f"{origin}: a key is one or more printable ASCII characters without spaces"
+            )
+        return key.encode()
+
+
+def load_settings(arguments: Sequence[str]) -> Settings:
+    """Settings from command-line arguments, `HEADFIRST_...` variables and defaults.
+
+    Raises:
+        ConfigurationError: an unknown flag, or a value of the wrong type or out of range.
+        SystemExit: after `--help` was printed.
+    """
+    try:
+        return CliApp.run(Settings, list(arguments))
+    except ValidationError as error:
+        raise ConfigurationError(_first_fault(error)) from None
+    except SettingsError as error:
+        message = " ".join(str(error).removeprefix("error parsing CLI: ").split())
+        raise ConfigurationError(f"{message} (see headfirst serve --help)") from None
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """One sentence for each `HEADFIRST_...` variable that no setting reads: most likely a misspelling."""
+    known = [name.upper() for name in Settings.model_fields]
+    sentences = []
+    for name in sorted(environment):
+        setting = name.upper().removeprefix(PREFIX)
+        if name.upper().startswith(PREFIX) and setting not in known:
+            near = difflib.get_close_matches(setting, known, n=1)
+            hint = f"; did you mean {PREFIX}{near[0]}?" if near else ""
+            sentences.append(f"{name} is no setting and has no effect{hint}")
+    return sentences
+
+
+def flag(name: str) -> str:
+    """The flag of a field: `max_k` is `--max-k`."""
+    return "--" + name.replace("_", "-")
+
+
+def _first_fault(error: ValidationError) -> str:
+    fault = error.errors(include_url=False, include_context=False)[0]
+    message = fault["msg"].removeprefix("Value error, ")
+    if not fault["loc"]:
+        return message
+    name = str(fault["loc"][0]).replace("-", "_")
+    # The key must not reach the terminal or a log through its own error message.
+    value = "" if name == "api_key" else f", not {fault['input']!r}"
+    return f"{flag(name)} ({PREFIX}{name.upper()}): {message[0].lower()}{message[1:]}{value}"
