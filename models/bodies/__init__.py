@@ -1,0 +1,1 @@
+"""The networks between the embedding and the adaptive softmax."""

@@ -1,0 +1,90 @@
+"""The LSTM body: stacked layers, optional projection (Sak et al. 2014) and residual connections."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from models.config import LSTMConfig
+
+State = tuple[Tensor, ...]
+
+
+class LSTMBody(nn.Module):
+    """Maps word vectors (B, T, d) to hidden rows (B, T, d), continuing from a state.
+
+    The state is a tuple of two tensors a layer, h (B, output) and c (B, units); a row's own state is the
+    same without the batch dimension.
+    """
+
+    def __init__(self, config: LSTMConfig, hidden_size: int) -> None:
+        super().__init__()
+        output = config.projection or config.units
+        inputs = [hidden_size] + [output] * (config.layers - 1)
+        if config.projection:
+            _spend_projection_warning()
+        self.layers = nn.ModuleList(
+            nn.LSTM(size, config.units, proj_size=config.projection, batch_first=True) for size in inputs
+        )
+        self.residual = [config.residual and size == output for size in inputs]
+        self.to_hidden = nn.Linear(output, hidden_size, bias=False) if output != hidden_size else None
+        self.sizes = [size for _ in inputs for size in (output, config.units)]
+        for layer in self.layers:
+            for name, weight in layer.named_parameters():
+                if name.startswith("bias"):
+                    nn.init.zeros_(weight)
+                    if name.startswith("bias_ih"):
+                        nn.init.ones_(weight[config.units : 2 * config.units])  # remember at first
+                else:
+                    nn.init.normal_(weight, std=weight.shape[1] ** -0.5)
+
+    def initial_state(self, batch_size: int) -> State:
+        """Zeros."""
+        weight = next(self.parameters())
+        return tuple(weight.new_zeros(batch_size, size) for size in self.sizes)
+
+    def stack_states(self, rows: Sequence[State]) -> State:
+        """One batched state of the rows' own."""
+        return tuple(torch.stack(parts) for parts in zip(*rows, strict=True))
+
+    def split_state(self, state: State) -> list[State]:
+        """The rows' own states, each with memory of its own."""
+        return [tuple(part[i].clone() for part in state) for i in range(len(state[0]))]
+
+    def forward(self, vectors: Tensor, lengths: Tensor | None, state: State) -> tuple[Tensor, State]:
+        """Hidden rows (B, T, d), zero beyond each row's length, and the state after it.
+
+        `lengths` (B,) int64 on the CPU, each at least 1; None when every row is T long.
+        """
+        after: list[Tensor] = []
+        steps = vectors.shape[1]
+        if lengths is not None and bool((lengths == steps).all()):
+            lengths = None
+        rows = vectors
+        for i, (layer, residual) in enumerate(zip(self.layers, self.residual, strict=True)):
+            start = (state[2 * i][None].contiguous(), state[2 * i + 1][None].contiguous())
+            if lengths is None:
+                out, (h, c) = layer(rows, start)
+            else:
+                packed = pack_padded_sequence(rows, lengths, batch_first=True, enforce_sorted=False)
+                out, (h, c) = layer(packed, start)
+                out, _ = pad_packed_sequence(out, batch_first=True, total_length=steps)
+            rows = rows + out if residual else out
+            after += [h[0], c[0]]
+        if self.to_hidden is not None:
+            rows = self.to_hidden(rows)
+        if lengths is not None and any(self.residual):
+            inside = torch.arange(steps) < lengths[:, None]
+            rows = rows * inside[:, :, None].to(rows)
+        return rows, tuple(after)
+
+
+def _spend_projection_warning() -> None:
+    """torch says once a process that projections have no oneDNN path; we know, and users need not."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        nn.LSTM(1, 2, proj_size=1)(torch.zeros(1, 1, 1))

@@ -1,0 +1,174 @@
+"""A model on disk: ``config.json``, ``model.safetensors``, ``tokenizer.json``, ``README.md``. No pickle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from models.config import ModelConfig
+from models.language_model import LanguageModel
+from models.vocabulary import Vocabulary
+
+CONFIG: Final = "config.json"
+WEIGHTS: Final = "model.safetensors"
+TOKENIZER: Final = "tokenizer.json"
+CARD: Final = "README.md"
+
+DEFAULT: Final = Path(__file__).parent / "default"
+
+_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+
+
+class BundleError(ValueError):
+    """What is wrong with a bundle, in one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A loaded model: its weights in float32 on `device`, ready to answer. `dtype` is that on disk."""
+
+    name: str
+    path: Path
+    config: ModelConfig
+    vocabulary: Vocabulary
+    model: LanguageModel
+    dtype: str
+    device: torch.device
+
+    @classmethod
+    def load(cls, path: Path | str = DEFAULT, device: str = "auto", name: str | None = None) -> Bundle:
+        """Read and verify the bundle at `path`.
+
+        Names, shapes, types and finiteness of all weights are checked, and that configuration, vocabulary
+        and weights fit each other.
+
+        Args:
+            path: the bundle's directory.
+            device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:<i>``.
+            name: what to call it; the directory's name by default.
+
+        Raises:
+            BundleError: one line that names the fault.
+        """
+        path = Path(path)
+        if not path.is_dir():
+            raise BundleError(f"{path}: no such directory")
+        for file in (CONFIG, WEIGHTS, TOKENIZER):
+            if not (path / file).is_file():
+                raise BundleError(f"{path}: {file} is missing")
+        config = _read_config(path / CONFIG)
+        vocabulary = _read_vocabulary(path / TOKENIZER, config)
+        target = resolve_device(device)
+        with torch.device("meta"):
+            model = LanguageModel(config, vocabulary.special_ids)
+        weights, dtype = _read_weights(path / WEIGHTS, model.state_dict(), target)
+        model.load_state_dict(weights, assign=True)
+        # Made on "meta" with the model, and not among the weights.
+        model.softmax.exclude(vocabulary.special_ids)
+        model.eval().requires_grad_(False)
+        return cls(name or path.resolve().name, path, config, vocabulary, model, dtype, target)
+
+    @staticmethod
+    def save(
+        path: Path | str,
+        model: LanguageModel,
+        vocabulary: Vocabulary,
+        card: str = "",
+        dtype: torch.dtype = torch.float16,
+    ) -> None:
+        """Write `model` and `vocabulary` as a bundle, the weights as `dtype`.
+
+        Raises:
+            BundleError: a weight that is not finite in `dtype`.
+        """
+        path = Path(path)
+        path.mkdir(parents=True, exist_ok=True)
+        weights = {
+            key: value.detach().to("cpu", dtype).contiguous() for key, value in model.state_dict().items()
+        }
+        for key, value in weights.items():
+            if not bool(value.isfinite().all()):
+                raise BundleError(f"{key} is not finite as {dtype}")
+        save_file(weights, path / WEIGHTS)
+        vocabulary.save(path / TOKENIZER)
+        (path / CONFIG).write_text(model.config.model_dump_json(indent=2) + "\n")
+        (path / CARD).write_text(card)
+
+
+def resolve_device(device: str) -> torch.device:
+    """The torch device of a ``--device`` value. Raises BundleError if it does not exist here."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        target = torch.device(device)
+    except RuntimeError:
+        target = torch.device("meta")
+    if target.type not in ("cpu", "cuda"):
+        raise BundleError(f"device {device!r} is not one of auto, cpu, cuda, cuda:<i>")
+    if target.type == "cuda" and (target.index or 0) >= torch.cuda.device_count():
+        raise BundleError(
+            f"device {device!r} is not there: this machine has {torch.cuda.device_count()} CUDA devices"
+        )
+    return target
+
+
+def _read_config(file: Path) -> ModelConfig:
+    try:
+        return ModelConfig.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise BundleError(f"{file}: {place + ': ' if place else ''}{first['msg']}") from None
+
+
+def _read_vocabulary(file: Path, config: ModelConfig) -> Vocabulary:
+    try:
+        vocabulary = Vocabulary.load(file, config.unknown_word, config.end_word)
+    except ValueError as error:
+        raise BundleError(f"{file}: {error}") from None
+    if len(vocabulary) != config.vocabulary_size:
+        raise BundleError(
+            f"{file}: holds {len(vocabulary)} words, {CONFIG} says vocabulary_size {config.vocabulary_size}"
+        )
+    return vocabulary
+
+
+def _read_weights(
+    file: Path, expected: dict[str, Tensor], device: torch.device
+) -> tuple[dict[str, Tensor], str]:
+    weights: dict[str, Tensor] = {}
+    dtypes: set[str] = set()
+    try:
+        with safe_open(file, framework="pt") as stored:
+            names = set(stored.keys())
+            for problem, differing in (
+                ("missing", expected.keys() - names),
+                ("unknown", names - expected.keys()),
+            ):
+                if differing:
+                    raise BundleError(f"{file}: {problem} weight {', '.join(sorted(differing))}")
+            for name, want in expected.items():
+                entry = stored.get_slice(name)
+                if entry.get_shape() != list(want.shape):
+                    raise BundleError(
+                        f"{file}: {name} has shape {entry.get_shape()}, {CONFIG} asks for {list(want.shape)}"
+                    )
+                if entry.get_dtype() not in _DTYPES:
+                    raise BundleError(
+                        f"{file}: {name} has type {entry.get_dtype()}, not a floating-point one"
+                    )
+                dtypes.add(_DTYPES[entry.get_dtype()])
+                value = stored.get_tensor(name)
+                if not bool(value.isfinite().all()):
+                    raise BundleError(f"{file}: {name} holds values that are not finite")
+                weights[name] = value.to(device, torch.float32)
+    except (SafetensorError, OSError) as error:
+        raise BundleError(f"{file}: {error}".splitlines()[0]) from None
+    return weights, "/".join(sorted(dtypes))

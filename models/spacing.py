@@ -1,0 +1,34 @@
+"""Natural spacing: word tokens joined into text a person would type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+_ATTACH_LEFT = frozenset(". , ; : ! ? ) ] } % ... \u00b0 \u2122 \u00ae \u00a9".split())
+_ATTACH_RIGHT = frozenset("( [ { $ # @ ~ \u00a3 \u20ac \u00a5 \u00bf \u00a1".split())
+_ATTACH_BOTH = frozenset("- / _ \\".split())
+_QUOTES = frozenset("\" ' `".split())
+_DISPLAY = {"--": "-"}  # a dash is typed as a hyphen between spaces
+
+
+def join(words: Iterable[str]) -> str:
+    """`words` as running text: ``["(", "Hi", "!", ")"]`` becomes ``"(Hi!)"``.
+
+    Quotation marks open and close by turns, so a text with unbalanced quotes may get a space on the
+    other side of one.
+    """
+    parts: list[str] = []
+    space = False
+    open_quotes: set[str] = set()
+    for word in words:
+        opening = word in _QUOTES and word not in open_quotes
+        closing = word in _QUOTES and not opening
+        if space and not (word in _ATTACH_LEFT or word in _ATTACH_BOTH or closing):
+            parts.append(" ")
+        parts.append(_DISPLAY.get(word, word))
+        space = not (word in _ATTACH_RIGHT or word in _ATTACH_BOTH or opening)
+        if opening:
+            open_quotes.add(word)
+        elif closing:
+            open_quotes.discard(word)
+    return "".join(parts)

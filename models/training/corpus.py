@@ -1,0 +1,146 @@
+"""Text files -> a word vocabulary by frequency -> tokens on disk."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import lzma
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+
+from models.vocabulary import END, UNKNOWN, Vocabulary, new_tokenizer
+
+Tokens = npt.NDArray[np.uint32]
+
+_OPENERS: dict[str, Callable[..., IO[str]]] = {".xz": lzma.open, ".gz": gzip.open}
+
+
+class CorpusError(ValueError):
+    """What is wrong with the text given, in one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusOptions:
+    """How text becomes tokens.
+
+    `vocabulary_size` counts ``<unk>`` and ``</s>``. Line i of a file is held out when
+    ``i % holdout_every == holdout_every // 2``. Training lines are shuffled with `seed`.
+    """
+
+    vocabulary_size: int
+    holdout_every: int = 500
+    seed: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """Tokens of both parts, each line followed by ``</s>``, and their vocabulary."""
+
+    train: Tokens
+    heldout: Tokens
+    vocabulary: Vocabulary
+    counts: npt.NDArray[np.int64]  # occurrences of each id in `train`
+
+
+def text_files(path: Path) -> list[Path]:
+    """The text files (.txt, .txt.xz, .txt.gz) at or directly under `path`, sorted."""
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise CorpusError(f"{path}: no such file or directory")
+    files = sorted(p for p in path.iterdir() if p.name.endswith((".txt", ".txt.xz", ".txt.gz")))
+    if not files:
+        raise CorpusError(f"{path}: holds no .txt, .txt.xz or .txt.gz file")
+    return files
+
+
+def lines(path: Path) -> Iterator[str]:
+    """The non-empty lines of a text file, decompressed by its suffix."""
+    opener = _OPENERS.get(path.suffix, io.open)
+    try:
+        with opener(path, "rt", encoding="utf-8") as file:
+            yield from (line for line in map(str.strip, file) if line)
+    except (OSError, EOFError, lzma.LZMAError, UnicodeDecodeError) as error:
+        raise CorpusError(f"{path}: {error}") from None
+
+
+def prepare(
+    files: Sequence[Path],
+    directory: Path,
+    options: CorpusOptions,
+    on_line: Callable[[int], None] = lambda _: None,
+) -> Corpus:
+    """Tokenize `files` into `directory`, or take what an earlier call with the same input left there.
+
+    `on_line` hears of the bytes of each line read, for progress.
+    """
+    stamp = _stamp(files, options)
+    done = directory / "corpus.json"
+    if not (done.exists() and json.loads(done.read_text())["stamp"] == stamp):
+        directory.mkdir(parents=True, exist_ok=True)
+        done.unlink(missing_ok=True)
+        _build(files, directory, options, on_line)
+        done.write_text(json.dumps({"stamp": stamp, **asdict(options)}))
+    return Corpus(
+        train=np.memmap(directory / "train.u32", dtype=np.uint32, mode="r"),
+        heldout=np.memmap(directory / "heldout.u32", dtype=np.uint32, mode="r"),
+        vocabulary=Vocabulary.load(directory / "tokenizer.json"),
+        counts=np.load(directory / "counts.npy"),
+    )
+
+
+def _stamp(files: Sequence[Path], options: CorpusOptions) -> str:
+    facts = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+    return hashlib.sha256(json.dumps([facts, asdict(options)]).encode()).hexdigest()
+
+
+def _build(
+    files: Sequence[Path], directory: Path, options: CorpusOptions, on_line: Callable[[int], None]
+) -> None:
+    # One pass: words get provisional ids in order of appearance, then ids by frequency.
+    provisional: dict[str, int] = {UNKNOWN: 0, END: 1}
+    parts = {True: array("I"), False: array("I")}
+    ends = {True: array("Q"), False: array("Q")}
+    tokenizer = new_tokenizer([UNKNOWN])
+    normalize, split = tokenizer.normalizer.normalize_str, tokenizer.pre_tokenizer.pre_tokenize_str
+    for file in files:
+        for i, line in enumerate(lines(file)):
+            heldout = i % options.holdout_every == options.holdout_every // 2
+            part = parts[heldout]
+            part.extend(provisional.setdefault(w, len(provisional)) for w, _ in split(normalize(line)))
+            part.append(1)
+            ends[heldout].append(len(part))
+            on_line(len(line))
+    train = np.frombuffer(parts[False], dtype=np.uint32)
+    if len(train) == 0:
+        raise CorpusError("no text to train on")
+    counts = np.bincount(train, minlength=len(provisional))
+    words = list(provisional)
+    by_frequency = [i for i in np.argsort(-counts, kind="stable").tolist() if i > 1]
+    kept = [0, 1, *by_frequency[: options.vocabulary_size - 2]]
+    if len(kept) < options.vocabulary_size:
+        raise CorpusError(
+            f"the text has {len(kept)} distinct words, fewer than the vocabulary's {options.vocabulary_size}"
+        )
+    new_id = np.zeros(len(words), dtype=np.uint32)
+    new_id[kept] = np.arange(len(kept))
+    Vocabulary.from_words([words[i] for i in kept]).save(directory / "tokenizer.json")
+    order = np.random.default_rng(options.seed).permutation(len(ends[False]))
+    shuffled = _reorder(new_id[train], np.frombuffer(ends[False], dtype=np.uint64), order)
+    shuffled.tofile(directory / "train.u32")
+    new_id[np.frombuffer(parts[True], dtype=np.uint32)].tofile(directory / "heldout.u32")
+    np.save(directory / "counts.npy", np.bincount(shuffled, minlength=len(kept)))
+
+
+def _reorder(tokens: Tokens, ends: npt.NDArray[np.uint64], order: npt.NDArray[np.int64]) -> Tokens:
+    starts = np.concatenate(([0], ends[:-1])).astype(np.int64)
+    stops = ends.astype(np.int64)
+    return np.concatenate([tokens[starts[i] : stops[i]] for i in order])

@@ -1,0 +1,1 @@
+"""The HTTP routes, thin: parse, submit to the engine, answer."""
