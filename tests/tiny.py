@@ -37,7 +37,7 @@ def tiny_config(
         cutoffs=tuple(cutoffs or (40, 60, 90, 120, 160, 210, size)),
         bands=tuple(Band(clusters=clusters, width=width) for clusters, width in bands),
         tied=tied,
-        embedding_scale=32**0.5,
+        embedding_scale=1.0,
         body=LSTMConfig(layers=layers, units=48, projection=32, residual=True),
     )
 
