@@ -41,12 +41,15 @@ COPY service ./service
 RUN /opt/pip/bin/pip --python /opt/headfirst/bin/python install --no-cache-dir --no-compile \
       --constraint constraints.txt .
 
-# The CPU build never compiles C++: its headers and test programs go (torch_shm_manager is asked for by `import torch`).
-# Bytecode is made here, since the running container can't write any, and trusted as it is: no file changes later.
+# What no running server reads goes: the test suites of numerical libraries and, in the CPU build, which never compiles
+# C++, torch's headers and test programs (torch_shm_manager stays: `import torch` asks for it).
+# Bytecode is made here, since the running container can't write any, and is trusted as it is: no file changes later.
 # Left out: torch's own test helpers, some of which are for newer Pythons only.
 RUN set -eu; \
+    packages="$(/opt/headfirst/bin/python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')"; \
+    find "${packages}/sympy" "${packages}/networkx" "${packages}/numpy" \
+      -type d -name tests -prune -exec rm -rf {} +; \
     if [ "${VARIANT}" = cpu ]; then \
-      packages="$(/opt/headfirst/bin/python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')"; \
       rm -rf "${packages}/torch/include" "${packages}/torch/share" "${packages}/torch/test"; \
       find "${packages}/torch/bin" -mindepth 1 ! -name torch_shm_manager -delete; \
     fi; \
