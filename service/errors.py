@@ -41,6 +41,10 @@ class HeadfirstError(Exception):
 
     status: ClassVar[int] = 500
     type: ClassVar[str] = "server_error"
+    reason: ClassVar[str | None] = None
+    """Label in `headfirst_rejected_total` under which HTTP counts a refused request; None: it doesn't.
+
+    The engine counts `expired` and `cancelled`, for each input that it drops."""
     default_message: ClassVar[str] = "The server failed to answer this request."
     code: str = "internal_error"
     param: str | None = None
@@ -63,10 +67,14 @@ class HeadfirstError(Exception):
         if retry_after is not None:
             self.retry_after = retry_after
 
-    def body(self) -> bytes:
-        """The answer's body: the one error shape, as JSON bytes."""
+    def as_dict(self) -> dict[str, dict[str, str | None]]:
+        """The answer's body: the one error shape."""
         error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
-        return json.dumps({"error": error}, separators=(",", ":")).encode()
+        return {"error": error}
+
+    def body(self) -> bytes:
+        """The answer's body as ASCII JSON."""
+        return json.dumps(self.as_dict(), separators=(",", ":")).encode()
 
     def headers(self) -> dict[str, str]:
         """This error's headers; `Retry-After` is in whole seconds, at least 1 (RFC 9110, 10.2.3)."""
@@ -82,6 +90,7 @@ class InvalidRequest(HeadfirstError):
     type = "invalid_request_error"
     default_message = "The request has an invalid value."
     code = "invalid_value"
+    reason = "invalid"
 
 
 class MalformedBody(InvalidRequest):
@@ -99,6 +108,7 @@ class Unauthorized(HeadfirstError):
     type = "authentication_error"
     default_message = "A valid key is needed: send it as 'Authorization: Bearer KEY'."
     code = "invalid_api_key"
+    reason = "unauthorized"
 
     def headers(self) -> dict[str, str]:
         """A 401 must name the scheme (RFC 9110, 11.6.1)."""
@@ -119,6 +129,7 @@ class ModelNotFound(NotFound):
 
     default_message = "This model is not served here; GET /v1/models lists what is."
     code = "model_not_found"
+    reason = "invalid"
     param = "model"
 
 
@@ -150,6 +161,11 @@ class TooLarge(HeadfirstError):
     type = "invalid_request_error"
     default_message = "The body is too large."
     code = "body_too_large"
+    reason = "too_large"
+
+    def headers(self) -> dict[str, str]:
+        """The connection ends with this answer: what is left of the body is not read."""
+        return super().headers() | {"connection": "close"}
 
 
 class Unavailable(HeadfirstError):
@@ -169,6 +185,7 @@ class QueueFull(Unavailable):
     type = "rate_limit_error"
     default_message = "The queue is full."
     code = "queue_full"
+    reason = "queue_full"
 
 
 class TooManyRequests(QueueFull):
@@ -183,6 +200,7 @@ class NotReady(Unavailable):
 
     default_message = "The model is not ready yet."
     code = "not_ready"
+    reason = "not_ready"
 
 
 class Draining(Unavailable):
@@ -190,6 +208,7 @@ class Draining(Unavailable):
 
     default_message = "The server is shutting down."
     code = "draining"
+    reason = "draining"
 
 
 class DeadlineExceeded(HeadfirstError):

@@ -40,18 +40,21 @@ REASONS = (
     "unauthorized",
 )
 
+_MODEL = (200, 400, 401, 404, 405, 413, 422, 429, 499, 500, 503, 504)
+_PAGE = (200, 304, 404, 405, 413, 500)
 ENDPOINTS: dict[str, tuple[int, ...]] = {
-    "/v1/predict": (200, 400, 401, 404, 405, 413, 422, 429, 499, 500, 503, 504),
-    "/v1/score": (200, 400, 401, 404, 405, 413, 422, 429, 499, 500, 503, 504),
-    "/v1/models": (200, 401, 405),
-    "/health": (200, 405, 503),
-    "/health/live": (200, 405, 503),
-    "/health/ready": (200, 405, 503),
-    "/metrics": (200, 405),
-    "/docs": (200, 405),
-    "/openapi.json": (200, 405),
-    "/": (200, 304, 404, 405),
-    "other": (404, 405),
+    "/v1/predict": _MODEL,
+    "/v1/score": _MODEL,
+    "/v1/models": (200, 401, 405, 413, 500),
+    "/health": (200, 405, 413, 500, 503),
+    "/health/live": (200, 405, 413, 500, 503),
+    "/health/ready": (200, 405, 413, 500, 503),
+    "/metrics": (200, 405, 413, 500),
+    "/docs": (200, 405, 413, 500),
+    "/openapi.json": (200, 405, 413, 500),
+    "/": _PAGE,
+    "/{file}": _PAGE,
+    "other": (401, 404, 405, 413, 500),
 }
 """Route templates and the statuses that each can answer; `other` is every path that no route knows."""
 
@@ -82,7 +85,9 @@ class Metrics:
             "requests_in_progress", "HTTP requests that are being answered"
         )
         self.rejected_total = self._counter(
-            "rejected_total", "Requests that were not computed, by reason", ["reason"]
+            "rejected_total",
+            "Requests refused, and inputs dropped from the queue (expired, cancelled), by reason",
+            ["reason"],
         )
 
         self.queue_depth = self._gauge("queue_depth", "Inputs that wait for a batch")

@@ -1,0 +1,66 @@
+"""The app: routes and what surrounds them, around one loaded model."""
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+import service
+from models.bundle import Bundle
+from service.lifecycle import Lifecycle
+from service.metrics import Metrics
+from service.middleware import Guard, LimitBody, Observe
+from service.routes import health, models, playground, predict, score
+from service.routes import metrics as metrics_route
+from service.routes.context import Context, Engine
+from service.settings import Settings
+
+DESCRIPTION = """\
+Word-level language models with an adaptive softmax: *which words come next?* and *how probable is this text?*
+
+* `inputs` is one text or a list of texts; `results` is always a list, in the same order.
+* Log-probabilities are natural logarithms. `</s>` is the end of a sentence; an empty text is its start.
+* A body is read as JSON in UTF-8 whatever its `Content-Type` says. Control characters in a text are white
+  space.
+* Every error has the shape `{"error": {"message", "type", "param", "code"}}`; every answer has an
+  `X-Request-Id`.
+* `Server-Timing` tells where the time went, in milliseconds.
+"""
+
+
+class HeadfirstApp(FastAPI):
+    """FastAPI's routes and documentation, with our three layers in the place of all of its own.
+
+    `Observe` answers every exception itself, so that there is one place where an error gets its shape.
+    """
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(
+            title="Headfirst",
+            version=service.__version__,
+            description=DESCRIPTION,
+            redoc_url=None,
+            swagger_ui_oauth2_redirect_url=None,
+            license_info={"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
+            redirect_slashes=False,
+        )
+        self.context = context
+        self._api_key = context.settings.read_api_key()
+        for route in (predict, score, models, health, metrics_route):
+            route.add(self, context)
+        playground.add(self)
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """From the inside out: the routes, body limit, key and admission, id and log and metrics."""
+        context = self.context
+        stack: ASGIApp = LimitBody(self.router, context.settings.max_body_bytes)
+        stack = Guard(stack, context.lifecycle, self._api_key)
+        return Observe(stack, context.metrics, context.lifecycle)
+
+
+def create_app(settings: Settings, bundle: Bundle, engine: Engine, metrics: Metrics) -> HeadfirstApp:
+    """The app that serves `bundle` through `engine`; `app.context.lifecycle` is how to drain it.
+
+    Raises:
+        ConfigurationError: the key cannot be read.
+    """
+    lifecycle = Lifecycle(settings.max_concurrent_requests)
+    return HeadfirstApp(Context(settings, bundle, engine, metrics, lifecycle))

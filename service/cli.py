@@ -1,0 +1,37 @@
+"""`headfirst`: the command line. One import and one line for each command."""
+
+from typing import Annotated
+
+import typer
+
+import service
+from service.commands.serve import CONTEXT_SETTINGS, serve
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.command("serve", context_settings=CONTEXT_SETTINGS, add_help_option=False)(serve)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"headfirst {service.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def headfirst(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Word-level language models with an adaptive softmax: which words come next, how probable is a text?"""
+
+
+def main() -> None:
+    """The console script."""
+    app()

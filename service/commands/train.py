@@ -1,0 +1,195 @@
+"""`headfirst train CORPUS OUT`: text files -> a bundle that `headfirst serve --model OUT` serves."""
+
+from __future__ import annotations
+
+import math
+import platform
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from models.config import Band
+    from models.training.corpus import Corpus, CorpusOptions
+    from models.training.trainer import Trainer, TrainingOptions
+
+LOG_SECONDS = 30.0
+
+
+def train(
+    corpus: Annotated[
+        Path, typer.Argument(help="A text file, or a directory of .txt, .txt.xz, .txt.gz files.")
+    ],
+    out: Annotated[Path, typer.Argument(help="The directory of the bundle to write.")],
+    vocabulary_size: Annotated[int, typer.Option(min=3, help="Words, with <unk> and </s>.")] = 102_400,
+    shortlist: Annotated[int, typer.Option(min=1, help="Words of the head.")] = 2000,
+    clusters: Annotated[int, typer.Option(min=0, help="Tail clusters; 0 is a plain softmax.")] = 64,
+    bands: Annotated[
+        str, typer.Option(help="Tail widths, each up to a word rank: WIDTH:RANK,...,WIDTH.")
+    ] = "128:16500,32",
+    hidden_size: Annotated[int, typer.Option(min=1)] = 256,
+    layers: Annotated[int, typer.Option(min=1, help="LSTM layers.")] = 1,
+    units: Annotated[int, typer.Option(min=1, help="LSTM units a layer.")] = 1024,
+    projection: Annotated[int, typer.Option(min=0, help="LSTM projection; 0 is none.")] = 256,
+    residual: Annotated[bool, typer.Option(help="Residual connections between layers.")] = False,
+    tied: Annotated[bool, typer.Option(help="Tie input and output word vectors.")] = True,
+    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = 12_000,
+    rows: Annotated[int, typer.Option(min=1, help="Texts side by side in a step.")] = 64,
+    window: Annotated[int, typer.Option(min=1, help="Words of each text in a step.")] = 48,
+    learning_rate: Annotated[float, typer.Option(min=0.0)] = 3e-3,
+    warmup: Annotated[int, typer.Option(min=0, help="Steps until the learning rate is reached.")] = 400,
+    cooldown: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of the steps that it falls.")
+    ] = 0.3,
+    dropout: Annotated[float, typer.Option(min=0.0, max=0.99)] = 0.0,
+    holdout_every: Annotated[int, typer.Option(min=2, help="One line of so many is held out.")] = 500,
+    precision: Annotated[
+        str, typer.Option(help="float32, bfloat16, or auto: bfloat16 on a GPU, float32 on a CPU.")
+    ] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores by default.")] = None,
+    seed: Annotated[int, typer.Option()] = 1,
+    validate_every: Annotated[int, typer.Option(min=1, help="Steps.")] = 2000,
+    checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps.")] = 500,
+    work: Annotated[
+        Path | None, typer.Option(help="Tokens and checkpoints; OUT with .work added by default.")
+    ] = None,
+    data_notes: Annotated[
+        Path | None, typer.Option(help="Markdown on the data and their licences, for the model card.")
+    ] = None,
+    hardware: Annotated[str | None, typer.Option(help="What the model card calls this machine.")] = None,
+) -> None:
+    """Train a model on text. Stopped and started again, it goes on where the last checkpoint was."""
+    import torch
+
+    from models.bundle import Bundle, BundleError, resolve_device
+    from models.config import LSTMConfig, ModelConfig
+    from models.training.card import TrainingFacts, model_card
+    from models.training.corpus import CorpusError, CorpusOptions
+    from models.training.trainer import Trainer, TrainingError, TrainingOptions, geometric_cutoffs
+
+    console = Console(stderr=True)
+    work = work or out.with_name(out.name + ".work")
+    if threads:
+        torch.set_num_threads(threads)
+    try:
+        notes = data_notes.read_text() if data_notes else ""
+        target = resolve_device(device)
+        cutoffs = geometric_cutoffs(vocabulary_size, shortlist, clusters) if clusters else (vocabulary_size,)
+        config = ModelConfig(
+            vocabulary_size=vocabulary_size,
+            hidden_size=hidden_size,
+            cutoffs=cutoffs,
+            bands=_bands(bands, cutoffs),
+            tied=tied,
+            embedding_scale=math.sqrt(hidden_size) if tied else 1.0,
+            body=LSTMConfig(layers=layers, units=units, projection=projection, residual=residual),
+        )
+        options = TrainingOptions(
+            steps=steps,
+            rows=rows,
+            window=window,
+            learning_rate=learning_rate,
+            warmup=warmup,
+            cooldown=cooldown,
+            dropout=dropout,
+            seed=seed,
+            precision=_precision(precision, target.type),
+            validate_every=validate_every,
+            checkpoint_every=checkpoint_every,
+        )
+        data = _prepare(corpus, work, CorpusOptions(vocabulary_size, holdout_every, seed), console)
+        trainer = Trainer(config, data, options, work, str(target))
+        if trainer.resume():
+            console.print(f"resumed at step {trainer.step:,}")
+        console.print(
+            f"{trainer.model.parameter_count():,} parameters, {len(data.train):,} words of text,"
+            f" {config.n_clusters} tail clusters, {options.precision} on {target}"
+        )
+        _run(trainer, options, console)
+        model = trainer.model.eval()
+        facts = TrainingFacts(
+            command=shlex.join(["headfirst", *sys.argv[1:]]),
+            words=steps * rows * window,
+            corpus_words=len(data.train),
+            seconds=trainer.seconds,
+            hardware=hardware or f"{platform.machine()}, {torch.get_num_threads()} threads, {target.type}",
+        )
+        rule = f"line i of each file where i mod {holdout_every} is {holdout_every // 2} (from 0, empty lines left out)"
+        card = model_card(out.name, model, data.vocabulary, facts, trainer.validate(), rule, notes)
+        Bundle.save(out, model, data.vocabulary, card)
+    except (CorpusError, TrainingError, BundleError, ValueError, OSError) as error:
+        console.print(f"headfirst train: {' '.join(str(error).split())}", style="red", markup=False)
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        console.print(f"stopped; the same command goes on from the last checkpoint in {work}")
+        raise typer.Exit(130) from None
+    console.print(f"wrote {out}: try headfirst serve --model {shlex.quote(str(out))}")
+
+
+def _bands(text: str, cutoffs: tuple[int, ...]) -> tuple[Band, ...]:
+    """``"128:16500,32"``: width 128 for the clusters that end by rank 16500, width 32 for the others."""
+    from models.config import Band
+
+    bands, at = [], 0
+    parts = text.split(",") if len(cutoffs) > 1 else []
+    for i, part in enumerate(parts):
+        width, colon, rank = part.partition(":")
+        if bool(colon) != (i < len(parts) - 1) or not width.isdecimal() or not (rank or "0").isdecimal():
+            raise ValueError(f"--bands must look like WIDTH:RANK,...,WIDTH, got {text!r}")
+        end = sum(edge <= int(rank) for edge in cutoffs[1:]) if colon else len(cutoffs) - 1
+        if end > at:
+            bands.append(Band(clusters=end - at, width=int(width)))
+            at = end
+    return tuple(bands)
+
+
+def _precision(name: str, device_type: str) -> str:
+    if name == "auto":
+        return "bfloat16" if device_type == "cuda" else "float32"
+    if name not in ("float32", "bfloat16"):
+        raise ValueError(f"--precision must be auto, float32 or bfloat16, got {name!r}")
+    return name
+
+
+def _prepare(corpus: Path, work: Path, options: CorpusOptions, console: Console) -> Corpus:
+    from models.training.corpus import prepare, text_files
+
+    with Progress(
+        TextColumn("tokenizing"), TextColumn("{task.completed:,} characters"), console=console
+    ) as bar:
+        task = bar.add_task("", total=None)
+        return prepare(text_files(corpus), work, options, lambda n: bar.advance(task, n))
+
+
+def _run(trainer: Trainer, options: TrainingOptions, console: Console) -> None:
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.description}"),
+        TimeRemainingColumn(),
+    )
+    average, logged = math.nan, time.monotonic()
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=options.steps, completed=trainer.step)
+        for done in trainer.run():
+            average = done.loss if math.isnan(average) else 0.98 * average + 0.02 * done.loss
+            line = (
+                f"loss {average:.3f}  perplexity {math.exp(average):.1f}"
+                f"  {done.words / done.seconds:,.0f} words/s"
+            )
+            bar.update(task, completed=done.step, description=line)
+            if not console.is_terminal and time.monotonic() - logged > LOG_SECONDS:
+                logged = time.monotonic()
+                console.print(f"step {done.step:,} of {options.steps:,}  {line}")
+            if done.validation is not None:
+                console.print(
+                    f"step {done.step:,}: held-out perplexity {done.validation.perplexity:.1f},"
+                    f" unknown words {done.validation.unknown_rate:.2%}"
+                )

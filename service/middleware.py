@@ -1,0 +1,267 @@
+"""What surrounds every request, as plain ASGI: id, log line and metrics; key and admission; body limit.
+
+From the outside in: `Observe` (id, errors in the one shape, log, metrics) > `Guard` (key, draining, how many
+at once) > `LimitBody` > the routes.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import logging
+import re
+import time
+import uuid
+from dataclasses import dataclass, field
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import (
+    ClientDisconnected,
+    Draining,
+    HeadfirstError,
+    InternalError,
+    MethodNotAllowed,
+    NotFound,
+    TooLarge,
+    TooManyRequests,
+    Unauthorized,
+)
+from service.lifecycle import Lifecycle
+from service.metrics import ENDPOINTS, Metrics
+
+logger = logging.getLogger("headfirst")
+access = logging.getLogger("headfirst.access")
+
+MODEL_PATHS = frozenset({"/v1/predict", "/v1/score"})
+_SCOPE_KEY = "headfirst.exchange"
+_SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
+
+LINGER_SECONDS = 5.0
+LINGER_BYTES = 256 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request and its answer, as far as log and metrics want to know.
+
+    `started` is `time.monotonic()`; the engine's seconds are those of the slowest input.
+    """
+
+    id: str
+    endpoint: str
+    started: float = field(default_factory=time.monotonic)
+    status: int = 0
+    inputs: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    queue_seconds: float | None = None
+    engine_seconds: float | None = None
+
+
+def exchange_of(scope: Scope) -> Exchange:
+    """The exchange that `Observe` made for this request."""
+    exchange: Exchange = scope[_SCOPE_KEY]
+    return exchange
+
+
+def as_headfirst_error(error: Exception) -> HeadfirstError:
+    """The error to answer for any exception of a request: itself, the router's 404 and 405, or 500."""
+    if isinstance(error, HeadfirstError):
+        return error
+    if isinstance(error, HTTPException) and error.status_code == 404:
+        return NotFound()
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        return MethodNotAllowed(allowed=(error.headers or {}).get("Allow", ""))
+    return InternalError()
+
+
+async def send_error(error: HeadfirstError, send: Send, *, more_body: bool = False) -> None:
+    """Answers with `error` in the one error shape."""
+    body = error.body()
+    headers = {"content-type": "application/json", "content-length": str(len(body))} | error.headers()
+    raw_headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": error.status, "headers": raw_headers})
+    await send({"type": "http.response.body", "body": body, "more_body": more_body})
+
+
+class Observe:
+    """Gives each request an id, answers its exceptions, and writes its log line and metrics."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, lifecycle: Lifecycle) -> None:
+        self.app = app
+        self.metrics = metrics
+        self.lifecycle = lifecycle
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        path: str = scope["path"]
+        request_id = _request_id(scope)
+        exchange = Exchange(request_id.decode(), path if path in ENDPOINTS else "other")
+        scope[_SCOPE_KEY] = exchange
+
+        async def observed_send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                exchange.status = message["status"]
+                headers = [*message.get("headers", ()), (b"x-request-id", request_id)]
+                if self.lifecycle.draining:
+                    # The client's next request belongs to another server.
+                    headers.append((b"connection", b"close"))
+                message["headers"] = headers
+            else:
+                exchange.bytes_out += len(message.get("body", b""))
+            await send(message)
+
+        self.metrics.requests_in_progress.inc()
+        linger = False
+        try:
+            await self.app(scope, receive, observed_send)
+        except Exception as error:
+            linger = isinstance(error, TooLarge)
+            await self._answer(error, exchange, observed_send, linger=linger)
+        except asyncio.CancelledError:
+            exchange.status = exchange.status or ClientDisconnected.status
+            raise
+        finally:
+            self.metrics.requests_in_progress.dec()
+            self._record(scope, exchange)
+        if linger:
+            await _discard(receive)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _answer(self, error: Exception, exchange: Exchange, send: Send, *, linger: bool) -> None:
+        fault = as_headfirst_error(error)
+        if exchange.endpoint in MODEL_PATHS and fault.reason is not None:
+            self.metrics.rejected_total.labels(fault.reason).inc()
+        if isinstance(fault, InternalError):
+            fields = {"id": exchange.id, "endpoint": exchange.endpoint}
+            logger.error("request failed", exc_info=error, extra={"fields": fields})
+        if isinstance(fault, ClientDisconnected):
+            exchange.status = fault.status
+        elif exchange.status:
+            # Too late for another answer: the server breaks the connection, so that the client sees a fault.
+            raise error
+        else:
+            await send_error(fault, send, more_body=linger)
+
+    def _record(self, scope: Scope, exchange: Exchange) -> None:
+        seconds = time.monotonic() - exchange.started
+        self.metrics.requests_total.labels(exchange.endpoint, str(exchange.status)).inc()
+        self.metrics.request_duration_seconds.labels(exchange.endpoint).observe(seconds)
+        if access.isEnabledFor(logging.INFO):
+            fields: dict[str, object] = {
+                "id": exchange.id,
+                "method": scope["method"],
+                # As sent, still percent-encoded: no control characters reach the log. Never the query.
+                "path": scope.get("raw_path", scope["path"].encode())[:200].decode(
+                    "ascii", "backslashreplace"
+                ),
+                "status": exchange.status,
+                "inputs": exchange.inputs,
+                "bytes_in": exchange.bytes_in,
+                "bytes_out": exchange.bytes_out,
+                "total_ms": round(seconds * 1e3, 3),
+            }
+            if exchange.queue_seconds is not None and exchange.engine_seconds is not None:
+                fields["queue_ms"] = round(exchange.queue_seconds * 1e3, 3)
+                fields["engine_ms"] = round(exchange.engine_seconds * 1e3, 3)
+            access.info("request", extra={"fields": fields})
+
+
+class Guard:
+    """Asks for the key on `/v1/...`, and admits requests to the model: not while draining, not too many."""
+
+    def __init__(self, app: ASGIApp, lifecycle: Lifecycle, api_key: bytes | None) -> None:
+        self.app = app
+        self.lifecycle = lifecycle
+        self._key_digest = None if api_key is None else hashlib.sha256(api_key).digest()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes one request on, or raises Unauthorized, Draining or TooManyRequests."""
+        if scope["type"] != "http" or not scope["path"].startswith("/v1/"):
+            await self.app(scope, receive, send)
+            return
+        if self._key_digest is not None and not self._has_key(scope):
+            raise Unauthorized
+        if scope["path"] not in MODEL_PATHS or scope["method"] != "POST":
+            await self.app(scope, receive, send)
+            return
+        if self.lifecycle.draining:
+            raise Draining
+        if self.lifecycle.full:
+            raise TooManyRequests
+        self.lifecycle.enter()
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self.lifecycle.leave()
+
+    def _has_key(self, scope: Scope) -> bool:
+        scheme, _, key = _header(scope, b"authorization").partition(b" ")
+        # Digests have one length, so that the comparison's time tells nothing, not even the key's length.
+        given = hashlib.sha256(key.strip()).digest()
+        return scheme.lower() == b"bearer" and hmac.compare_digest(given, self._key_digest or b"")
+
+
+class LimitBody:
+    """Refuses a body of more than `max_bytes`, by its declared length or by its bytes as they come."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self.app = app
+        self.max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes one request on, or raises TooLarge, also from `receive`."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        exchange = exchange_of(scope)
+        declared = _header(scope, b"content-length")
+        if declared.isdigit() and int(declared) > self.max_bytes:
+            raise self._too_large()
+
+        async def counted_receive() -> Message:
+            message = await receive()
+            exchange.bytes_in += len(message.get("body", b""))
+            if exchange.bytes_in > self.max_bytes:
+                raise self._too_large()
+            return message
+
+        await self.app(scope, counted_receive, send)
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(f"The body has more than {self.max_bytes} bytes, which is what this server accepts.")
+
+
+async def _discard(receive: Receive) -> None:
+    """Throws away what the client still sends after its 413, for `LINGER_SECONDS` and `LINGER_BYTES` at most.
+
+    Closing the connection under a client that still writes would destroy the answer before it is read.
+    """
+    size = 0
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_SECONDS):
+            while size < LINGER_BYTES:
+                message = await receive()
+                if not message.get("more_body", False):
+                    return
+                size += len(message["body"])
+
+
+def _request_id(scope: Scope) -> bytes:
+    """The client's id if it is short and plain enough for a header and a log line, else a new one."""
+    given = _header(scope, b"x-request-id")
+    return given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex.encode()
+
+
+def _header(scope: Scope, name: bytes) -> bytes:
+    """The first header of this name (lower case), or nothing."""
+    for key, value in scope["headers"]:
+        if key == name:
+            found: bytes = value
+            return found
+    return b""

@@ -1,0 +1,199 @@
+"""A request's way through the engine: body in, messages out, answers back, bytes out."""
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
+from typing import Generic, TypeVar, cast, overload
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive
+
+from service.errors import ClientDisconnected, DeadlineExceeded, InvalidRequest, MalformedBody, TooLarge
+from service.messages import Predict, Predicted, Score, Scored
+from service.middleware import exchange_of
+from service.routes.context import Context
+from service.schemas import ModelRequest, parse
+
+WATCH_AFTER_SECONDS = 0.01
+"""Nearly every answer is there before this; only later ones pay for watching the client's connection."""
+
+YIELD_BYTES = 64 * 1024
+"""While it writes a long answer, the event loop serves others after so many bytes."""
+
+R = TypeVar("R", bound=ModelRequest)
+
+
+class Ask(Generic[R]):
+    """One request to the model: what it asks, and by when (`deadline`, as `time.monotonic()`)."""
+
+    def __init__(self, request: Request, body: R, single: bool, deadline: float) -> None:
+        self.body = body
+        self.single = single
+        self.deadline = deadline
+        self.exchange = exchange_of(request.scope)
+        self.exchange.inputs = len(body.inputs)
+        self._receive = request.receive
+
+    @classmethod
+    async def read(cls, request: Request, kind: type[R], context: Context) -> "Ask[R]":
+        """Reads and checks what every request has: JSON of the right shape, time, model and inputs.
+
+        Raises:
+            InvalidRequest, ModelNotFound, DeadlineExceeded, ClientDisconnected: as their names say.
+        """
+        started = exchange_of(request.scope).started
+        seconds = _header_timeout(request, context.settings.request_timeout)
+        seconds = min(seconds, context.settings.max_request_timeout)
+        if request.headers.get("content-encoding", "identity").lower() != "identity":
+            raise MalformedBody("A compressed body is not accepted.", code="unsupported_content_encoding")
+        raw = await _read_body(request.receive, started + seconds)
+        body, single = parse(kind, raw)
+        if body.timeout_ms is not None and body.timeout_ms < seconds * 1e3:
+            seconds = body.timeout_ms / 1e3
+        context.check_model(body.model)
+        context.check_inputs(body.inputs, single)
+        return cls(request, body, single, started + seconds)
+
+    @overload
+    async def of(self, context: Context, messages: Sequence[Predict]) -> list[Predicted]: ...
+
+    @overload
+    async def of(self, context: Context, messages: Sequence[Score]) -> list[Scored]: ...
+
+    async def of(
+        self, context: Context, messages: Sequence[Predict] | Sequence[Score]
+    ) -> list[Predicted] | list[Scored]:
+        """Submits the messages and waits for all answers; if that fails, none is computed any more.
+
+        Raises:
+            InvalidRequest: the messages together are more than the queue can ever hold.
+            QueueFull, NotReady, Draining, InferenceFailed: from the engine.
+            DeadlineExceeded, ClientDisconnected: nobody waits any more.
+        """
+        try:
+            futures = context.engine.submit(messages)
+        except TooLarge as error:
+            raise InvalidRequest(error.message, param="inputs", code="too_many_words") from error
+        try:
+            await _wait(futures, self.deadline, self._receive)
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
+        answers = cast("list[Predicted] | list[Scored]", [future.result() for future in futures])
+        self.exchange.queue_seconds = max(answer.timing.queue_seconds for answer in answers)
+        self.exchange.engine_seconds = max(answer.timing.engine_seconds for answer in answers)
+        return answers
+
+    async def answer(self, pieces: Iterable[bytes], answers: Sequence[Predicted | Scored]) -> Response:
+        """The response: `pieces` joined as JSON, and the request's times as `Server-Timing` (milliseconds).
+
+        Args:
+            pieces: made while others are served, so that a large answer holds nobody up.
+        """
+        body = bytearray()
+        written = 0
+        for piece in pieces:
+            body += piece
+            if len(body) - written > YIELD_BYTES:
+                written = len(body)
+                await asyncio.sleep(0)
+        timing = (
+            f"queue;dur={(self.exchange.queue_seconds or 0) * 1e3:.3f}, "
+            f"engine;dur={(self.exchange.engine_seconds or 0) * 1e3:.3f}, "
+            f"total;dur={(time.monotonic() - self.exchange.started) * 1e3:.3f}, "
+            f'batch;desc="{max(answer.timing.batch_size for answer in answers)}", '
+            f'cached;desc="{sum(answer.timing.cached_tokens for answer in answers)}"'
+        )
+        headers = {"server-timing": timing}
+        return Response(bytes(body), media_type="application/json", headers=headers)
+
+
+def _header_timeout(request: Request, default: float) -> float:
+    value = request.headers.get("x-request-timeout")
+    if value is None:
+        return default
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = 0.0
+    if not seconds > 0:
+        message = "X-Request-Timeout must be a number of seconds greater than 0."
+        raise InvalidRequest(message, param="X-Request-Timeout")
+    return seconds
+
+
+async def _read_body(receive: Receive, deadline: float) -> bytes:
+    body = bytearray()
+    try:
+        async with asyncio.timeout(deadline - time.monotonic()):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnected
+                chunk: bytes = message.get("body", b"")
+                if not message.get("more_body", False):
+                    return bytes(body) + chunk if body else chunk
+                body += chunk
+    except TimeoutError:
+        raise DeadlineExceeded("The request's deadline passed before its body was there.") from None
+
+
+async def _wait(futures: Sequence[Future[Predicted | Scored]], deadline: float, receive: Receive) -> None:
+    """Returns when all futures are done; raises the first failure, or why nobody waits any more.
+
+    However many futures: the engine's thread wakes the event loop once. The timer is the event loop's own, so
+    that a deadline is kept whatever the engine does.
+    """
+    loop = asyncio.get_running_loop()
+    waiter: asyncio.Future[None] = loop.create_future()
+    lock = threading.Lock()
+    left = len(futures)
+
+    def settle(error: BaseException | None) -> None:
+        if not waiter.done():
+            if error is None:
+                waiter.set_result(None)
+            else:
+                waiter.set_exception(error)
+
+    def done(future: Future[Predicted | Scored]) -> None:
+        # In the thread that answered; or in this one, for a future that was done before it was asked.
+        nonlocal left
+        error = None if future.cancelled() else future.exception()
+        with lock:
+            left -= 1
+            if left and error is None:
+                return
+        # A loop that is closed has no waiter left to wake.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(settle, error)
+
+    async def watch() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        settle(ClientDisconnected())
+
+    watcher: asyncio.Task[None] | None = None
+
+    def start_watching() -> None:
+        nonlocal watcher
+        watcher = loop.create_task(watch())
+
+    timers = [
+        loop.call_later(max(0.0, deadline - time.monotonic()), settle, DeadlineExceeded()),
+        loop.call_later(WATCH_AFTER_SECONDS, start_watching),
+    ]
+    try:
+        for future in futures:
+            future.add_done_callback(done)
+        await waiter
+    finally:
+        for timer in timers:
+            timer.cancel()
+        if watcher is not None:
+            watcher.cancel()

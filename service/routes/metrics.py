@@ -1,0 +1,26 @@
+"""GET /metrics: the server's numbers for Prometheus."""
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.metrics import CONTENT_TYPE
+from service.routes.context import Context
+from service.routes.direct import add_route
+
+
+def add(app: FastAPI, context: Context) -> None:
+    """Adds the route to `app`."""
+
+    async def metrics(request: Request) -> Response:
+        """All metrics in Prometheus' text format."""
+        return Response(context.metrics.render(), headers={"content-type": CONTENT_TYPE})
+
+    add_route(
+        app,
+        "/metrics",
+        metrics,
+        response_class=Response,
+        summary="Metrics in Prometheus' text format.",
+        tags=["operation"],
+    )

@@ -1,0 +1,47 @@
+"""GET /v1/models: what is served."""
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+
+from models.bundle import Bundle
+from service.errors import Unauthorized
+from service.routes.context import Context
+from service.routes.direct import REQUEST_ID, add_route
+from service.schemas import ModelCard, ModelList
+
+
+def add(app: FastAPI, context: Context) -> None:
+    """Adds the route to `app`."""
+    answer = ModelList(data=[card(context.bundle)])
+    body = answer.model_dump_json().encode()
+
+    async def models(request: Request) -> Response:
+        return Response(body, media_type="application/json")
+
+    add_route(
+        app,
+        "/v1/models",
+        models,
+        errors=(Unauthorized(),),
+        example=answer.model_dump(),
+        response_model=ModelList,
+        summary="Which model is served?",
+        tags=["model"],
+        openapi_extra={"parameters": [REQUEST_ID]},
+    )
+
+
+def card(bundle: Bundle) -> ModelCard:
+    """What there is to tell about a loaded bundle."""
+    return ModelCard(
+        id=bundle.name,
+        name=bundle.name,
+        architecture=bundle.config.architecture,
+        vocabulary_size=bundle.config.vocabulary_size,
+        cutoffs=list(bundle.config.cutoffs),
+        clusters=bundle.config.n_clusters,
+        parameters=bundle.model.parameter_count(),
+        dtype=bundle.dtype,
+        device=str(bundle.device),
+    )

@@ -1,0 +1,92 @@
+"""POST /v1/predict: which words come next?"""
+
+from collections.abc import Iterator, Sequence
+
+from fastapi import FastAPI
+from pydantic_core import to_json
+from starlette.requests import Request
+from starlette.responses import Response
+
+from models.vocabulary import Vocabulary
+from service.errors import InvalidRequest
+from service.messages import Predict, Predicted
+from service.routes.ask import Ask
+from service.routes.context import Context
+from service.routes.direct import add_model_route
+from service.schemas import PredictAnswer, PredictRequest, place
+
+PATH = "/v1/predict"
+
+EXAMPLE_ANSWER = {
+    "results": [
+        {
+            "words": [
+                {"word": "much", "logprob": -0.281304},
+                {"word": "well", "logprob": -3.607215},
+                {"word": "good", "logprob": -4.210733},
+            ],
+            "context_words": 3,
+            "unknown_words": 0,
+        }
+    ]
+}
+
+
+def add(app: FastAPI, context: Context) -> None:
+    """Adds the route to `app`."""
+
+    async def predict(request: Request) -> Response:
+        ask = await Ask.read(request, PredictRequest, context)
+        body = ask.body
+        if body.k > context.settings.max_k:
+            raise InvalidRequest(f"k must be at most {context.settings.max_k}.", param="k")
+        texts = await context.tokenize(body.inputs, Vocabulary.encode_batch)
+        for index, tokens in enumerate(texts):
+            context.check_words(len(tokens), place(index, ask.single))
+        contexts = [last_words(tokens, context.settings.max_context_words) for tokens in texts]
+        messages = [
+            Predict(f"{ask.exchange.id}/{index}", tuple(tokens), body.k, body.prefix or None, ask.deadline)
+            for index, tokens in enumerate(contexts)
+        ]
+        answers = await ask.of(context, messages)
+        return await ask.answer(_pieces(context.bundle.vocabulary, contexts, answers), answers)
+
+    add_model_route(
+        app,
+        PATH,
+        predict,
+        request=PredictRequest,
+        answer=PredictAnswer,
+        example=EXAMPLE_ANSWER,
+        summary="Which words come next?",
+    )
+
+
+def last_words(tokens: list[int], limit: int) -> list[int]:
+    """The tokens that a prediction uses: the last `limit` at most, at least half of it if there are so many.
+
+    The start moves in steps of half the limit, so that the text of a typing client keeps its start, and with
+    it the cached state of its earlier words, for as many words.
+    """
+    if len(tokens) <= limit:
+        return tokens
+    step = limit // 2
+    return tokens[-(-(len(tokens) - limit) // step) * step :]
+
+
+def _pieces(
+    vocabulary: Vocabulary, contexts: Sequence[list[int]], answers: Sequence[Predicted]
+) -> Iterator[bytes]:
+    before = b'{"results":['
+    for tokens, answer in zip(contexts, answers, strict=True):
+        result = {
+            "words": [
+                {"word": vocabulary.word(word), "logprob": round(logprob, 6)}
+                for word, logprob in zip(answer.ids, answer.logprobs, strict=True)
+            ],
+            "context_words": len(tokens),
+            "unknown_words": tokens.count(vocabulary.unknown_id),
+        }
+        yield before + to_json(result, inf_nan_mode="null")
+        before = b","
+    yield b"]}"

@@ -1,0 +1,116 @@
+"""POST /v1/score: how probable is this text?"""
+
+import math
+from collections.abc import Iterator, Sequence
+
+from fastapi import FastAPI
+from pydantic_core import to_json
+from starlette.requests import Request
+from starlette.responses import Response
+
+from models.vocabulary import Token, Vocabulary
+from service.errors import InvalidRequest
+from service.messages import Score, Scored
+from service.routes.ask import Ask
+from service.routes.context import Context
+from service.routes.direct import add_model_route
+from service.schemas import ScoreAnswer, ScoreRequest, place
+
+PATH = "/v1/score"
+
+WORDS_A_PIECE = 1000
+
+EXAMPLE_ANSWER = {
+    "results": [
+        {
+            "logprob": -7.318442,
+            "perplexity": 11.482917,
+            "word_count": 3,
+            "unknown_words": 0,
+            "words": [
+                {"word": "Thank", "logprob": -6.021344, "known": True},
+                {"word": "you", "logprob": -0.173029, "known": True},
+                {"word": "</s>", "logprob": -1.124069, "known": True},
+            ],
+        }
+    ]
+}
+
+
+def add(app: FastAPI, context: Context) -> None:
+    """Adds the route to `app`."""
+    vocabulary = context.bundle.vocabulary
+    end = Token(vocabulary.end_id, vocabulary.word(vocabulary.end_id))
+
+    async def score(request: Request) -> Response:
+        ask = await Ask.read(request, ScoreRequest, context)
+        body = ask.body
+        context.check_chars(body.context, "context")
+        history, *texts = await context.tokenize([body.context, *body.inputs], Vocabulary.tokenize_batch)
+        context.check_words(len(history), "context")
+        for index, tokens in enumerate(texts):
+            context.check_words(len(tokens), place(index, ask.single))
+            if body.end_of_sentence:
+                tokens.append(end)
+            if not tokens:
+                param = place(index, ask.single)
+                message = f"{param} has no word to score; an empty text needs end_of_sentence."
+                raise InvalidRequest(message, param=param, code="empty")
+        before = tuple(token.id for token in history)
+        messages = [
+            Score(f"{ask.exchange.id}/{index}", before, tuple(token.id for token in tokens), ask.deadline)
+            for index, tokens in enumerate(texts)
+        ]
+        answers = await ask.of(context, messages)
+        return await ask.answer(_pieces(vocabulary.unknown_id, texts, answers, body.per_word), answers)
+
+    add_model_route(
+        app,
+        PATH,
+        score,
+        request=ScoreRequest,
+        answer=ScoreAnswer,
+        example=EXAMPLE_ANSWER,
+        summary="How probable is each text?",
+    )
+
+
+def _pieces(
+    unknown_id: int, texts: Sequence[list[Token]], answers: Sequence[Scored], per_word: bool
+) -> Iterator[bytes]:
+    before = b'{"results":['
+    for tokens, answer in zip(texts, answers, strict=True):
+        # Summed after rounding, so that the sum of what the client sees is the sum that it sees.
+        logprobs = [round(logprob, 6) for logprob in answer.logprobs]
+        total = round(math.fsum(logprobs), 6)
+        summary = {
+            "logprob": total,
+            "perplexity": perplexity(total, len(logprobs)),
+            "word_count": len(logprobs),
+            "unknown_words": sum(token.id == unknown_id for token in tokens),
+        }
+        yield before + to_json(summary, inf_nan_mode="null")[:-1]
+        if per_word:
+            yield b',"words":['
+            for start in range(0, len(tokens), WORDS_A_PIECE):
+                words = [
+                    {"word": token.surface, "logprob": logprob, "known": token.id != unknown_id}
+                    for token, logprob in zip(
+                        tokens[start : start + WORDS_A_PIECE],
+                        logprobs[start : start + WORDS_A_PIECE],
+                        strict=True,
+                    )
+                ]
+                yield (b"," if start else b"") + to_json(words, inf_nan_mode="null")[1:-1]
+            yield b"]"
+        yield b"}"
+        before = b","
+    yield b"]}"
+
+
+def perplexity(logprob: float, words: int) -> float:
+    """exp(-logprob / words); infinite where that is more than a double can hold."""
+    try:
+        return round(math.exp(-logprob / words), 6)
+    except OverflowError:
+        return math.inf

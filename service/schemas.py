@@ -1,0 +1,265 @@
+"""What is on the wire: requests, answers, errors, and how a body becomes a request."""
+
+import json
+from typing import Annotated, Any, Literal, NoReturn, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic_core import ErrorDetails, from_json
+
+from service.errors import InvalidRequest, MalformedBody
+
+MAX_PREFIX_CHARS = 200
+MAX_NAMED_CHARS = 100
+"""A field's name is echoed in an error up to this length."""
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Inputs = Annotated[
+    list[str],
+    BeforeValidator(_as_list),
+    WithJsonSchema(
+        {
+            "title": "Inputs",
+            "description": "One text or a list of texts; `results` has one entry for each, in this order.",
+            "anyOf": [
+                {"type": "string"},
+                {"type": "array", "items": {"type": "string"}, "minItems": 1},
+            ],
+        }
+    ),
+]
+
+
+class ModelRequest(BaseModel):
+    """What every request to the model has."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, protected_namespaces=(), use_attribute_docstrings=True
+    )
+
+    inputs: Inputs
+    model: str | None = None
+    """Name of the served model; null means the one that is served."""
+    timeout_ms: int | None = Field(None, ge=1)
+    """Milliseconds after which the answer is 504; the server has a default and an upper limit."""
+
+
+R = TypeVar("R", bound=ModelRequest)
+
+
+class PredictRequest(ModelRequest):
+    """Which words come next after each text?"""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"inputs": "Thank you very", "k": 3}, {"inputs": [""], "prefix": "Th"}]
+        }
+    )
+
+    k: int = Field(10, ge=1)
+    """How many words; the server limits it (1000 unless set otherwise)."""
+    prefix: str | None = Field(None, max_length=MAX_PREFIX_CHARS)
+    """Only words that start so; null or empty means any word."""
+
+
+class ScoreRequest(ModelRequest):
+    """How probable is each text?"""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"inputs": ["Thank you very much.", "Thank you very mulch."]}]}
+    )
+
+    context: str = ""
+    """Text that the inputs follow; it is read but not scored."""
+    end_of_sentence: bool = True
+    """Whether the end of the sentence, `</s>`, is scored after each text."""
+    per_word: bool = True
+    """Whether each result lists its words."""
+
+
+class PredictedWord(BaseModel):
+    """A word that may come next."""
+
+    word: str
+    logprob: float = Field(description="Natural logarithm of its probability.")
+
+
+class PredictResult(BaseModel):
+    """The words that may follow one input, best first."""
+
+    words: list[PredictedWord] = Field(
+        description="At most k words; fewer where the vocabulary has fewer that start with the prefix."
+    )
+    context_words: int = Field(description="How many of the input's last words the model used.")
+    unknown_words: int = Field(description="How many of those are not in its vocabulary.")
+
+
+class PredictAnswer(BaseModel):
+    """Answer of /v1/predict."""
+
+    results: list[PredictResult]
+
+
+class ScoredWord(BaseModel):
+    """A word of the input and its probability."""
+
+    word: str = Field(description="As it was typed; `</s>` is the end of the sentence.")
+    logprob: float | None = Field(
+        description="Natural logarithm; null where the model holds it for impossible."
+    )
+    known: bool = Field(
+        description="False where the vocabulary lacks it; its logprob is then that of `<unk>`."
+    )
+
+
+class ScoreResult(BaseModel):
+    """How probable one input is."""
+
+    logprob: float | None = Field(description="Sum of the words' log-probabilities.")
+    perplexity: float | None = Field(
+        description="exp(-logprob / word_count); null where too large for a double."
+    )
+    word_count: int = Field(description="Scored words, `</s>` among them if asked for.")
+    unknown_words: int
+    words: list[ScoredWord] = Field(default=[], description="Absent if `per_word` is false.")
+
+
+class ScoreAnswer(BaseModel):
+    """Answer of /v1/score."""
+
+    results: list[ScoreResult]
+
+
+class ModelCard(BaseModel):
+    """A served model."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    id: str
+    object: Literal["model"] = "model"
+    owned_by: Literal["headfirst"] = "headfirst"
+    name: str
+    architecture: str
+    vocabulary_size: int
+    cutoffs: list[int] = Field(
+        description="Ends of the head and of each tail cluster; the last is the vocabulary."
+    )
+    clusters: int = Field(description="Tail clusters.")
+    parameters: int
+    dtype: str
+    device: str
+
+
+class ModelList(BaseModel):
+    """Answer of /v1/models; also in the shape that OpenAI clients read."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelCard]
+
+
+class Health(BaseModel):
+    """Answer of the health paths; a 503 has the error shape, with the reason as its code."""
+
+    status: Literal["ok"] = "ok"
+
+
+class ErrorDetail(BaseModel):
+    """What is wrong."""
+
+    message: str = Field(description="For a person.")
+    type: str = Field(description="The family of errors.")
+    param: str | None = Field(description="The field at fault, e.g. `k` or `inputs[3]`.")
+    code: str = Field(description="The precise reason, for a program.")
+
+
+class ErrorAnswer(BaseModel):
+    """Every error has this shape."""
+
+    error: ErrorDetail
+
+
+def parse(kind: type[R], body: bytes) -> tuple[R, bool]:
+    """Reads a request from a body.
+
+    Returns:
+        The request, and whether its `inputs` was a single string.
+
+    Raises:
+        MalformedBody: the body is not one JSON document in UTF-8 (NaN and Infinity are none either).
+        InvalidRequest: a field is missing, unknown or of the wrong type, or a string holds a lone surrogate.
+    """
+    try:
+        value = from_json(body, allow_inf_nan=False, cache_strings="keys")
+    except ValueError as error:
+        raise _unreadable(body, str(error)) from None
+    if not isinstance(value, dict):
+        raise InvalidRequest("The body must be a JSON object.", code="invalid_type")
+    try:
+        return kind.model_validate(value), isinstance(value["inputs"], str)
+    except ValidationError as error:
+        raise _invalid(error.errors(include_url=False, include_input=False)[0]) from None
+
+
+def place(index: int, single: bool) -> str:
+    """What `param` calls an input: `inputs[3]`, or `inputs` where it was a single string."""
+    return "inputs" if single else f"inputs[{index}]"
+
+
+def _invalid(fault: ErrorDetails) -> InvalidRequest:
+    param = _path(fault["loc"])
+    kind = fault["type"]
+    if kind == "extra_forbidden":
+        return InvalidRequest(f"{param} is no field of this request.", param=param, code="unknown_field")
+    if kind == "missing":
+        return InvalidRequest(f"{param} is missing.", param=param, code="missing_field")
+    if fault["loc"] == ("inputs",):
+        return InvalidRequest(
+            "inputs must be a string or a list of strings.", param=param, code="invalid_type"
+        )
+    code = "invalid_type" if kind.endswith("_type") else "invalid_value"
+    requirement = fault["msg"].removeprefix("Input should be ").removeprefix("String should have ")
+    return InvalidRequest(f"{param} must be {requirement}.", param=param, code=code)
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    path = ""
+    for step in location:
+        path += f"[{step}]" if isinstance(step, int) else f".{step}" if path else step
+    return path[:MAX_NAMED_CHARS]
+
+
+def _unreadable(body: bytes, reason: str) -> InvalidRequest:
+    """Why a body is no JSON; a lone surrogate is legal JSON, but no text, so it is the field's fault."""
+    if "surrogate" in reason or "hex escape" in reason:
+        try:
+            path = _find_surrogate(json.loads(body, parse_constant=_refuse_constant), "")
+        except (ValueError, RecursionError):
+            path = None
+        if path is not None:
+            message = f"{path or 'The body'} is not valid Unicode: it holds half of a surrogate pair."
+            return InvalidRequest(message, param=path or None, code="invalid_unicode")
+    return MalformedBody(f"The body is not valid JSON: {reason}.")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _find_surrogate(value: Any, path: str) -> str | None:
+    """The path of the first string that is not valid Unicode, a key's being that of its object."""
+    if isinstance(value, str):
+        return path if any("\ud800" <= character <= "\udfff" for character in value) else None
+    children: list[tuple[str, Any]] = []
+    if isinstance(value, list):
+        children = [(f"{path}[{index}]", child) for index, child in enumerate(value)]
+    elif isinstance(value, dict):
+        for key, child in value.items():
+            if _find_surrogate(key, path) is not None:
+                return path
+            children.append(((f"{path}.{key}" if path else key)[:MAX_NAMED_CHARS], child))
+    return next(
+        (found for where, child in children if (found := _find_surrogate(child, where)) is not None), None
+    )
