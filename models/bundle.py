@@ -97,6 +97,7 @@ class Bundle:
             if not bool(value.isfinite().all()):
                 raise BundleError(f"{key} is not finite as {dtype}")
         save_file(weights, path / WEIGHTS)
+        (path / WEIGHTS).chmod(0o644)  # the library makes it private; a server runs as another user
         vocabulary.save(path / TOKENIZER)
         (path / CONFIG).write_text(model.config.model_dump_json(indent=2) + "\n")
         (path / CARD).write_text(card)

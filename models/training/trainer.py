@@ -82,6 +82,7 @@ class Trainer:
         self.checkpoint = directory / "checkpoint.pt"
         self.state = self.model.initial_state(options.rows)
         self.step = 0
+        self.seconds = 0.0  # spent in steps, over all resumptions
         self.identity = {"config": config.model_dump_json(), "words": len(corpus.train), "rows": options.rows,
                          "window": options.window, "seed": options.seed}  # fmt: skip
 
@@ -97,6 +98,7 @@ class Trainer:
         self.optimizer.load_state_dict(saved["optimizer"])
         self.state = tuple(saved["state"])
         self.step = saved["step"]
+        self.seconds = saved.get("seconds", 0.0)
         torch.set_rng_state(saved["rng"].cpu())
         return True
 
@@ -111,6 +113,7 @@ class Trainer:
                 "optimizer": self.optimizer.state_dict(),
                 "state": list(self.state),
                 "step": self.step,
+                "seconds": self.seconds,
                 "rng": torch.get_rng_state(),
             },
             temporary,
@@ -127,6 +130,7 @@ class Trainer:
                 raise TrainingError(f"the loss is {loss} at step {self.step}: lower the learning rate")
             self.step += 1
             seconds = time.perf_counter() - started
+            self.seconds += seconds
             last = self.step == options.steps
             validation = self.validate() if last or self.step % options.validate_every == 0 else None
             if last or self.step % options.checkpoint_every == 0:

@@ -1,0 +1,121 @@
+"""The model card of a trained bundle: its ``README.md``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+
+import torch
+
+from models.language_model import LanguageModel
+from models.training.evaluation import Evaluation
+from models.vocabulary import Vocabulary
+
+EXAMPLES = (
+    "",
+    "Thank you very",
+    "I would like to",
+    "How are",
+    "The United",
+    "Once upon a",
+    "It was the first time that",
+    "She looked at him and",
+    "The President of the",
+    "What do you",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingFacts:
+    """What the card says of the run: `words` seen, `seconds` spent, the `command` that did it."""
+
+    command: str
+    words: int
+    corpus_words: int
+    seconds: float
+    hardware: str
+
+
+def model_card(
+    name: str,
+    model: LanguageModel,
+    vocabulary: Vocabulary,
+    facts: TrainingFacts,
+    heldout: Evaluation,
+    holdout_rule: str,
+    data_notes: str,
+) -> str:
+    """Markdown. `data_notes` tells the data and their licences; nothing here can know them."""
+    config = model.config
+    bands = ", ".join(f"{band.clusters} clusters of width {band.width}" for band in config.bands)
+    body = config.body
+    lines = [
+        f"# {name}",
+        "",
+        "A word-level language model with an adaptive softmax, made by `headfirst train`.",
+        "",
+        "## Sizes",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| parameters | {model.parameter_count():,} |",
+        f"| vocabulary | {config.vocabulary_size:,} words, `<unk>` and `</s>` among them |",
+        f"| body | LSTM, {body.layers} x {body.units} units, projection {body.projection or 'none'} |",
+        f"| hidden size | {config.hidden_size} |",
+        f"| short-list | {config.cutoffs[0]:,} words |",
+        f"| tail | {config.n_clusters} clusters: {bands or 'none'} |",
+        f"| word vectors | {'tied' if config.tied else 'not tied'} between input and output |",
+        "",
+        f"Cutoffs: {', '.join(map(str, config.cutoffs))}.",
+        "",
+        "## Training",
+        "",
+        "```",
+        facts.command,
+        "```",
+        "",
+        f"{facts.words:,} words seen of a corpus of {facts.corpus_words:,} (tokens, `</s>` included), in"
+        f" {facts.seconds / 60:.0f} minutes on {facts.hardware}; torch {metadata.version('torch')}.",
+        "",
+        "## Quality",
+        "",
+        f"Held out: {holdout_rule}.",
+        "Every line is scored on its own from the start state, as the server does.",
+        "",
+        "| text | words | perplexity | unknown words |",
+        "|---|---:|---:|---:|",
+        f"| held out | {heldout.words:,} | {heldout.perplexity:.1f} | {heldout.unknown_rate:.2%} |",
+        "",
+        "Words are tokens: words, numbers, punctuation marks, and one `</s>` a line; an unknown word counts"
+        " with the probability of `<unk>`.",
+        "",
+        "## Ten predictions",
+        "",
+        "| after | next words (probability) |",
+        "|---|---|",
+        *_examples(model, vocabulary, EXAMPLES),
+        "",
+        "## Data and licences",
+        "",
+        data_notes.strip() or "Not stated.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+@torch.inference_mode()
+def _examples(model: LanguageModel, vocabulary: Vocabulary, texts: Sequence[str]) -> list[str]:
+    rows = []
+    for text in texts:
+        ids = torch.tensor([[vocabulary.end_id, *vocabulary.encode_batch([text])[0]]], device=model.device)
+        hidden, _ = model.encode(ids, torch.tensor([ids.shape[1]]), model.initial_state(1))
+        best = model.topk(hidden[:, -1], min(5, len(vocabulary)))
+        words = [
+            f"`{vocabulary.word(i)}` {math.exp(logprob):.0%}"
+            for i, logprob in zip(best.ids[0].tolist(), best.logprobs[0].tolist(), strict=True)
+            if i >= 0
+        ]
+        rows.append(f"| {text or '(the start of a sentence)'} | {', '.join(words)} |")
+    return rows
