@@ -87,4 +87,4 @@ def _spend_projection_warning() -> None:
     """torch says once a process that projections have no oneDNN path; we know, and users need not."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        nn.LSTM(1, 2, proj_size=1)(torch.zeros(1, 1, 1))
+        nn.LSTM(1, 2, proj_size=1, device="cpu")(torch.zeros(1, 1, 1, device="cpu"))
