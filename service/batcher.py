@@ -1,0 +1,300 @@
+"""Waiting requests -> the next batch.
+
+Zero wait: whoever asks gets what is waiting, up to a budget of tokens; with nothing waiting, `next` blocks
+without using the CPU. There are two lanes, predictions and bulk scoring, each bounded in messages and
+tokens of its own, so that a full bulk queue refuses no keystroke. A batch is of one lane. While both wait,
+they share the engine's time (stride scheduling): predictions get `PREDICT_SHARE` of it and go first on a
+tie, scoring gets the rest; what one lane leaves is the other's.
+
+The threads that submit, compute and watch the deadlines meet here under one lock. A message is answered by
+whoever takes its job out, hence once.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from collections.abc import Sequence as Many
+from dataclasses import dataclass
+from functools import partial
+
+from service.errors import HeadfirstError, QueueFull, TooLarge
+from service.lane import Lane
+from service.messages import Message, Predict
+from service.prefix_tree import score_sequences
+from service.sequence import Group, Job, Sequence, Slice
+
+PREDICT_SHARE = 0.75
+"""Predictions' part of the engine's time while scoring waits too."""
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """Slices to run at once, all of one lane. `begun` are the jobs that wait no more; `started` is when
+    that was."""
+
+    lane: Lane
+    slices: list[Slice]
+    begun: list[Job]
+    started: float
+
+    @property
+    def tokens(self) -> int:
+        """What the slices cost together."""
+        return sum(piece.cost for piece in self.slices)
+
+
+class Batcher:
+    """The queue between those who ask and the engine.
+
+    Args:
+        batch_tokens: budget of a batch of predictions.
+        score_tokens: budget of a batch of scoring, if less: a prediction may have to wait for one.
+        max_inputs: messages that a lane holds at most, those that are being computed included.
+        max_tokens: tokens that these messages have at most.
+        rejected: told `expired` or `cancelled` for each message that leaves for that reason.
+        clock: seconds, the clock of the messages' deadlines.
+    """
+
+    def __init__(
+        self,
+        *,
+        batch_tokens: int,
+        score_tokens: int,
+        max_inputs: int,
+        max_tokens: int,
+        rejected: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.max_inputs = max_inputs
+        self.max_tokens = max_tokens
+        self.depth = 0
+        """Messages that wait for their first batch."""
+        self._rejected = rejected
+        self._clock = clock
+        self._predict = Lane(batch_tokens, PREDICT_SHARE)
+        self._score = Lane(min(score_tokens, batch_tokens), 1 - PREDICT_SHARE)
+        self._lanes = (self._predict, self._score)  # In the order that wins a tie.
+        self._virtual_time = 0.0
+        self._unanswered: set[Job] = set()
+        self._wake_at: float | None = None
+        self._refuse: Callable[[], HeadfirstError] | None = None
+        self._stopped = False
+        lock = (
+            threading.RLock()
+        )  # Reentrant: whoever cancels a future inside one of its callbacks comes back in.
+        self._lock = lock
+        self._work = threading.Condition(lock)
+        self._deadline = threading.Condition(lock)
+        self._idle = threading.Condition(lock)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all messages that are accepted and not answered."""
+        return sum(lane.tokens for lane in self._lanes)
+
+    # -- the side that asks -----------------------------------------------------------------------------
+
+    def submit(self, messages: Many[Message]) -> list[Job]:
+        """Accepts all messages or none. Returns their jobs in the same order.
+
+        Raises:
+            QueueFull: there is no room for them now.
+            TooLarge: there never will be.
+            HeadfirstError: what `close` was told.
+        """
+        now = self._clock()
+        groups = (Group(), Group())
+        jobs = []
+        for message in messages:
+            group = groups[0] if isinstance(message, Predict) else groups[1]
+            job = Job(message, group, _tokens(message), now)
+            group.unanswered.add(job)
+            jobs.append(job)
+        for job in jobs:
+            if isinstance(job.message, Predict):
+                tokens = job.message.tokens
+                groups[0].waiting.append(Sequence(tokens, len(tokens), len(tokens), [job], [job]))
+        groups[1].waiting.extend(score_sequences([job for job in jobs if job.group is groups[1]]))
+        with self._lock:
+            if self._refuse is not None:
+                raise self._refuse()
+            added = [(lane, group) for lane, group in zip(self._lanes, groups, strict=True) if group.waiting]
+            for lane, group in added:
+                self._check_room(lane, group)
+            for lane, group in added:
+                self._admit(lane, group)
+        for job in jobs:
+            job.future.add_done_callback(partial(self._forget, job))
+        return jobs
+
+    def close(self, refuse: Callable[[], HeadfirstError]) -> None:
+        """Accepts nothing from now on: `submit` raises what `refuse` makes. What was accepted stays."""
+        with self._lock:
+            self._refuse = refuse
+
+    def open(self) -> None:
+        """Accepts messages again."""
+        with self._lock:
+            self._refuse = None
+
+    def wait_idle(self, timeout: float) -> bool:
+        """Blocks until every accepted message is answered, `timeout` seconds at most; whether that is so."""
+        with self._lock:
+            return self._idle.wait_for(lambda: not self._unanswered, timeout)
+
+    def abandon(self) -> list[Job]:
+        """Takes all unanswered jobs out, for the caller to answer."""
+        with self._lock:
+            jobs = list(self._unanswered)
+            for job in jobs:
+                self._leave(job)
+            return jobs
+
+    def stop(self) -> None:
+        """Lets `next` and `overdue` return None from now on."""
+        with self._lock:
+            self._stopped = True
+            self._work.notify_all()
+            self._deadline.notify_all()
+
+    # -- the engine's side ------------------------------------------------------------------------------
+
+    def next(self, begin: Callable[[Sequence], None]) -> Batch | None:
+        """Blocks until something waits, then returns a batch of it; None after `stop`.
+
+        Args:
+            begin: called with a sequence before its first step, to give it a state to start from;
+                the further on that state is, the less the sequence costs.
+        """
+        with self._lock:
+            while not self._stopped:
+                lane = min(
+                    (lane for lane in self._lanes if lane.waiting), key=lambda lane: lane.clock, default=None
+                )
+                if lane is None:
+                    self._work.wait()
+                    continue
+                now = self._clock()
+                slices = lane.take(now, begin)
+                if slices:
+                    self._virtual_time = lane.clock
+                    return Batch(lane, slices, self._mark_begun(slices, now), now)
+            return None
+
+    def finish(self, batch: Batch, answered: Iterable[Job], unfinished: Many[Sequence]) -> list[Job]:
+        """Ends a batch. Takes out and returns those `answered` jobs that are still waited for; sequences
+        that are `unfinished`, or can start only now, go to the front of their groups."""
+        with self._lock:
+            seconds = self._clock() - batch.started
+            batch.lane.clock += seconds / batch.lane.share
+            batch.lane.grow()
+            waited = [job for job in answered if job in self._unanswered]
+            for lane in self._lanes:
+                if lane.inputs:
+                    tokens = sum(job.tokens for job in waited) if lane is batch.lane else 0
+                    lane.served(tokens, seconds)
+            for job in waited:
+                self._leave(job)
+            for sequence in reversed(unfinished):
+                if sequence.group.unanswered:
+                    sequence.group.waiting.appendleft(sequence)
+                    self._line_up(batch.lane, sequence.group)
+            return waited
+
+    def shrink(self) -> int:
+        """Halves the batches' budgets, for want of memory; each batch that ends lets them grow back a little.
+        Returns the present budget of predictions."""
+        with self._lock:
+            for lane in self._lanes:
+                lane.shrink()
+            return self._predict.budget
+
+    # -- the timer's side -------------------------------------------------------------------------------
+
+    def overdue(self) -> list[Job] | None:
+        """Blocks until deadlines have passed, then takes out and returns their jobs; None after `stop`."""
+        with self._lock:
+            while not self._stopped:
+                now = self._clock()
+                late = [job for job in self._unanswered if job.late(now)]
+                if late:
+                    for job in late:
+                        self._leave(job)
+                        self._rejected("expired")
+                    return late
+                deadlines = [job.message.deadline for job in self._unanswered]
+                self._wake_at = min((at for at in deadlines if at is not None), default=None)
+                self._deadline.wait(None if self._wake_at is None else self._wake_at - now)
+            return None
+
+    # -- under the lock ---------------------------------------------------------------------------------
+
+    def _check_room(self, lane: Lane, group: Group) -> None:
+        inputs, tokens = len(group.unanswered), sum(job.tokens for job in group.unanswered)
+        if inputs > self.max_inputs or tokens > self.max_tokens:
+            raise TooLarge(
+                f"The request has {inputs} inputs with {tokens} words; "
+                f"the queue takes {self.max_inputs} inputs with {self.max_tokens} words at most.",
+                code="request_too_large",
+            )
+        if lane.inputs + inputs > self.max_inputs or lane.tokens + tokens > self.max_tokens:
+            raise QueueFull(retry_after=lane.retry_after())
+
+    def _admit(self, lane: Lane, group: Group) -> None:
+        self._unanswered |= group.unanswered
+        self.depth += len(group.unanswered)
+        lane.inputs += len(group.unanswered)
+        lane.tokens += sum(job.tokens for job in group.unanswered)
+        self._line_up(lane, group)
+        for job in group.unanswered:
+            deadline = job.message.deadline
+            if deadline is not None and (self._wake_at is None or deadline < self._wake_at):
+                self._wake_at = deadline
+                self._deadline.notify()
+
+    def _line_up(self, lane: Lane, group: Group) -> None:
+        if not lane.waiting:  # A lane that had nothing to do saves up no claim on the other's time.
+            lane.clock = max(lane.clock, self._virtual_time)
+        lane.add(group)
+        self._work.notify()
+
+    def _mark_begun(self, slices: list[Slice], now: float) -> list[Job]:
+        begun = [
+            job
+            for piece in slices
+            if piece.sequence.parent is None  # All jobs of a tree begin with its root.
+            for job in piece.sequence.jobs
+            if job.taken is None and job in self._unanswered
+        ]
+        for job in begun:
+            job.taken = now
+        self.depth -= len(begun)
+        return begun
+
+    def _leave(self, job: Job) -> None:
+        lane = self._predict if isinstance(job.message, Predict) else self._score
+        self._unanswered.discard(job)
+        self.depth -= job.taken is None
+        lane.inputs -= 1
+        lane.tokens -= job.tokens
+        job.group.unanswered.discard(job)
+        if not job.group.unanswered:
+            lane.remove(job.group)
+        if not self._unanswered:
+            self._idle.notify_all()
+
+    def _forget(self, job: Job, future: object) -> None:
+        """Called when a future is done: one that was cancelled leaves at once."""
+        if not job.future.cancelled():
+            return
+        with self._lock:
+            if job in self._unanswered:
+                self._leave(job)
+                # The asking side has a timer too, and may be the first to see that it is too late.
+                self._rejected("expired" if job.late(self._clock()) else "cancelled")
+
+
+def _tokens(message: Message) -> int:
+    if isinstance(message, Predict):
+        return len(message.tokens) + 1
+    return max(1, len(message.context) + len(message.targets))

@@ -1,0 +1,172 @@
+"""Owns the model and the device; one loop: schedule, run, answer.
+
+    submit (any thread) -> Batcher -> the engine's thread: next -> Runner.run -> finish -> futures
+
+Three threads meet in the batcher: whoever submits, the engine's, which alone touches the model, and a timer
+that answers what is overdue whatever the engine does meanwhile. None of them uses the CPU while nothing is
+asked.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Literal
+
+import torch
+
+from models.bundle import Bundle
+from service.batcher import Batch, Batcher
+from service.errors import DeadlineExceeded, Draining, HeadfirstError, NotReady
+from service.messages import Answer, Message
+from service.metrics import Metrics
+from service.runner import Outcome, Runner, warm_up
+from service.settings import Settings
+from service.state_cache import StateCache
+
+logger = logging.getLogger(__name__)
+
+State = Literal["starting", "ready", "draining", "dead"]
+
+JOIN_SECONDS = 10.0
+"""What `stop` waits for the batch that is being run."""
+
+
+class Engine:
+    """Answers messages with the model, many at a time.
+
+    Args:
+        bundle: the model; nobody else may use it while the engine runs.
+        settings: the limits and budgets.
+        metrics: gets all that the engine measures; one engine for one `Metrics`.
+    """
+
+    def __init__(self, bundle: Bundle, settings: Settings, metrics: Metrics) -> None:
+        self._bundle = bundle
+        self._settings = settings
+        self._metrics = metrics
+        self._state: State = "starting"
+        self._reason = "the model is warming up"
+        self._lock = threading.Lock()
+        rejected = {reason: metrics.rejected_total.labels(reason) for reason in ("expired", "cancelled")}
+        self._batcher = Batcher(
+            batch_tokens=settings.max_batch_tokens,
+            score_tokens=settings.score_step_tokens,
+            max_inputs=settings.max_queue_requests,
+            max_tokens=settings.max_queue_tokens,
+            rejected=lambda reason: rejected[reason].inc(),
+        )
+        self._batcher.close(self._not_ready)
+        self._threads = [
+            threading.Thread(target=self._run, name="headfirst-engine", daemon=True),
+            threading.Thread(target=self._watch_deadlines, name="headfirst-deadlines", daemon=True),
+        ]
+        metrics.queue_depth.set_function(lambda: self._batcher.depth)
+        metrics.queue_tokens.set_function(lambda: self._batcher.tokens)
+        metrics.engine_ready.set_function(lambda: self._state == "ready")
+
+    @property
+    def state(self) -> State:
+        """`starting` until the warm-up is done; then `ready`, `draining` or `dead`."""
+        return self._state
+
+    @property
+    def reason(self) -> str:
+        """Why it is not ready; empty when it is."""
+        return self._reason
+
+    def start(self) -> None:
+        """Starts the threads and returns at once; the warm-up runs on the engine's."""
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, messages: Sequence[Message]) -> list[Future[Answer]]:
+        """Accepts all messages or none. Their futures, in the same order, get the answers or a
+        `HeadfirstError`.
+
+        May be called by any thread. Cancelling a future takes its message out before it is computed.
+
+        Raises:
+            NotReady, Draining: the engine accepts nothing now.
+            QueueFull: there is no room for all of them; `retry_after` says when there may be.
+            TooLarge: there never will be.
+        """
+        return [job.future for job in self._batcher.submit(messages)]
+
+    def drain(self, timeout: float) -> bool:
+        """Accepts nothing more and waits, `timeout` seconds at most, until what was accepted is answered.
+
+        What is not answered then gets `Draining`. Returns whether everything was answered.
+        """
+        with self._lock:
+            if self._state != "dead":
+                self._state, self._reason = "draining", "the server is shutting down"
+                self._batcher.close(Draining)
+        drained = self._batcher.wait_idle(timeout)
+        self._abandon(Draining)
+        return drained
+
+    def stop(self) -> None:
+        """Ends the threads after the batch that is being run; what is not answered gets `NotReady`."""
+        self._die("the engine was stopped")
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(JOIN_SECONDS)
+
+    def _die(self, reason: str) -> None:
+        """Accepts nothing ever again, and leaves no future unresolved. The first reason stays."""
+        with self._lock:
+            if self._state != "dead":
+                self._state, self._reason = "dead", reason
+                self._batcher.close(self._not_ready)
+        self._batcher.stop()
+        self._abandon(self._not_ready)
+
+    def _abandon(self, make_error: Callable[[], HeadfirstError]) -> None:
+        for job in self._batcher.abandon():
+            job.resolve(make_error())
+
+    def _not_ready(self) -> NotReady:
+        return NotReady(f"The model is not ready: {self._reason}.")
+
+    # -- the engine's thread ----------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            with torch.inference_mode():
+                runner = self._open()
+                while (batch := self._batcher.next(runner.begin)) is not None:
+                    outcome = runner.run(batch.slices)
+                    self._answer(batch, outcome)
+        except BaseException as error:
+            logger.critical("The engine died.", exc_info=error)
+            self._die(f"the engine died of {type(error).__name__}")
+
+    def _open(self) -> Runner:
+        if self._settings.threads is not None:
+            torch.set_num_threads(self._settings.threads)  # Holds for the calling thread: this one.
+        warm_up(self._bundle)
+        runner = Runner(self._bundle, StateCache(self._settings.state_cache_bytes), self._metrics)
+        with self._lock:
+            if self._state == "starting":
+                self._state, self._reason = "ready", ""
+                self._batcher.open()
+        return runner
+
+    def _answer(self, batch: Batch, outcome: Outcome) -> None:
+        self._metrics.batch_size.observe(len(batch.slices))
+        self._metrics.batch_tokens.observe(batch.tokens)
+        for job in batch.begun:
+            self._metrics.queue_duration_seconds.observe(batch.started - job.submitted)
+        answers = dict(outcome.answers)
+        for job in self._batcher.finish(batch, answers, outcome.unfinished):
+            job.resolve(answers[job])
+        if outcome.out_of_memory:
+            logger.warning("Out of memory: batches now have at most %d tokens.", self._batcher.shrink())
+
+    # -- the timer's thread -----------------------------------------------------------------------------
+
+    def _watch_deadlines(self) -> None:
+        while (late := self._batcher.overdue()) is not None:
+            for job in late:
+                job.resolve(DeadlineExceeded())

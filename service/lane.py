@@ -1,0 +1,125 @@
+"""One of the batcher's two queues: groups of messages that take turns."""
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable
+
+from service.sequence import Group, Sequence, Slice
+
+SLICE_TOKENS = 64
+"""Tokens of one sequence in one batch at most."""
+GROWTH_STEPS = 256
+"""Batches after which a budget that was shrunk to nothing is whole again."""
+RATE_MEMORY_SECONDS = 10.0
+FIRST_RETRY_SECONDS = 1.0
+MAX_RETRY_SECONDS = 300.0
+
+
+class Lane:
+    """Groups in rotation. Not locked: the batcher does that.
+
+    A batch's budget is shared evenly by the groups that wait: each takes a turn, whatever it leaves goes to
+    the next ones, and those that had a turn stand at the back. So of two clients that score, the one that
+    sent 10,000 sentences gets no more of a batch than the one that sent a long text.
+
+    Sequences are run in slices of `SLICE_TOKENS`: the body takes a row's tokens one after another, so the
+    longest row decides how long a batch takes and how long those that arrive meanwhile must wait.
+
+    Args:
+        budget: tokens a batch at most.
+        share: this lane's part of the engine's time while the other lane waits too.
+    """
+
+    def __init__(self, budget: int, share: float) -> None:
+        self.full_budget = budget
+        self.budget = budget
+        self.share = share
+        self.inputs = 0
+        """Messages that are accepted and not answered."""
+        self.tokens = 0
+        """Tokens of these messages."""
+        self.clock = 0.0
+        """Engine seconds that this lane had, divided by its share: the lane that is behind goes first."""
+        self._rotation: OrderedDict[Group, None] = OrderedDict()
+        self._served_tokens = 0.0
+        self._served_seconds = 0.0
+
+    @property
+    def waiting(self) -> bool:
+        """Whether anything waits to be put into a batch."""
+        return bool(self._rotation)
+
+    def add(self, group: Group) -> None:
+        """Lets the group take turns, from the back; one that already does keeps its place."""
+        self._rotation[group] = None
+
+    def remove(self, group: Group) -> None:
+        """Drops a group for whose answers nobody waits any more."""
+        group.waiting.clear()
+        self._rotation.pop(group, None)
+
+    def take(self, now: float, begin: Callable[[Sequence], None]) -> list[Slice]:
+        """The next batch, at most the budget's worth; empty if nobody waits for what was queued.
+
+        `begin` is called with each sequence that has no state yet, before its cost is asked: it may move the
+        sequence forward to a cached one.
+        """
+        batch: list[Slice] = []
+        left = self.budget
+        for turns in range(len(self._rotation), 0, -1):
+            group = next(iter(self._rotation))
+            share = min(left, max(SLICE_TOKENS, left // turns))
+            slices = _take_turn(group, share, now, begin, alone=not batch)
+            if not group.waiting:
+                del self._rotation[group]
+            elif slices:
+                self._rotation.move_to_end(group)
+            else:
+                break  # What is left is too little for its turn: it goes first in the next batch.
+            batch += slices
+            left -= sum(piece.cost for piece in slices)
+            if left == 0:
+                break
+        return batch
+
+    def shrink(self) -> None:
+        """Halves the budget."""
+        self.budget = max(1, self.budget // 2)
+
+    def grow(self) -> None:
+        """Gives a small part of a shrunk budget back."""
+        self.budget = min(self.full_budget, self.budget + -(-self.full_budget // GROWTH_STEPS))
+
+    def served(self, tokens: int, seconds: float) -> None:
+        """Notes that messages of so many tokens were answered in this time, for `retry_after`."""
+        decay = math.exp(-seconds / RATE_MEMORY_SECONDS)
+        self._served_tokens = self._served_tokens * decay + tokens
+        self._served_seconds = self._served_seconds * decay + seconds
+
+    def retry_after(self) -> float:
+        """Seconds until what is accepted now will have been answered, at the present rate."""
+        if self._served_tokens == 0:
+            return FIRST_RETRY_SECONDS
+        return min(MAX_RETRY_SECONDS, self.tokens * self._served_seconds / self._served_tokens)
+
+
+def _take_turn(
+    group: Group, share: int, now: float, begin: Callable[[Sequence], None], *, alone: bool
+) -> list[Slice]:
+    """The group's next slices, `share` tokens at most. A piece that only the share cuts short is left for
+    the next turn, unless it would be `alone` in its batch."""
+    slices: list[Slice] = []
+    while group.waiting and share > 0:
+        sequence = group.waiting[0]
+        if not group.alive(sequence, now):
+            group.waiting.popleft()
+            continue
+        if sequence.hidden is None:
+            begin(sequence)
+        wanted = min(sequence.cost, SLICE_TOKENS)
+        if wanted > share and (slices or not alone):
+            break
+        group.waiting.popleft()
+        slices.append(Slice(sequence, max(0, min(wanted, share, sequence.inputs - sequence.position))))
+        share -= slices[-1].cost
+    return slices

@@ -1,0 +1,86 @@
+"""What passes between HTTP and the engine: small frozen structs, nothing else.
+
+Plain data (no tensors, no locks), because later these cross a process boundary. Tokens are vocabulary ids and
+never include the start word: the engine begins every sequence after it. All messages of one `Engine.submit`
+call make one *group*: the unit that is admitted whole, takes turns with the others and shares prefixes.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Predict:
+    """Asks for the `k` most probable words after `tokens`.
+
+    Args:
+        id: the request's id, for logs.
+        tokens: the context's ids; empty at the start of a sentence.
+        k: 1 or more; more than the vocabulary has words means all of them.
+        prefix: only words that start so; None or "" means any word.
+        deadline: `time.monotonic()` after which nobody waits any more; None means never.
+    """
+
+    id: str
+    tokens: tuple[int, ...]
+    k: int
+    prefix: str | None
+    deadline: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Asks for the log-probability of each of `targets`, which follow `context`.
+
+    Args:
+        id: the request's id, for logs.
+        context: ids that precede the targets and are not scored.
+        targets: ids to score, `</s>` among them where the end of the sentence is asked for.
+        deadline: `time.monotonic()` after which nobody waits any more; None means never.
+    """
+
+    id: str
+    context: tuple[int, ...]
+    targets: tuple[int, ...]
+    deadline: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Where a message's time went.
+
+    Args:
+        queue_seconds: from `submit` until its first batch was put together.
+        engine_seconds: from then until its answer.
+        batch_size: rows of the batch that finished it.
+        cached_tokens: tokens that were not run because their state was cached.
+    """
+
+    queue_seconds: float
+    engine_seconds: float
+    batch_size: int
+    cached_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """Answers `Predict`: at most k words, best first, with natural log-probabilities.
+
+    `clusters` are the tail clusters that were opened to find them, ascending.
+    """
+
+    ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    clusters: tuple[int, ...]
+    timing: Timing
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Answers `Score`: one natural log-probability a target, in order."""
+
+    logprobs: tuple[float, ...]
+    timing: Timing
+
+
+Message = Predict | Score
+Answer = Predicted | Scored

@@ -1,0 +1,146 @@
+"""Work in progress: an accepted message, and the tokens that are run through the body for it."""
+
+from collections import deque
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from service.errors import HeadfirstError
+from service.messages import Answer, Message, Timing
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One accepted message and the future of its answer.
+
+    Args:
+        message: what is asked.
+        group: the messages that came with it.
+        tokens: what it counts for in the queue's bound, at least 1.
+        submitted: when it was accepted, in seconds of the batcher's clock.
+    """
+
+    message: Message
+    group: "Group"
+    tokens: int
+    submitted: float
+    future: "Future[Answer]" = field(default_factory=Future)
+    taken: float | None = None
+    """When its first batch was put together."""
+    cached: int = 0
+    """Tokens that need not be run because the state after them was cached."""
+
+    def late(self, now: float) -> bool:
+        """Whether its deadline has passed."""
+        return self.message.deadline is not None and self.message.deadline <= now
+
+    def timing(self, now: float, batch_size: int) -> Timing:
+        """Where the time went, for an answer given `now`."""
+        taken = now if self.taken is None else self.taken
+        return Timing(taken - self.submitted, now - taken, batch_size, self.cached)
+
+    def resolve(self, answer: Answer | HeadfirstError) -> None:
+        """Gives the answer to whoever waits; a future that was cancelled meanwhile stays so.
+
+        To be called at most once: `Batcher` hands each job out to be answered once.
+        """
+        if not self.future.set_running_or_notify_cancel():
+            return
+        if isinstance(answer, HeadfirstError):
+            self.future.set_exception(answer)
+        else:
+            self.future.set_result(answer)
+
+
+class Group:
+    """The messages of one `submit` call that share a lane, and those of their sequences that wait."""
+
+    def __init__(self) -> None:
+        self.unanswered: set[Job] = set()
+        self.waiting: deque[Sequence] = deque()
+
+    def alive(self, sequence: "Sequence", now: float) -> bool:
+        """Whether anybody still waits for this sequence of the group."""
+        return any(job in self.unanswered and not job.late(now) for job in sequence.jobs)
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """Tokens that run through the body one after another, in as many steps as the budget asks for.
+
+    A `Predict` is one sequence: all tokens are run, the hidden row after the last one is asked for k words.
+    A `Score` is one too, or a path of several from a root of the prefix tree: token i is scored with the
+    hidden row after i tokens, so the last token of a leaf is scored but never run.
+
+    Args:
+        tokens: ids, without the start word and without the parents' tokens.
+        inputs: how many of `tokens` are run.
+        unscored: how many of the first tokens are context.
+        jobs: the messages that need this sequence or one below it, all of one group.
+        ends: those of them whose last token is this sequence's.
+        parent: the sequence from whose final state this one starts; None starts after the start word.
+    """
+
+    tokens: tuple[int, ...]
+    inputs: int
+    unscored: int
+    jobs: list[Job]
+    ends: list[Job]
+    parent: "Sequence | None" = None
+    children: "list[Sequence]" = field(default_factory=list)
+    position: int = 0
+    """Tokens run so far."""
+    state: tuple[Tensor, ...] = ()
+    """The body after them: one row, no batch dimension."""
+    hidden: Tensor | None = None
+    """(d,) the hidden row after them; None until the sequence has a state to start from."""
+    logprobs: list[float] = field(default_factory=list)
+    """Of the tokens scored so far."""
+
+    @property
+    def group(self) -> Group:
+        """The group that it takes turns with."""
+        return self.jobs[0].group
+
+    @property
+    def cost(self) -> int:
+        """What is left to run, in tokens of the budget; 1 at least, because the head has a row to do."""
+        return max(1, self.inputs - self.position)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all tokens that are to be run have been."""
+        return self.position >= self.inputs
+
+    def path_logprobs(self) -> tuple[float, ...]:
+        """The log-probabilities of all scored tokens from the root of the tree to this sequence's end."""
+        parts: list[list[float]] = []
+        sequence: Sequence | None = self
+        while sequence is not None:
+            parts.append(sequence.logprobs)
+            sequence = sequence.parent
+        return tuple(value for part in reversed(parts) for value in part)
+
+
+@dataclass(slots=True, eq=False)
+class Slice:
+    """A row of a batch: the next `count` tokens of a sequence, 0 where only the head has something to do."""
+
+    sequence: Sequence
+    count: int
+
+    @property
+    def cost(self) -> int:
+        """Its share of the batch's budget, in tokens."""
+        return max(1, self.count)
+
+    @property
+    def end(self) -> int:
+        """The sequence's position after it."""
+        return self.sequence.position + self.count
+
+    @property
+    def completes(self) -> bool:
+        """Whether the sequence has run all its tokens after it."""
+        return self.end >= self.sequence.inputs
