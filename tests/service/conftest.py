@@ -1,0 +1,170 @@
+"""A real server as a process of its own, and the app in this process around an engine of the test's own."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from models.bundle import Bundle
+from service.app import HeadfirstApp, create_app
+from service.messages import Answer, Message
+from service.metrics import Metrics
+from service.settings import Settings
+from tests.service.doubles import FakeEngine, compute
+from tests.tiny import tiny_bundle
+
+
+@pytest.fixture(scope="session")
+def bundle_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_bundle(tmp_path_factory.mktemp("bundle"))
+
+
+@pytest.fixture(scope="session")
+def bundle(bundle_path: Path) -> Bundle:
+    return Bundle.load(bundle_path, "cpu")
+
+
+def clean_environment(**variables: str) -> dict[str, str]:
+    """This process's environment without settings of ours, and with one thread a process."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HEADFIRST_")}
+    return kept | {"OMP_NUM_THREADS": "1"} | variables
+
+
+class ServerProcess:
+    """`headfirst serve` on a free port, its log read line by line."""
+
+    def __init__(self, *arguments: str, **environment: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "service.cli", "serve", "--port", "0", "--log-format", "json", *arguments],
+            env=clean_environment(**environment),
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+        )
+        self.lines: list[dict[str, object]] = []
+        self.url = ""
+        self._listening = threading.Event()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+        if not self._listening.wait(60) or not self.url:
+            self.kill()
+            raise RuntimeError(f"the server did not start: {self.lines}")
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            record = json.loads(line) if line.startswith("{") else {"raw": line}
+            self.lines.append(record)
+            if "url" in record:
+                self.url = str(record["url"])
+                self._listening.set()
+        self._listening.set()
+
+    def wait_ready(self) -> None:
+        """Asks until the server is ready; each answer takes its time, so this is no spinning."""
+        with httpx.Client(base_url=self.url) as client:
+            while client.get("/health/ready").status_code != 200:
+                if self.process.poll() is not None:
+                    raise RuntimeError(f"the server ended: {self.lines}")
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def wait(self, seconds: float = 30) -> int:
+        """The exit status; all lines are there afterwards."""
+        status = self.process.wait(seconds)
+        self._reader.join()
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+        return status
+
+    def stop(self) -> int:
+        if self.process.poll() is None:
+            self.signal(signal.SIGTERM)
+        return self.wait()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.wait()
+
+
+@pytest.fixture(scope="session")
+def start_server(bundle_path: Path) -> Callable[..., contextlib.AbstractContextManager[ServerProcess]]:
+    """Starts a server with the tiny bundle and more arguments, as a context."""
+
+    @contextlib.contextmanager
+    def start(*arguments: str, **environment: str) -> Iterator[ServerProcess]:
+        server = ServerProcess("--model", str(bundle_path), *arguments, **environment)
+        try:
+            server.wait_ready()
+            yield server
+        finally:
+            server.stop()
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def server(
+    start_server: Callable[..., contextlib.AbstractContextManager[ServerProcess]],
+) -> Iterator[ServerProcess]:
+    """One server for all tests that leave it as it was."""
+    with start_server("--max-body-bytes", "2000000", "--max-input-words", "20000") as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: ServerProcess) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server.url, timeout=30) as client:
+        yield client
+
+
+class LocalApp:
+    """The app in this process, its engine a double."""
+
+    def __init__(self, bundle: Bundle, settings: Settings, answer: Callable[[Message], Answer]) -> None:
+        self.engine = FakeEngine(answer)
+        self.metrics = Metrics(bundle.config.n_clusters)
+        self.app: HeadfirstApp = create_app(settings, bundle, self.engine, self.metrics)
+        self.lifecycle = self.app.context.lifecycle
+
+    def client(self) -> httpx.AsyncClient:
+        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+        return httpx.AsyncClient(transport=transport, base_url="http://test")
+
+    def sample(self, name: str, **labels: str) -> float:
+        value = self.metrics.registry.get_sample_value(f"headfirst_{name}", labels)
+        assert value is not None, f"no series headfirst_{name}{labels}"
+        return value
+
+
+@pytest.fixture
+def local(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., LocalApp]]:
+    """Makes apps in this process: `local(answer=..., max_inputs=3)`."""
+    for name in [name for name in os.environ if name.startswith("HEADFIRST_")]:
+        monkeypatch.delenv(name)
+    made: list[LocalApp] = []
+
+    def make(answer: Callable[[Message], Answer] | None = None, **settings: object) -> LocalApp:
+        answer = answer or (lambda message: compute(bundle, message))
+        app = LocalApp(bundle, Settings(**settings), answer)  # type: ignore[arg-type]
+        made.append(app)
+        return app
+
+    yield make
+    for app in made:
+        app.engine.close()
+        app.app.context.tokenizers.shutdown()
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
