@@ -10,37 +10,21 @@ The threads that submit, compute and watch the deadlines meet here under one loc
 whoever takes its job out, hence once.
 """
 
+import math
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Many
-from dataclasses import dataclass
 from functools import partial
 
 from service.errors import HeadfirstError, QueueFull, TooLarge
-from service.lane import Lane
+from service.lane import Batch, Lane
 from service.messages import Message, Predict
 from service.prefix_tree import score_sequences
-from service.sequence import Group, Job, Sequence, Slice
+from service.sequence import Group, Job, Sequence, Slice, predict_sequences
 
 PREDICT_SHARE = 0.75
 """Predictions' part of the engine's time while scoring waits too."""
-
-
-@dataclass(slots=True, eq=False)
-class Batch:
-    """Slices to run at once, all of one lane. `begun` are the jobs that wait no more; `started` is when
-    that was."""
-
-    lane: Lane
-    slices: list[Slice]
-    begun: list[Job]
-    started: float
-
-    @property
-    def tokens(self) -> int:
-        """What the slices cost together."""
-        return sum(piece.cost for piece in self.slices)
 
 
 class Batcher:
@@ -76,13 +60,12 @@ class Batcher:
         self._lanes = (self._predict, self._score)  # In the order that wins a tie.
         self._virtual_time = 0.0
         self._unanswered: set[Job] = set()
-        self._wake_at: float | None = None
+        self._wake_at = math.inf
         self._refuse: Callable[[], HeadfirstError] | None = None
+        self._running = False
         self._stopped = False
-        lock = (
-            threading.RLock()
-        )  # Reentrant: whoever cancels a future inside one of its callbacks comes back in.
-        self._lock = lock
+        # Reentrant: whoever cancels a future inside a callback of another comes back in.
+        self._lock = lock = threading.RLock()
         self._work = threading.Condition(lock)
         self._deadline = threading.Condition(lock)
         self._idle = threading.Condition(lock)
@@ -102,26 +85,23 @@ class Batcher:
             TooLarge: there never will be.
             HeadfirstError: what `close` was told.
         """
-        now = self._clock()
-        groups = (Group(), Group())
-        jobs = []
+        needs = dict.fromkeys(self._lanes, (0, 0))
         for message in messages:
-            group = groups[0] if isinstance(message, Predict) else groups[1]
-            job = Job(message, group, _tokens(message), now)
-            group.unanswered.add(job)
-            jobs.append(job)
-        for job in jobs:
-            if isinstance(job.message, Predict):
-                tokens = job.message.tokens
-                groups[0].waiting.append(Sequence(tokens, len(tokens), len(tokens), [job], [job]))
-        groups[1].waiting.extend(score_sequences([job for job in jobs if job.group is groups[1]]))
+            lane = self._lane(message)
+            inputs, tokens = needs[lane]
+            needs[lane] = (inputs + 1, tokens + _tokens(message))
         with self._lock:
-            if self._refuse is not None:
-                raise self._refuse()
-            added = [(lane, group) for lane, group in zip(self._lanes, groups, strict=True) if group.waiting]
-            for lane, group in added:
-                self._check_room(lane, group)
-            for lane, group in added:
+            self._check_room(needs)  # Before anything is made: it must be cheap to refuse.
+        groups = {lane: Group() for lane in self._lanes}
+        now = self._clock()
+        jobs = [Job(message, groups[self._lane(message)], _tokens(message), now) for message in messages]
+        for lane, make in ((self._predict, predict_sequences), (self._score, score_sequences)):
+            members = [job for job in jobs if job.group is groups[lane]]
+            groups[lane].unanswered.update(members)
+            groups[lane].waiting.extend(make(members))
+        with self._lock:
+            self._check_room(needs)
+            for lane, group in groups.items():
                 self._admit(lane, group)
         for job in jobs:
             job.future.add_done_callback(partial(self._forget, job))
@@ -140,7 +120,7 @@ class Batcher:
     def wait_idle(self, timeout: float) -> bool:
         """Blocks until every accepted message is answered, `timeout` seconds at most; whether that is so."""
         with self._lock:
-            return self._idle.wait_for(lambda: not self._unanswered, timeout)
+            return self._idle.wait_for(lambda: not (self._unanswered or self._running), timeout)
 
     def abandon(self) -> list[Job]:
         """Takes all unanswered jobs out, for the caller to answer."""
@@ -151,9 +131,10 @@ class Batcher:
             return jobs
 
     def stop(self) -> None:
-        """Lets `next` and `overdue` return None from now on."""
+        """Lets `next` and `overdue` return None from now on. A batch that is being run is not waited for."""
         with self._lock:
             self._stopped = True
+            self._running = False
             self._work.notify_all()
             self._deadline.notify_all()
 
@@ -178,28 +159,34 @@ class Batcher:
                 slices = lane.take(now, begin)
                 if slices:
                     self._virtual_time = lane.clock
+                    self._running = True
                     return Batch(lane, slices, self._mark_begun(slices, now), now)
             return None
 
-    def finish(self, batch: Batch, answered: Iterable[Job], unfinished: Many[Sequence]) -> list[Job]:
-        """Ends a batch. Takes out and returns those `answered` jobs that are still waited for; sequences
-        that are `unfinished`, or can start only now, go to the front of their groups."""
+    def release(self, job: Job) -> bool:
+        """Takes a job out, for the caller to answer; False if somebody else did."""
+        with self._lock:
+            waited = job in self._unanswered
+            if waited:
+                self._leave(job)
+            return waited
+
+    def finish(self, batch: Batch, answered_tokens: int, unfinished: Many[Sequence]) -> None:
+        """Ends a batch, by which messages of so many tokens were answered. Sequences that are `unfinished`,
+        or can start only now, go to the front of their groups."""
         with self._lock:
             seconds = self._clock() - batch.started
             batch.lane.clock += seconds / batch.lane.share
             batch.lane.grow()
-            waited = [job for job in answered if job in self._unanswered]
             for lane in self._lanes:
-                if lane.inputs:
-                    tokens = sum(job.tokens for job in waited) if lane is batch.lane else 0
-                    lane.served(tokens, seconds)
-            for job in waited:
-                self._leave(job)
+                if lane is batch.lane or lane.inputs:
+                    lane.served(answered_tokens if lane is batch.lane else 0, seconds)
             for sequence in reversed(unfinished):
                 if sequence.group.unanswered:
                     sequence.group.waiting.appendleft(sequence)
                     self._line_up(batch.lane, sequence.group)
-            return waited
+            self._running = False
+            self._idle.notify_all()
 
     def shrink(self) -> int:
         """Halves the batches' budgets, for want of memory; each batch that ends lets them grow back a little.
@@ -216,41 +203,47 @@ class Batcher:
         with self._lock:
             while not self._stopped:
                 now = self._clock()
-                late = [job for job in self._unanswered if job.late(now)]
+                late = [job for job in self._unanswered if job.deadline <= now]
                 if late:
                     for job in late:
                         self._leave(job)
                         self._rejected("expired")
                     return late
-                deadlines = [job.message.deadline for job in self._unanswered]
-                self._wake_at = min((at for at in deadlines if at is not None), default=None)
-                self._deadline.wait(None if self._wake_at is None else self._wake_at - now)
+                self._wake_at = min((job.deadline for job in self._unanswered), default=math.inf)
+                self._deadline.wait(min(self._wake_at - now, threading.TIMEOUT_MAX))
             return None
 
     # -- under the lock ---------------------------------------------------------------------------------
 
-    def _check_room(self, lane: Lane, group: Group) -> None:
-        inputs, tokens = len(group.unanswered), sum(job.tokens for job in group.unanswered)
-        if inputs > self.max_inputs or tokens > self.max_tokens:
-            raise TooLarge(
-                f"The request has {inputs} inputs with {tokens} words; "
-                f"the queue takes {self.max_inputs} inputs with {self.max_tokens} words at most.",
-                code="request_too_large",
-            )
-        if lane.inputs + inputs > self.max_inputs or lane.tokens + tokens > self.max_tokens:
-            raise QueueFull(retry_after=lane.retry_after())
+    def _lane(self, message: Message) -> Lane:
+        return self._predict if isinstance(message, Predict) else self._score
+
+    def _check_room(self, needs: Mapping[Lane, tuple[int, int]]) -> None:
+        """Raises unless each lane has room for so many more messages and tokens."""
+        if self._refuse is not None:
+            raise self._refuse()
+        for lane, (inputs, tokens) in needs.items():
+            if inputs > self.max_inputs or tokens > self.max_tokens:
+                raise TooLarge(
+                    f"The request has {inputs} inputs with {tokens} words; the queue takes at most "
+                    f"{self.max_inputs} inputs with {self.max_tokens} words.",
+                    code="request_too_large",
+                )
+            if lane.inputs + inputs > self.max_inputs or lane.tokens + tokens > self.max_tokens:
+                raise QueueFull(retry_after=lane.retry_after())
 
     def _admit(self, lane: Lane, group: Group) -> None:
+        if not group.unanswered:
+            return
         self._unanswered |= group.unanswered
         self.depth += len(group.unanswered)
         lane.inputs += len(group.unanswered)
         lane.tokens += sum(job.tokens for job in group.unanswered)
         self._line_up(lane, group)
-        for job in group.unanswered:
-            deadline = job.message.deadline
-            if deadline is not None and (self._wake_at is None or deadline < self._wake_at):
-                self._wake_at = deadline
-                self._deadline.notify()
+        deadline = min((job.deadline for job in group.unanswered), default=math.inf)
+        if deadline < self._wake_at:
+            self._wake_at = deadline
+            self._deadline.notify()
 
     def _line_up(self, lane: Lane, group: Group) -> None:
         if not lane.waiting:  # A lane that had nothing to do saves up no claim on the other's time.
@@ -272,7 +265,7 @@ class Batcher:
         return begun
 
     def _leave(self, job: Job) -> None:
-        lane = self._predict if isinstance(job.message, Predict) else self._score
+        lane = self._lane(job.message)
         self._unanswered.discard(job)
         self.depth -= job.taken is None
         lane.inputs -= 1
@@ -291,7 +284,7 @@ class Batcher:
             if job in self._unanswered:
                 self._leave(job)
                 # The asking side has a timer too, and may be the first to see that it is too late.
-                self._rejected("expired" if job.late(self._clock()) else "cancelled")
+                self._rejected("expired" if job.deadline <= self._clock() else "cancelled")
 
 
 def _tokens(message: Message) -> int:

@@ -16,8 +16,9 @@ from typing import Literal
 import torch
 
 from models.bundle import Bundle
-from service.batcher import Batch, Batcher
+from service.batcher import Batcher
 from service.errors import DeadlineExceeded, Draining, HeadfirstError, NotReady
+from service.lane import Batch
 from service.messages import Answer, Message
 from service.metrics import Metrics
 from service.runner import Outcome, Runner, warm_up
@@ -104,7 +105,7 @@ class Engine:
                 self._batcher.close(Draining)
         drained = self._batcher.wait_idle(timeout)
         self._abandon(Draining)
-        return drained
+        return drained and self._state != "dead"
 
     def stop(self) -> None:
         """Ends the threads after the batch that is being run; what is not answered gets `NotReady`."""
@@ -158,9 +159,12 @@ class Engine:
         self._metrics.batch_tokens.observe(batch.tokens)
         for job in batch.begun:
             self._metrics.queue_duration_seconds.observe(batch.started - job.submitted)
-        answers = dict(outcome.answers)
-        for job in self._batcher.finish(batch, answers, outcome.unfinished):
-            job.resolve(answers[job])
+        tokens = 0
+        for job, answer in outcome.answers:
+            if self._batcher.release(job):
+                tokens += job.tokens
+                job.resolve(answer)
+        self._batcher.finish(batch, tokens, outcome.unfinished)
         if outcome.out_of_memory:
             logger.warning("Out of memory: batches now have at most %d tokens.", self._batcher.shrink())
 

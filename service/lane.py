@@ -3,8 +3,9 @@
 import math
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from service.sequence import Group, Sequence, Slice
+from service.sequence import Group, Job, Sequence, Slice
 
 SLICE_TOKENS = 64
 """Tokens of one sequence in one batch at most."""
@@ -101,6 +102,22 @@ class Lane:
         if self._served_tokens == 0:
             return FIRST_RETRY_SECONDS
         return min(MAX_RETRY_SECONDS, self.tokens * self._served_seconds / self._served_tokens)
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """Slices to run at once, all of one lane. `begun` are the jobs that wait no more; `started` is when
+    that was."""
+
+    lane: Lane
+    slices: list[Slice]
+    begun: list[Job]
+    started: float
+
+    @property
+    def tokens(self) -> int:
+        """What the slices cost together."""
+        return sum(piece.cost for piece in self.slices)
 
 
 def _take_turn(

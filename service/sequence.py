@@ -1,13 +1,15 @@
 """Work in progress: an accepted message, and the tokens that are run through the body for it."""
 
+import math
 from collections import deque
+from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from service.errors import HeadfirstError
-from service.messages import Answer, Message, Timing
+from service.messages import Answer, Message, Predict, Timing
 
 
 @dataclass(slots=True, eq=False)
@@ -31,9 +33,10 @@ class Job:
     cached: int = 0
     """Tokens that need not be run because the state after them was cached."""
 
-    def late(self, now: float) -> bool:
-        """Whether its deadline has passed."""
-        return self.message.deadline is not None and self.message.deadline <= now
+    @property
+    def deadline(self) -> float:
+        """When nobody waits any more."""
+        return math.inf if self.message.deadline is None else self.message.deadline
 
     def timing(self, now: float, batch_size: int) -> Timing:
         """Where the time went, for an answer given `now`."""
@@ -62,7 +65,7 @@ class Group:
 
     def alive(self, sequence: "Sequence", now: float) -> bool:
         """Whether anybody still waits for this sequence of the group."""
-        return any(job in self.unanswered and not job.late(now) for job in sequence.jobs)
+        return any(job in self.unanswered and now < job.deadline for job in sequence.jobs)
 
 
 @dataclass(slots=True, eq=False)
@@ -144,3 +147,13 @@ class Slice:
     def completes(self) -> bool:
         """Whether the sequence has run all its tokens after it."""
         return self.end >= self.sequence.inputs
+
+
+def predict_sequences(jobs: Iterable[Job]) -> list[Sequence]:
+    """One sequence for each of `jobs`, whose messages are `Predict`: all tokens are context."""
+    sequences = []
+    for job in jobs:
+        assert isinstance(job.message, Predict)  # noqa: S101 -- narrows the type
+        tokens = job.message.tokens
+        sequences.append(Sequence(tokens, len(tokens), len(tokens), [job], [job]))
+    return sequences
