@@ -1,0 +1,1 @@
+"""Measurements: one command each, results with date, machine and commit in `results/`."""
