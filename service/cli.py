@@ -5,7 +5,11 @@ from typing import Annotated
 import typer
 
 import service
+from service.commands.inspect import inspect
+from service.commands.predict import predict
+from service.commands.score import score
 from service.commands.serve import CONTEXT_SETTINGS, serve
+from service.commands.train import train
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -15,6 +19,10 @@ app = typer.Typer(
 )
 
 app.command("serve", context_settings=CONTEXT_SETTINGS, add_help_option=False)(serve)
+app.command("predict")(predict)
+app.command("score")(score)
+app.command("inspect")(inspect)
+app.command("train")(train)
 
 
 def _version(wanted: bool) -> None:
@@ -35,3 +43,7 @@ def headfirst(
 def main() -> None:
     """The console script."""
     app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""Long texts through the body: a bounded number of steps at a time, by carried state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+import torch
+from torch import Tensor
+
+from models.language_model import LanguageModel, RowState
+
+STEPS: Final = 512
+"""Words of one text that are run in one call at most."""
+
+
+class Chunk(NamedTuple):
+    """Hidden rows of the rows that still run.
+
+    Attributes:
+        start: words of each row that were run before.
+        hidden: (b, t, d), zero beyond a row's end; the b first rows of all.
+        lengths: (b,) int64 on the CPU, 1 to t.
+        states: each row's state after the chunk, made where `run` was asked for them.
+    """
+
+    start: int
+    hidden: Tensor
+    lengths: Tensor
+    states: list[RowState]
+
+
+def run(
+    model: LanguageModel,
+    ids: Sequence[Sequence[int]],
+    states: Sequence[RowState],
+    steps: int = STEPS,
+    keep_states: bool = False,
+) -> Iterator[Chunk]:
+    """Runs `ids`, the longest row first, from their `states`, at most `steps` words of each row at a time."""
+    lengths = torch.tensor([len(row) for row in ids])
+    state = model.stack_states(states) if states else ()
+    active = len(ids)
+    for start in range(0, len(ids[0]) if ids else 0, steps):
+        left = (lengths - start).clamp(max=steps)
+        left = left[left > 0]
+        if len(left) < active:
+            active = len(left)
+            state = model.stack_states(model.split_state(state)[:active])
+        longest = int(left[0])
+        padded = torch.zeros(active, longest, dtype=torch.int64)
+        for row, words in zip(padded, ids, strict=False):
+            piece = words[start : start + longest]
+            row[: len(piece)] = torch.tensor(piece, dtype=torch.int64)
+        hidden, state = model.encode(padded.to(model.device), left, state)
+        yield Chunk(start, hidden, left, model.split_state(state) if keep_states else [])
+
+
+def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Indices of rows to run side by side, the longest first, so that padding is small.
+
+    A batch has at most `budget` words a call of the body, its padding included, but at least one row.
+    """
+    batch: list[int] = []
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
+        if batch and (len(batch) + 1) * min(max(1, lengths[batch[0]]), STEPS) > budget:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch

@@ -1,0 +1,95 @@
+"""`headfirst predict TEXT`: which words come next, without a server."""
+
+from __future__ import annotations
+
+import sys
+from bisect import bisect_right
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.commands.options import Device, Model, Threads
+from service.commands.session import UserError, load_bundle, session
+
+if TYPE_CHECKING:
+    from models.bundle import Bundle
+    from service.predicting import PredictedText
+
+
+def predict(
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="The text so far; - reads one a line.")],
+    k: Annotated[int, typer.Option("--k", "-k", min=1, help="How many words.")] = 10,
+    prefix: Annotated[str, typer.Option(help="Only words that start so.")] = "",
+    model: Model = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a text, as /v1/predict answers it.")
+    ] = False,
+) -> None:
+    """Show which words come next, most probable first.
+
+    An empty TEXT is the start of a sentence.
+    """
+    with session("predict"):
+        bundle = load_bundle(model, device, threads)
+        for texts, results in _predictions(bundle, text, k, prefix):
+            if as_json:
+                _print_json(results)
+            else:
+                _print_tables(bundle, texts, results)
+
+
+def _predictions(
+    bundle: Bundle, text: str, k: int, prefix: str
+) -> Iterator[tuple[list[str], list[PredictedText]]]:
+    from service.lines import Lines, LinesError
+    from service.predicting import Predictor
+
+    try:
+        predictor = Predictor(bundle, k, prefix)
+        if text != "-":
+            yield [text], predictor.predict([text])
+            return
+        with Lines.open(text) as lines:
+            for window in lines.windows():
+                yield window.texts, predictor.predict(window.texts)
+    except (LinesError, ValueError) as error:
+        raise UserError(str(error)) from None
+
+
+def _print_json(results: list[PredictedText]) -> None:
+    from pydantic_core import to_json
+
+    for result in results:
+        sys.stdout.buffer.write(to_json(result.result(), inf_nan_mode="null") + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def _print_tables(bundle: Bundle, texts: list[str], results: list[PredictedText]) -> None:
+    import math
+
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    cutoffs, n_clusters = bundle.config.cutoffs, bundle.config.n_clusters
+    for text, result in zip(texts, results, strict=True):
+        table = Table(title=Text(text or "(start of a sentence)"), title_justify="left")
+        table.add_column("word")
+        table.add_column("probability", justify="right")
+        table.add_column("log-probability", justify="right")
+        table.add_column("from", style="dim")
+        for word_id, word, logprob in zip(result.ids, result.words, result.logprobs, strict=True):
+            section = bisect_right(cutoffs, word_id)
+            origin = "head" if section == 0 else f"cluster {section - 1}"
+            table.add_row(Text(word), f"{math.exp(logprob):.4f}", f"{logprob:.4f}", origin)
+        console.print(table)
+        opened = ", ".join(map(str, result.clusters))
+        console.print(
+            f"words read: {result.context_words} ({result.unknown_words} unknown); clusters opened:"
+            f" {len(result.clusters)} of {n_clusters}{f' ({opened})' if opened else ''}",
+            style="dim",
+        )

@@ -1,0 +1,171 @@
+"""`headfirst score FILE`: how probable is each line, without a server."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated
+
+import typer
+
+from service.commands.options import Device, Model, Threads
+from service.commands.session import UserError, load_bundle, session
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from models.bundle import Bundle
+    from service.lines import Lines
+    from service.rows import Rows
+    from service.scoring import ScoredText, Scorer
+
+
+class Format(StrEnum):
+    """How results are written."""
+
+    JSONL = "jsonl"
+    TSV = "tsv"
+
+
+def score(
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE", help="UTF-8 text, one sentence a line, plain, .gz or .xz; - is standard input."
+        ),
+    ],
+    model: Model = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    context: Annotated[str, typer.Option(help="Text that each line follows; read, not scored.")] = "",
+    output_format: Annotated[Format, typer.Option("--format", help="JSON lines or TSV.")] = Format.JSONL,
+    per_word: Annotated[bool, typer.Option(help="List the words of each line.")] = True,
+    end_of_sentence: Annotated[bool, typer.Option(help="Score the end of sentence after each line.")] = True,
+    output: Annotated[
+        Path | None, typer.Option(show_default="standard output", help="Where to write the results.")
+    ] = None,
+    batch_tokens: Annotated[
+        int, typer.Option(min=1, help="Words computed side by side: speed against memory.")
+    ] = 4096,
+    max_line_bytes: Annotated[int, typer.Option(min=1, help="A longer line is an error.")] = 1 << 20,
+) -> None:
+    """Score a text line by line: log-probability, perplexity, each word's share.
+
+    JSON lines: one object a line, as /v1/score answers it.
+
+    TSV, with a header: by default a row a word (line, position, word, logprob,
+    surprisal in bits, known); with --no-per-word a row a line (line, logprob,
+    perplexity, word_count, unknown_words). Fields are not quoted: in R
+    read.delim(quote="", na.strings=character()), in pandas
+    read_csv(sep="\\t", quoting=csv.QUOTE_NONE, keep_default_na=False).
+
+    Logarithms are natural. Results come in the order of the lines, one for
+    each; a line without a word has word_count 0 and no perplexity. Files of
+    any size are read in bounded memory.
+    """
+    with session("score"):
+        from service.lines import Lines, LinesError
+
+        try:
+            with Lines.open(file, max_line_bytes) as lines:
+                _check_output(output, file)
+                bundle = load_bundle(model, device, threads)
+                scorer = _scorer(bundle, context, end_of_sentence, batch_tokens)
+                header, rows = _format(output_format, per_word)
+                summary = Summary(end_of_sentence)
+                with _open(output) as out:
+                    _write(lines, scorer, header, rows, out, summary)
+        except LinesError as error:
+            raise UserError(str(error)) from None
+        typer.echo(str(summary), err=True)
+
+
+def _check_output(output: Path | None, file: str) -> None:
+    if output is not None and output.is_file() and Path(file).exists() and output.samefile(file):
+        raise UserError(f"{output} is the input, too")
+
+
+def _scorer(bundle: Bundle, context: str, end_of_sentence: bool, batch_tokens: int) -> Scorer:
+    from service.scoring import Scorer
+
+    try:
+        return Scorer(bundle, context, end_of_sentence, batch_tokens)
+    except ValueError as error:
+        raise UserError(f"--context is {error}") from None
+
+
+def _format(output_format: Format, per_word: bool) -> tuple[str, Rows]:
+    from service.rows import TEXT_HEADER, WORD_HEADER, json_rows, tsv_texts, tsv_words
+
+    if output_format is Format.JSONL:
+        return "", json_rows(per_word)
+    return (WORD_HEADER, tsv_words) if per_word else (TEXT_HEADER, tsv_texts)
+
+
+@contextmanager
+def _open(output: Path | None) -> Iterator[IO[bytes]]:
+    if output is None:
+        yield sys.stdout.buffer
+        return
+    with output.open("wb") as file:
+        yield file
+
+
+def _write(lines: Lines, scorer: Scorer, header: str, rows: Rows, out: IO[bytes], summary: Summary) -> None:
+    from service.commands.bar import Bar
+
+    out.write(header.encode())
+    out.flush()
+    with Bar(lines, shared=out.isatty()) as bar:
+        for window in lines.windows():
+            bar.begin()
+            results = scorer.score(window.texts, bar.advance)
+            summary.add(results)
+            with bar.end(f"{summary.sentences:,} sentences, {summary.speed():,.0f} words/s"):
+                for row in rows(window.first, results):
+                    out.write(row.encode())
+                out.flush()
+
+
+@dataclass(slots=True)
+class Summary:
+    """Totals of a run; `words` counts the ends of sentences where they are scored."""
+
+    end_of_sentence: bool
+    started: float = field(default_factory=time.monotonic)
+    sentences: int = 0
+    blank: int = 0
+    words: int = 0
+    unknown: int = 0
+    logprob: float = 0.0
+
+    def add(self, texts: Sequence[ScoredText]) -> None:
+        """Counts the results of a window."""
+        for text in texts:
+            self.sentences += 1
+            self.blank += not text.tokens
+            self.words += len(text.tokens)
+            self.unknown += text.unknown_words
+            self.logprob += text.logprob
+
+    def speed(self) -> float:
+        """Words a second so far."""
+        return self.words / max(time.monotonic() - self.started, 1e-9)
+
+    def __str__(self) -> str:
+        from service.scoring import perplexity
+
+        proper = self.words - (self.sentences - self.blank if self.end_of_sentence else 0)
+        blank = f" ({self.blank:,} blank)" if self.blank else ""
+        if not self.words:
+            return f"{self.sentences:,} sentences{blank}, no words"
+        return (
+            f"{self.sentences:,} sentences{blank}, {self.words:,} words,"
+            f" perplexity {perplexity(self.logprob, self.words):,.2f},"
+            f" {self.unknown / max(1, proper):.2%} unknown, {self.speed():,.0f} words/s"
+        )

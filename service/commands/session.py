@@ -1,0 +1,69 @@
+"""What every command that runs the model in this process does: load it, and end on errors in one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import typer
+
+if TYPE_CHECKING:
+    from models.bundle import Bundle
+
+USAGE_ERROR: Final = 2
+CLOSED_PIPE: Final = 141
+"""128 + SIGPIPE: what a shell reports of any program whose reader went away."""
+
+
+class UserError(Exception):
+    """What the user has to change, in one line."""
+
+
+@contextmanager
+def session(command: str) -> Iterator[None]:
+    """Ends the process: with status 2 and one line for a `UserError`, quietly when the reader went away."""
+    try:
+        yield
+    except UserError as error:
+        _refuse(command, str(error))
+    except BrokenPipeError:
+        _discard_output()
+        raise typer.Exit(CLOSED_PIPE) from None
+    except OSError as error:
+        _discard_output()
+        _refuse(command, f"{error.filename or 'output'}: {error.strerror or error}")
+
+
+def load_bundle(model: Path | None, device: str, threads: int | None) -> Bundle:
+    """The model at `model`, or the one that ships. Raises UserError if it cannot be loaded."""
+    # Seconds to import, which `--help` has no use for.
+    import torch
+
+    from models.bundle import DEFAULT, Bundle, BundleError
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        return Bundle.load(DEFAULT if model is None else model, device)
+    except BundleError as error:
+        raise UserError(str(error)) from None
+
+
+def _refuse(command: str, message: str) -> None:
+    typer.echo(f"headfirst {command}: {' '.join(message.split())}", err=True)
+    raise typer.Exit(USAGE_ERROR) from None
+
+
+def _discard_output() -> None:
+    """What is still buffered has no reader; without this, Python complains about that at its exit."""
+    try:
+        descriptor = sys.stdout.fileno()
+    except OSError:  # replaced by something in memory
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)

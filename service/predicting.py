@@ -1,0 +1,108 @@
+"""Which words come next, in this process: texts -> batches of similar length -> the k best words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+
+from models.adaptive_softmax import NO_WORD
+from models.bundle import Bundle
+from models.language_model import RowState
+from service.chunks import batches, run
+
+BATCH_TOKENS: Final = 4096
+SEARCH_ELEMENTS: Final = 1 << 22
+"""Rows times words of one search at most."""
+DIGITS: Final = 6
+
+
+@dataclass(frozen=True, slots=True)
+class PredictedText:
+    """The most probable next words, best first, natural logarithms; `clusters` were opened to find them."""
+
+    ids: list[int]
+    words: list[str]
+    logprobs: list[float]
+    clusters: list[int]
+    context_words: int
+    unknown_words: int
+
+    def result(self) -> dict[str, Any]:
+        """What ``/v1/predict`` answers for it."""
+        return {
+            "words": [
+                {"word": word, "logprob": logprob}
+                for word, logprob in zip(self.words, self.logprobs, strict=True)
+            ],
+            "context_words": self.context_words,
+            "unknown_words": self.unknown_words,
+        }
+
+
+class Predictor:
+    """Finds next words. The whole text is read, however long it is.
+
+    Args:
+        bundle: the model.
+        k: 1 or more; more than the vocabulary has words means all of them.
+        prefix: only words that start so; empty means any word.
+
+    Raises:
+        ValueError: `prefix` is not valid Unicode.
+    """
+
+    def __init__(self, bundle: Bundle, k: int = 10, prefix: str = "") -> None:
+        self._model, self._vocabulary = bundle.model, bundle.vocabulary
+        self._k = min(k, len(self._vocabulary))
+        self._allowed = self._vocabulary.starting_with(prefix).to(bundle.device) if prefix else None
+        self._rows = max(1, SEARCH_ELEMENTS // max(self._k, 4096))
+
+    @torch.inference_mode()
+    def predict(self, texts: Sequence[str]) -> list[PredictedText]:
+        """One result a text, in order. Raises ValueError for a text that is not valid Unicode."""
+        end = self._vocabulary.end_id
+        contexts = [
+            [end, *(token.id for token in tokens)] for tokens in self._vocabulary.tokenize_batch(texts)
+        ]
+        found: dict[int, PredictedText] = {}
+        (start,) = self._model.split_state(self._model.initial_state(1))
+        for batch in batches([len(row) for row in contexts], BATCH_TOKENS):
+            for i in range(0, len(batch), self._rows):
+                part = batch[i : i + self._rows]
+                rows = [contexts[index] for index in part]
+                found |= zip(part, self._predict(rows, start), strict=True)
+        return [found[index] for index in range(len(texts))]
+
+    def _predict(self, rows: list[list[int]], start: RowState) -> list[PredictedText]:
+        """For `rows`, the longest first."""
+        last: dict[int, torch.Tensor] = {}
+        for chunk in run(self._model, rows, [start] * len(rows)):
+            for row, count in enumerate(chunk.lengths.tolist()):
+                if chunk.start + count == len(rows[row]):
+                    last[row] = chunk.hidden[row, count - 1]
+        hidden = torch.stack([last[row] for row in range(len(rows))])
+        allowed = None if self._allowed is None else [self._allowed] * len(rows)
+        best = self._model.topk(hidden, self._k, allowed)
+        return [
+            self._result(row[1:], *one)
+            for row, *one in zip(
+                rows, best.ids.tolist(), best.logprobs.tolist(), best.expanded.tolist(), strict=True
+            )
+        ]
+
+    def _result(
+        self, context: list[int], ids: list[int], logprobs: list[float], expanded: list[bool]
+    ) -> PredictedText:
+        pairs = [(word, round(value, DIGITS)) for word, value in zip(ids, logprobs, strict=True)]
+        pairs = [pair for pair in pairs if pair[0] != NO_WORD]
+        return PredictedText(
+            [word for word, _ in pairs],
+            [self._vocabulary.word(word) for word, _ in pairs],
+            [value for _, value in pairs],
+            [cluster for cluster, opened in enumerate(expanded) if opened],
+            len(context),
+            context.count(self._vocabulary.unknown_id),
+        )
