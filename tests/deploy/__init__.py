@@ -1,0 +1,1 @@
+"""What ships the server: image, compose file, manifests, rules and dashboard, checked by their own tools."""

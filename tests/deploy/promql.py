@@ -1,0 +1,53 @@
+"""As much of PromQL as tells which series an expression asks for, and whether the server has them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from service.metrics import Metrics
+
+Labels = dict[str, str]
+
+_SELECTOR = re.compile(r"\b((?:[a-z_]+:)?(?:headfirst|process|python)_[a-z0-9_:]+|up)\b(?:\{([^}]*)\})?")
+_MATCHER = re.compile(r'([a-z_]+)(=~|!~|!=|=)"((?:[^"\\]|\\.)*)"')
+
+SCRAPED = frozenset({"job", "instance"})
+"""Labels that Prometheus adds."""
+
+
+def exposed() -> dict[str, list[Labels]]:
+    """Every series of a server that has just started: name -> label sets."""
+    metrics = Metrics(n_clusters=2)
+    metrics.describe_model(
+        model="m",
+        architecture="lstm",
+        vocabulary_size=9,
+        clusters=2,
+        parameters=9,
+        dtype="float32",
+        device="cpu",
+    )
+    series: dict[str, list[Labels]] = {"up": [{}]}
+    for family in metrics.registry.collect():
+        for sample in family.samples:
+            series.setdefault(sample.name, []).append(dict(sample.labels))
+    return series
+
+
+def selectors(expression: str) -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
+    """Each series name in the expression with its matchers (label, operator, value)."""
+    for name, inside in _SELECTOR.findall(expression):
+        yield name, _MATCHER.findall(inside)
+
+
+def finds(matchers: list[tuple[str, str, str]], labels: Labels) -> bool:
+    """Whether a series with these labels is selected; Prometheus' own labels and a dashboard's $ match all."""
+    for label, operator, value in matchers:
+        if label in SCRAPED or "$" in value:
+            continue
+        held = labels.get(label, "")
+        equal = held == value if operator in {"=", "!="} else re.fullmatch(value, held) is not None
+        if equal != (operator in {"=", "=~"}):
+            return False
+    return True
