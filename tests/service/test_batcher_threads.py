@@ -1,0 +1,96 @@
+"""Whoever has nothing to do blocks, and is woken when there is something."""
+
+import threading
+
+from service.lane import Batch
+from tests.service.bench import Bench, predict
+
+
+class Caller(threading.Thread):
+    """Calls a function in a thread of its own; `result` waits for what it returns."""
+
+    def __init__(self, function: object) -> None:
+        super().__init__(daemon=True)
+        self.function = function
+        self.returned: list[object] = []
+        self.start()
+
+    def run(self) -> None:
+        assert callable(self.function)
+        self.returned.append(self.function())
+
+    def result(self) -> object:
+        self.join(10)
+        assert self.returned, "it is still blocked"
+        return self.returned[0]
+
+
+def blocked_in(condition: threading.Condition) -> bool:
+    with condition:
+        return bool(condition._waiters)  # type: ignore[attr-defined]
+
+
+def wait_until_blocked(condition: threading.Condition) -> None:
+    for _ in range(1_000_000):
+        if blocked_in(condition):
+            return
+    raise AssertionError("nobody waits")
+
+
+def test_next_blocks_until_something_is_there() -> None:
+    bench = Bench()
+    caller = Caller(lambda: bench.batcher.next(bench.begin))
+    wait_until_blocked(bench.batcher._work)
+    bench.submit(predict())
+    batch = caller.result()
+    assert isinstance(batch, Batch)
+    assert len(batch.slices) == 1
+
+
+def test_next_blocks_when_only_the_dead_are_waiting() -> None:
+    bench = Bench()
+    bench.submit(predict(deadline=1))
+    bench.now = 2.0
+    caller = Caller(lambda: bench.batcher.next(bench.begin))
+    wait_until_blocked(bench.batcher._work)
+    bench.batcher.stop()
+    assert caller.result() is None
+
+
+def test_the_timer_wakes_for_an_earlier_deadline() -> None:
+    bench = Bench()
+    caller = Caller(bench.batcher.overdue)
+    wait_until_blocked(bench.batcher._deadline)
+    bench.submit(predict(deadline=1000))
+    wait_until_blocked(bench.batcher._deadline)
+    bench.now = 10.0
+    (job,) = bench.submit(predict(deadline=10))
+    assert caller.result() == [job]
+
+
+def test_the_timer_wakes_by_itself() -> None:
+    bench = Bench()
+    (job,) = bench.submit(predict(deadline=0.05))
+    times = iter([0.0])
+    bench.batcher._clock = lambda: next(times, 1.0)
+    assert bench.batcher.overdue() == [job]
+
+
+def test_stop_wakes_everybody() -> None:
+    bench = Bench()
+    callers = [Caller(lambda: bench.batcher.next(bench.begin)), Caller(bench.batcher.overdue)]
+    wait_until_blocked(bench.batcher._work)
+    wait_until_blocked(bench.batcher._deadline)
+    bench.batcher.stop()
+    assert [caller.result() for caller in callers] == [None, None]
+
+
+def test_waiting_for_idleness() -> None:
+    bench = Bench()
+    assert bench.batcher.wait_idle(0)
+    bench.submit(predict())
+    assert not bench.batcher.wait_idle(0)
+    caller = Caller(lambda: bench.batcher.wait_idle(60))
+    wait_until_blocked(bench.batcher._idle)
+    bench.step()
+    assert caller.result() is True
