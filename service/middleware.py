@@ -55,6 +55,7 @@ class Exchange:
     status: int = 0
     inputs: int = 0
     bytes_in: int = 0
+    body_ended: bool = False
     bytes_out: int = 0
     queue_seconds: float | None = None
     engine_seconds: float | None = None
@@ -121,7 +122,7 @@ class Observe:
         try:
             await self.app(scope, receive, observed_send)
         except Exception as error:
-            linger = isinstance(error, TooLarge)
+            linger = isinstance(error, TooLarge) and not exchange.body_ended
             await self._answer(error, exchange, observed_send, linger=linger)
         except asyncio.CancelledError:
             exchange.status = exchange.status or ClientDisconnected.status
@@ -227,6 +228,7 @@ class LimitBody:
         async def counted_receive() -> Message:
             message = await receive()
             exchange.bytes_in += len(message.get("body", b""))
+            exchange.body_ended = not message.get("more_body", False)
             if exchange.bytes_in > self.max_bytes:
                 raise self._too_large()
             return message

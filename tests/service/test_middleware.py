@@ -134,7 +134,7 @@ async def test_access_log(local: Local, caplog: pytest.LogCaptureFixture) -> Non
         "path": "/v1/predict",
         "status": 200,
         "inputs": 2,
-        "bytes_in": 34,
+        "bytes_in": 35,
         "queue_ms": 1.0,
         "engine_ms": 2.0,
     }
@@ -252,6 +252,11 @@ async def test_counted_length_is_refused_at_once(local: Local) -> None:
     await call.body(b"x" * 5000, b"x").done()
     assert call.incoming.empty()
     assert call.sent[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
+
+
+async def test_a_body_that_is_there_already_is_not_waited_for(local: Local) -> None:
+    call = await Connection(local(max_body_bytes=1000)).body(b"x" * 2000).done()
+    assert (call.status, call.sent[-1]["more_body"]) == (413, False)
 
 
 async def test_a_lying_length_does_not_help(local: Local) -> None:
