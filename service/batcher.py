@@ -181,10 +181,11 @@ class Batcher:
             for lane in self._lanes:
                 if lane is batch.lane or lane.inputs:
                     lane.served(answered_tokens if lane is batch.lane else 0, seconds)
-            for sequence in reversed(unfinished):
-                if sequence.group.unanswered:
-                    sequence.group.waiting.appendleft(sequence)
-                    self._line_up(batch.lane, sequence.group)
+            going_on = [sequence for sequence in unfinished if sequence.group.unanswered]
+            for sequence in reversed(going_on):
+                sequence.group.waiting.appendleft(sequence)
+            for sequence in going_on:
+                self._line_up(batch.lane, sequence.group)
             self._running = False
             self._idle.notify_all()
 
