@@ -1,0 +1,14 @@
+"""What every test needs: hypothesis without a clock, and one torch thread."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import HealthCheck, settings
+
+# No deadline: a shared CI machine stalls now and then. Derandomized: a red run is red again.
+settings.register_profile(
+    "headfirst", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("headfirst")
+
+torch.set_num_threads(1)  # tiny models: threads only cost
