@@ -47,6 +47,8 @@ class HeadfirstApp(FastAPI):
         for route in (predict, score, models, health, metrics_route):
             route.add(self, context)
         playground.add(self)
+        # Takes some 20 ms, which the first reader of /docs would make everybody else wait.
+        self.openapi()
 
     def build_middleware_stack(self) -> ASGIApp:
         """From the inside out: the routes, body limit, key and admission, id and log and metrics."""

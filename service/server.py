@@ -8,11 +8,12 @@ import signal
 import socket
 import time
 from collections.abc import Generator
-from typing import Protocol
+from typing import Literal, Protocol
 
 import uvicorn
 
 from service.app import HeadfirstApp
+from service.protocol import HttpProtocol
 from service.settings import ConfigurationError
 
 logger = logging.getLogger("headfirst")
@@ -27,7 +28,11 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Drainable(Protocol):
-    """As much of the engine as shutting down needs."""
+    """As much of the engine as starting and ending needs."""
+
+    @property
+    def state(self) -> Literal["starting", "ready", "draining", "dead"]:
+        """`starting` until it is warm."""
 
     def drain(self, timeout: float) -> bool:
         """Finishes what was accepted; whether all of it was done within `timeout` seconds."""
@@ -49,6 +54,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
+                http=HttpProtocol,
                 log_config=None,
                 access_log=False,
                 lifespan="off",
@@ -63,6 +69,7 @@ class Server(uvicorn.Server):
         self._lifecycle = app.context.lifecycle
         self._engine = engine
         self._drain_timeout = drain_timeout
+        self._warming: asyncio.Task[None] | None = None
         self._draining: asyncio.Task[None] | None = None
 
     @contextlib.contextmanager
@@ -83,6 +90,14 @@ class Server(uvicorn.Server):
         for listening in sockets or []:
             url = _url(listening)
             logger.info(f"playground {url}/  documentation {url}/docs", extra={"fields": {"url": url}})
+        self._warming = asyncio.get_running_loop().create_task(self._tell_ready())
+
+    async def _tell_ready(self) -> None:
+        started = time.monotonic()
+        while self._engine.state == "starting":  # noqa: ASYNC110 -- it is another thread's, and soon over
+            await asyncio.sleep(0.01)
+        fields = {"seconds": round(time.monotonic() - started, 3)}
+        logger.info(self._engine.state, extra={"fields": fields})
 
     def _on_signal(self, number: signal.Signals) -> None:
         if self._draining is not None:

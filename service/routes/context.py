@@ -45,9 +45,7 @@ class Context:
     engine: Engine
     metrics: Metrics
     lifecycle: Lifecycle
-    tokenizers: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(2, thread_name_prefix="tokenize")
-    )
+    workers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "worker"))
 
     def check_model(self, name: str | None) -> None:
         """Raises ModelNotFound for any model but the one that is served."""
@@ -82,8 +80,11 @@ class Context:
         """Runs `how(vocabulary, texts)`, in another thread where it is long enough to hold others up."""
         if sum(map(len, texts)) <= INLINE_CHARS:
             return how(self.bundle.vocabulary, texts)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self.tokenizers, how, self.bundle.vocabulary, texts)
+        return await self.in_worker(lambda: how(self.bundle.vocabulary, texts))
+
+    async def in_worker(self, work: Callable[[], T]) -> T:
+        """Runs `work` in a thread, so that the event loop serves others meanwhile."""
+        return await asyncio.get_running_loop().run_in_executor(self.workers, work)
 
     def unready(self) -> HeadfirstError | None:
         """Why the server does not accept requests to the model now, or None if it does."""

@@ -2,7 +2,7 @@
 
 from fastapi import FastAPI
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from service.metrics import CONTENT_TYPE
 from service.routes.context import Context
@@ -14,13 +14,14 @@ def add(app: FastAPI, context: Context) -> None:
 
     async def metrics(request: Request) -> Response:
         """All metrics in Prometheus' text format."""
-        return Response(context.metrics.render(), headers={"content-type": CONTENT_TYPE})
+        page = await context.in_worker(context.metrics.render)
+        return Response(page, headers={"content-type": CONTENT_TYPE})
 
     add_route(
         app,
         "/metrics",
         metrics,
-        response_class=Response,
+        response_class=PlainTextResponse,
         summary="Metrics in Prometheus' text format.",
         tags=["operation"],
     )

@@ -162,7 +162,7 @@ def local(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
     yield make
     for app in made:
         app.engine.close()
-        app.app.context.tokenizers.shutdown()
+        app.app.context.workers.shutdown()
 
 
 @pytest.fixture

@@ -334,7 +334,7 @@ async def test_long_texts_are_tokenized_off_the_event_loop(
     await post(app, "predict", inputs="a" * 10)
     await post(app, "predict", inputs="a" * 11)
     assert threads[0] == "MainThread"
-    assert threads[1].startswith("tokenize")
+    assert threads[1].startswith("worker")
 
 
 async def test_other_requests_are_served_while_a_long_answer_is_written(

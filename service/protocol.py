@@ -1,0 +1,92 @@
+"""The first line of defence, below ASGI: the head of a request is bounded in bytes and in time.
+
+uvicorn bounds neither: a header of a gigabyte would be collected in memory, and a client that sends its head
+a byte an hour would hold its connection for ever. What is no HTTP at all gets the one error shape here, too.
+"""
+
+import asyncio
+import logging
+import uuid
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from service.errors import MalformedBody
+
+logger = logging.getLogger("headfirst")
+
+MAX_HEAD_BYTES = 64 * 1024
+HEAD_SECONDS = 30.0
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP/1.1 with these bounds."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # A new connection owes a head from its first moment on.
+        self._in_head = True
+        self._head_bytes = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client is there; its head has to be, soon."""
+        super().connection_made(transport)
+        self._start_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone."""
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the client: of its head, its body, or the next request's head."""
+        super().data_received(data)
+        if not self._in_head:
+            self._stop_timer()
+            return
+        self._head_bytes += len(data)
+        if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self.send_400_response(f"The head of a request must have at most {MAX_HEAD_BYTES} bytes.")
+        elif self._head_timer is None:
+            self._start_timer()
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        super().on_message_begin()
+        self._in_head = True
+        self._head_bytes = 0
+
+    def on_headers_complete(self) -> None:
+        """A head is there."""
+        self._in_head = False
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answers what is no HTTP in the one error shape, and closes the connection."""
+        body = MalformedBody(msg, code="invalid_http").body()
+        head = [
+            b"HTTP/1.1 400 Bad Request",
+            *(name + b": " + value for name, value in self.server_state.default_headers),
+            b"content-type: application/json",
+            b"content-length: %d" % len(body),
+            b"connection: close",
+            b"x-request-id: " + uuid.uuid4().hex.encode(),
+        ]
+        self._stop_timer()
+        self.transport.write(b"\r\n".join(head) + b"\r\n\r\n" + body)
+        self.transport.close()
+
+    def _start_timer(self) -> None:
+        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._head_is_late)
+
+    def _stop_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _head_is_late(self) -> None:
+        self._head_timer = None
+        if not self.transport.is_closing():
+            logger.info("closed a connection whose request did not come")
+            self.transport.close()
