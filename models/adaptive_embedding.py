@@ -45,18 +45,22 @@ class AdaptiveEmbedding(nn.Module):
         return self.head if band < 0 else self.tails[band]
 
     def forward(self, ids: Tensor) -> Tensor:
-        """(..., d) vectors of `ids` (...), int64."""
+        """(..., d) vectors of `ids` (...), int64. Raises IndexError for an id outside the vocabulary."""
         flat = ids.reshape(-1)
+        found = 0
         dtype = self.projections[0].dtype if len(self.projections) else self.table(-1).dtype
         vectors = torch.zeros(len(flat), self.hidden_size, dtype=dtype, device=flat.device)
         for band, low, high in zip(
             range(-1, len(self.projections)), (0, *self.edges[:-1]), self.edges, strict=True
         ):
             at = ((flat >= low) & (flat < high)).nonzero()[:, 0]
+            found += len(at)
             if len(at) == 0:
                 continue
             rows = F.embedding(flat[at] - low, self.table(band))
             if band >= 0:
                 rows = F.linear(rows, self.projections[band])
             vectors = vectors.index_copy(0, at, rows.to(vectors.dtype))
+        if found != len(flat):
+            raise IndexError(f"ids must be in 0..{self.edges[-1] - 1}")
         return (vectors * self.scale).reshape(*ids.shape, self.hidden_size)
