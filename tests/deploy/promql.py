@@ -42,7 +42,7 @@ def selectors(expression: str) -> Iterator[tuple[str, list[tuple[str, str, str]]
 
 
 def finds(matchers: list[tuple[str, str, str]], labels: Labels) -> bool:
-    """Whether a series with these labels is selected; Prometheus' own labels and a dashboard's $ match all."""
+    """Whether a series with these labels is selected; labels of Prometheus and with a $ match all."""
     for label, operator, value in matchers:
         if label in SCRAPED or "$" in value:
             continue

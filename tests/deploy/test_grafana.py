@@ -18,7 +18,8 @@ QUERIES: list[str] = [target["expr"] for panel in PANELS for target in panel["ta
 
 DESIGNED = """requests_total request_duration_seconds_bucket queue_depth queue_duration_seconds_bucket
     batch_size_bucket batch_tokens_sum step_duration_seconds_bucket cluster_expansions_total
-    cluster_rows_total state_cache_hits_total state_cache_misses_total state_cache_bytes rejected_total model_info""".split()
+    cluster_rows_total state_cache_hits_total state_cache_misses_total state_cache_bytes rejected_total
+    model_info""".split()
 
 
 def concrete(query: str) -> str:
