@@ -1,0 +1,97 @@
+// The playground: wires the parts of the page together.
+
+import * as api from "./api.js";
+import * as connection from "./connection.js";
+import { byId, count, millions } from "./format.js";
+import { PredictTab } from "./predict.js";
+import { ScoreTab } from "./score.js";
+import { Strip } from "./strip.js";
+import { wireTabs } from "./tabs.js";
+
+const predict = new PredictTab();
+new ScoreTab();
+wireTabs(document.querySelector('[role="tablist"]'));
+wireTheme();
+wireKey();
+connection.onReturn(describe); // another model may have come back
+await describe();
+predict.refresh();
+// On a phone the focus would raise the keyboard over the page before it was seen.
+if (matchMedia("(pointer: fine)").matches && !byId("predict").hidden) predict.focus();
+
+/** Shows which model is served. */
+async function describe() {
+  try {
+    const model = await api.getModel();
+    connection.succeeded();
+    const facts = [
+      model.name,
+      model.architecture.toUpperCase(),
+      `${count(model.vocabulary_size)} words`,
+      `${millions(model.parameters)} parameters`,
+      model.dtype,
+      model.device,
+    ];
+    byId("model-text").textContent = facts.join(" · ");
+    predict.strip = new Strip(model.cutoffs);
+    predict.explain = await offersExplain();
+  } catch (error) {
+    byId("model-text").textContent = "No model yet";
+    connection.failed(error);
+  }
+}
+
+/** A server without its description (a proxy may hide it) is asked for nothing that it may not know. */
+async function offersExplain() {
+  try {
+    return await api.canExplain();
+  } catch (error) {
+    if (error instanceof api.ApiError) return false;
+    throw error;
+  }
+}
+
+function wireTheme() {
+  const root = document.documentElement;
+  const button = byId("theme");
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
+  const tell = () => button.setAttribute("aria-pressed", String(isDark()));
+  button.addEventListener("click", () => {
+    const theme = isDark() ? "light" : "dark";
+    root.dataset.theme = theme;
+    try {
+      localStorage.setItem("headfirst-theme", theme);
+    } catch {
+      // Forbidden storage: the choice then lasts as long as the page.
+    }
+    tell();
+  });
+  system.addEventListener("change", tell);
+  tell();
+}
+
+function wireKey() {
+  const details = byId("key-details");
+  const field = byId("key");
+  field.value = api.getKey();
+  byId("key-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    use(field.value.trim());
+  });
+  byId("key-forget").addEventListener("click", () => use(""));
+  details.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    details.open = false;
+    details.querySelector("summary").focus();
+  });
+
+  async function use(key) {
+    api.setKey(key);
+    field.value = key;
+    details.open = false;
+    connection.clear();
+    await describe();
+    predict.refresh();
+  }
+}

@@ -1,0 +1,72 @@
+"""Takes the playground's pictures for the README from a running server.
+
+    headfirst serve &
+    python -m tests.playground.screenshots http://127.0.0.1:8080/ docs/images
+"""
+
+import argparse
+import shutil
+from itertools import product
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.playground.conftest import FLAGS
+
+SIZES = {"": {"width": 1000, "height": 860}, "-phone": {"width": 360, "height": 740}}
+TEXT = "Thank you very "
+SENTENCES = """Thank you very much for your help.
+Thank you very mulch for your help.
+The old man the boat.
+She poured the coffee into the zorblat."""
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("url", help="the server's address, with the final slash")
+    parser.add_argument("directory", type=Path, help="where the pictures go")
+    arguments = parser.parse_args()
+    arguments.directory.mkdir(parents=True, exist_ok=True)
+    chromium = shutil.which("chromium") or parser.error("no chromium on this machine")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        for theme, suffix in product(("light", "dark"), SIZES):
+            take(browser, arguments.url, arguments.directory, theme, suffix)
+        browser.close()
+
+
+def take(browser: Browser, url: str, directory: Path, theme: str, suffix: str) -> None:
+    """Both tabs in one theme and one size."""
+    context = browser.new_context(viewport=SIZES[suffix], color_scheme=theme, reduced_motion="reduce")
+    context.set_default_timeout(60_000)
+    page = context.new_page()
+    page.goto(url)
+    page.locator("#words [role=option]").first.wait_for()
+    predict(page)
+    page.screenshot(path=directory / f"playground-predict-{theme}{suffix}.png")
+    score(page)
+    page.screenshot(path=directory / f"playground-score-{theme}{suffix}.png")
+    context.close()
+
+
+def predict(page: Page) -> None:
+    """Shows the words after `TEXT`, the second one chosen."""
+    page.get_by_label("Your text").focus()
+    with page.expect_response("**/v1/predict"):
+        page.keyboard.insert_text(TEXT)
+    page.locator("#words:not([data-stale])").wait_for()
+    page.keyboard.press("ArrowDown")
+
+
+def score(page: Page) -> None:
+    """Shows `SENTENCES`, scored."""
+    page.get_by_role("tab", name="Score").click()
+    page.get_by_label("Sentences, one a line").fill(SENTENCES)
+    page.keyboard.press("Control+Enter")
+    page.locator(".sentence").first.wait_for()
+    page.evaluate("scrollTo(0, 0)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""The page's spacing of accepted words, against the model's own."""
+
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from models.spacing import join
+
+pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+WORDS = "a the don't U.S. 3.5 I . , ; ! ? ) ] % ... ( [ $ # - / -- \" ' °".split()
+
+ACCEPT_ALL = """async (texts) => {
+  const { insertion } = await import("/text.js");
+  return texts.map((words) => {
+    let text = "";
+    for (const word of words) {
+      const { remove, text: added } = insertion(text, "", word);
+      text = text.slice(0, text.length - remove) + added;
+    }
+    return text.trimEnd();
+  });
+}"""
+
+INSERT = """async ([before, after, word]) => {
+  const { insertion } = await import("/text.js");
+  const { remove, text } = insertion(before, after, word);
+  return before.slice(0, before.length - remove) + text + after;
+}"""
+
+
+def test_accepted_words_are_spaced_as_the_model_joins_them(page: "Page") -> None:
+    source = random.Random(7)
+    texts = [source.choices(WORDS, k=source.randint(1, 12)) for _ in range(2000)]
+    assert page.evaluate(ACCEPT_ALL, texts) == [join(words).rstrip() for words in texts]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "word", "result"),
+    [
+        ("Thank you very mu", "", "much", "Thank you very much "),
+        ("Thank you very much   ", "", ".", "Thank you very much. "),
+        ("He said (", "", "and", "He said (and "),
+        ("well-kn", "", "known", "well-known "),
+        ("I don'", "", "don't", "I don't "),
+        ("Thank ", " very", "you", "Thank you very"),
+        ("Thank you. ", "\nYes.", "</s>", "Thank you.\n\nYes."),
+        ("One.\nTw", "", "Two", "One.\nTwo "),
+        ("One.\n", "", "Two", "One.\nTwo "),
+        ("a - ", "", "b", "a - b "),
+    ],
+)
+def test_insertion(page: "Page", before: str, after: str, word: str, result: str) -> None:
+    assert page.evaluate(INSERT, [before, after, word]) == result
