@@ -59,8 +59,8 @@ class Engine:
         )
         self._batcher.close(self._not_ready)
         self._threads = [
-            threading.Thread(target=self._run, name="headfirst-engine", daemon=True),
-            threading.Thread(target=self._watch_deadlines, name="headfirst-deadlines", daemon=True),
+            threading.Thread(target=self._guard, args=[work], name=f"headfirst-{name}", daemon=True)
+            for name, work in (("engine", self._run), ("deadlines", self._watch_deadlines))
         ]
         metrics.queue_depth.set_function(lambda: self._batcher.depth)
         metrics.queue_tokens.set_function(lambda: self._batcher.tokens)
@@ -114,6 +114,14 @@ class Engine:
             if thread.is_alive():
                 thread.join(JOIN_SECONDS)
 
+    def _guard(self, work: Callable[[], None]) -> None:
+        """What the threads run: neither of them ends unnoticed."""
+        try:
+            work()
+        except BaseException as error:
+            logger.critical("The engine died.", exc_info=error)
+            self._die(f"the engine died of {type(error).__name__}")
+
     def _die(self, reason: str) -> None:
         """Accepts nothing ever again, and leaves no future unresolved. The first reason stays."""
         with self._lock:
@@ -132,16 +140,12 @@ class Engine:
 
     # -- the engine's thread ----------------------------------------------------------------------------
 
+    @torch.inference_mode()
     def _run(self) -> None:
-        try:
-            with torch.inference_mode():
-                runner = self._open()
-                while (batch := self._batcher.next(runner.begin)) is not None:
-                    outcome = runner.run(batch.slices)
-                    self._answer(batch, outcome)
-        except BaseException as error:
-            logger.critical("The engine died.", exc_info=error)
-            self._die(f"the engine died of {type(error).__name__}")
+        runner = self._open()
+        while (batch := self._batcher.next(runner.begin)) is not None:
+            outcome = runner.run(batch.slices)
+            self._answer(batch, outcome)
 
     def _open(self) -> Runner:
         if self._settings.threads is not None:

@@ -171,17 +171,17 @@ class Runner:
     def _after_failure(self, slices: list[Slice], error: Exception, outcome: Outcome) -> list[list[Slice]]:
         """What to try next instead of `slices`; nothing for a single slice, whose messages fail."""
         out_of_memory = is_out_of_memory(error)
+        freed = len(self._cache) > 0
         if out_of_memory:
             outcome.out_of_memory = True
             self._cache.clear()
-            if self._device.type == "cuda":
-                torch.cuda.empty_cache()
+            torch.cuda.empty_cache()  # Does nothing where CUDA is not in use.
         if len(slices) > 1:
             half = len(slices) // 2
             return [slices[half:], slices[:half]]
         sequence, count = slices[0].sequence, slices[0].count
-        if out_of_memory and count > 1:
-            return [[Slice(sequence, count // 2)]]
+        if out_of_memory and (freed or count > 1):
+            return [[Slice(sequence, (count + 1) // 2)]]
         logger.error(
             "The model failed on an input.",
             exc_info=error,
@@ -197,9 +197,8 @@ class Runner:
         there."""
         ids = torch.tensor([[self._start_id]], device=self._device)
         hidden, state = self._model.encode(ids, torch.tensor([1]), self._model.initial_state(1))
-        self._model.topk(
-            hidden[:, 0], 1
-        ).ids.tolist()  # On a GPU a fault shows only when something is fetched.
+        # Fetched, because a GPU shows its faults only then.
+        self._model.topk(hidden[:, 0], 1).ids.tolist()
         return Entry((), self._model.split_state(state)[0], hidden[0, 0].clone())
 
 
