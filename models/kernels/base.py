@@ -1,0 +1,55 @@
+"""What a kernel is: the output layer's two operations, however they are made fast."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+
+from models.adaptive_softmax import AdaptiveSoftmax, TopK
+
+
+@runtime_checkable
+class Kernel(Protocol):
+    """The operations of `AdaptiveSoftmax`, with its shapes, its errors and its answers.
+
+    The ids and their order are those of a brute-force top-k over float32 log-probabilities; words whose
+    float32 log-probabilities are equal are ordered by id. A kernel reads the weights when it is made.
+    """
+
+    @property
+    def name(self) -> str:
+        """A word for logs: ``torch``, ``cpu``, ``triton``."""
+
+    @property
+    def description(self) -> str:
+        """One line for `headfirst inspect`: technique, instruction set, mode."""
+
+    def topk(
+        self, hidden: Tensor, k: int | Sequence[int], allowed: Sequence[Tensor | None] | None = None
+    ) -> TopK:
+        """See `AdaptiveSoftmax.topk`."""
+
+    def target_logprobs(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """See `AdaptiveSoftmax.target_logprobs`."""
+
+
+@dataclass(frozen=True, slots=True)
+class TorchKernel:
+    """The reference, `AdaptiveSoftmax` itself: on every device, the fallback of all others."""
+
+    softmax: AdaptiveSoftmax
+    name: str = "torch"
+    description: str = "torch operators, float32"
+
+    def topk(
+        self, hidden: Tensor, k: int | Sequence[int], allowed: Sequence[Tensor | None] | None = None
+    ) -> TopK:
+        """See `AdaptiveSoftmax.topk`."""
+        return self.softmax.topk(hidden, k, allowed)
+
+    def target_logprobs(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """See `AdaptiveSoftmax.target_logprobs`."""
+        return self.softmax.target_logprobs(hidden, targets)

@@ -1,0 +1,114 @@
+// The C interface that Python calls through ctypes: raw pointers, no torch, no Python. Every function may be called
+// from any thread at once; a model is not changed after hf_model_finish. Returns below 0: out of memory.
+#include "topk.h"
+
+#include <cstring>
+#include <new>
+
+using namespace headfirst;
+
+namespace {
+
+const Level* level_named(const char* name) {
+    const Level* best = &scalar_level;
+#if defined(__x86_64__)
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni");
+    // The AVX2 level uses F16C too, which every processor with AVX2 has.
+    if (avx2 && (*name == 0 || strcmp(name, "avx2") == 0)) best = &avx2_level;
+    if (avx512 && (*name == 0 || strcmp(name, "avx512") == 0)) best = &avx512_level;
+#endif
+    return *name == 0 || strcmp(best->name, name) == 0 ? best : nullptr;
+}
+
+// 0 or what `work` returns, -1 when memory is short: no exception crosses into C.
+template <class Work>
+int guarded(Work work) {
+    try {
+        return work();
+    } catch (const std::bad_alloc&) {
+        return -1;
+    }
+}
+
+}  // namespace
+
+#define API extern "C" __attribute__((visibility("default")))
+
+// The interface's version: the Python side refuses another.
+API int hf_version() { return 1; }
+
+// The best instruction set of this processor ("" asks for it), or `name` if the processor has it, else null.
+API const char* hf_level(const char* name) {
+    const Level* level = level_named(name);
+    return level ? level->name : nullptr;
+}
+
+API Model* hf_model_new(const char* level, int width, int64_t words, int bands) {
+    Model* model = nullptr;
+    if (guarded([&] {
+            model = new Model;
+            model->level = level_named(level);
+            model->width = width, model->words = words;
+            model->projections.resize((size_t)bands);
+            return 0;
+        }) < 0 || model->level == nullptr) {
+        delete model;
+        return nullptr;
+    }
+    return model;
+}
+
+// Rows and biases (or null) stay the caller's and must live as long as the model.
+API int hf_model_head(Model* model, const float* rows, const float* bias, int words, int clusters, int half) {
+    return guarded([&] {
+        pack(model->head, *model->level, rows, bias, words, model->width, half != 0);
+        pack(model->columns, *model->level, rows + (size_t)words * model->width, bias ? bias + words : nullptr, clusters, model->width, half != 0);
+        return 0;
+    });
+}
+
+API int hf_model_projection(Model* model, int band, const float* rows, int width, int half) {
+    return guarded([&] {
+        pack(model->projections[(size_t)band], *model->level, rows, nullptr, width, model->width, half != 0);
+        return 0;
+    });
+}
+
+API int hf_model_cluster(Model* model, int band, const float* rows, const float* bias, int64_t first, int words, int half) {
+    return guarded([&] {
+        Part part;
+        part.first = first;
+        pack(part, *model->level, rows, bias, words, model->projections[(size_t)band].matrix.words, half != 0);
+        model->clusters.push_back(std::move(part));
+        model->band_of.push_back(band);
+        return 0;
+    });
+}
+
+// `excluded`: ascending ids that are never answered. `screen`: also pack the short-list in 8 bits.
+API int hf_model_finish(Model* model, const int64_t* excluded, int64_t n, int screen) {
+    return guarded([&] {
+        const int64_t* id = excluded;
+        for (int64_t c = -1; c < (int64_t)model->clusters.size(); c++) {
+            Part& part = c < 0 ? model->head : model->clusters[(size_t)c];
+            for (; id < excluded + n && *id < part.first + part.matrix.words; id++) part.excluded.push_back((int)(*id - part.first));
+        }
+        if (screen) pack_screen(*model);
+        return 0;
+    });
+}
+
+API void hf_model_free(Model* model) { delete model; }
+
+API int hf_topk(const Model* model, const float* hidden, int rows, const int64_t* k, const int64_t* const* allowed,
+                const int64_t* allowed_count, int fast, int threads, int64_t answers, int64_t* ids, float* logprobs,
+                uint8_t* expanded, float* bound) {
+    const TopK call{hidden, rows, k, allowed, allowed_count, fast != 0, threads, answers, ids, logprobs, expanded, bound};
+    return guarded([&] { return topk(*model, call); });
+}
+
+API int hf_target_logprobs(const Model* model, const float* hidden, const int64_t* targets, int rows, int threads, float* out) {
+    return guarded([&] { return target_logprobs(*model, hidden, targets, rows, threads, out); });
+}

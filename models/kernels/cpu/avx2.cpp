@@ -1,0 +1,110 @@
+// AVX2 with FMA and F16C: 16 lanes are two registers, so fewer panels and rows at once than with AVX-512; the
+// float32 results have the same bits. Called only where the processor has it.
+#if defined(__x86_64__)
+#include "tile.h"
+
+#include <cstddef>
+#include <cstring>
+#include <immintrin.h>
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,f16c")
+#endif
+
+namespace headfirst {
+namespace {
+
+struct V {
+    __m256 low, high;
+};
+constexpr bool HALF = true;
+constexpr const char* NAME = "avx2";
+
+inline V zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
+inline V set(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+inline V load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+inline V load_half(const uint16_t* p) {
+    return {_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p)), _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)(p + 8)))};
+}
+inline void store(float* p, V v) { _mm256_storeu_ps(p, v.low), _mm256_storeu_ps(p + 8, v.high); }
+inline V fma(V a, V b, V c) { return {_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)}; }
+inline V add(V a, V b) { return {_mm256_add_ps(a.low, b.low), _mm256_add_ps(a.high, b.high)}; }
+inline V sub(V a, V b) { return {_mm256_sub_ps(a.low, b.low), _mm256_sub_ps(a.high, b.high)}; }
+inline V mul(V a, V b) { return {_mm256_mul_ps(a.low, b.low), _mm256_mul_ps(a.high, b.high)}; }
+inline V div(V a, V b) { return {_mm256_div_ps(a.low, b.low), _mm256_div_ps(a.high, b.high)}; }
+inline V max(V a, V b) { return {_mm256_max_ps(a.low, b.low), _mm256_max_ps(a.high, b.high)}; }
+inline float highest(V v) {
+    const __m256 eight = _mm256_max_ps(v.low, v.high);
+    __m128 x = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    x = _mm_max_ps(x, _mm_movehl_ps(x, x));
+    return _mm_cvtss_f32(_mm_max_ss(x, _mm_shuffle_ps(x, x, 1)));
+}
+inline float total(V v) {
+    const __m256 eight = _mm256_add_ps(v.low, v.high);
+    __m128 x = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+    return _mm_cvtss_f32(_mm_add_ss(x, _mm_shuffle_ps(x, x, 1)));
+}
+inline __m256 bits(__m256 t, __m256 p) {
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_slli_epi32(_mm256_castps_si256(t), 23), _mm256_castps_si256(p)));
+}
+inline V exp2_bits(V t, V p) { return {bits(t.low, p.low), bits(t.high, p.high)}; }
+inline V keep(V v, V x, float low) {
+    const __m256 edge = _mm256_set1_ps(low);
+    return {_mm256_and_ps(v.low, _mm256_cmp_ps(x.low, edge, _CMP_GE_OQ)), _mm256_and_ps(v.high, _mm256_cmp_ps(x.high, edge, _CMP_GE_OQ))};
+}
+constexpr int panels_at_once(int rows) { return rows == 1 ? 4 : rows <= 3 ? 2 : 1; }
+
+double dot(const float* a, const float* b, int n) {
+    __m256d sum[4] = {_mm256_setzero_pd(), _mm256_setzero_pd(), _mm256_setzero_pd(), _mm256_setzero_pd()};
+    int j = 0;
+    for (; j + 16 <= n; j += 16)
+        for (int q = 0; q < 4; q++)
+            sum[q] = _mm256_fmadd_pd(_mm256_cvtps_pd(_mm_loadu_ps(a + j + 4 * q)), _mm256_cvtps_pd(_mm_loadu_ps(b + j + 4 * q)), sum[q]);
+    if (j < n) {
+        float x[16] = {}, y[16] = {};
+        for (int i = 0; j + i < n; i++) x[i] = a[j + i], y[i] = b[j + i];
+        for (int q = 0; q < 4; q++)
+            sum[q] = _mm256_fmadd_pd(_mm256_cvtps_pd(_mm_loadu_ps(x + 4 * q)), _mm256_cvtps_pd(_mm_loadu_ps(y + 4 * q)), sum[q]);
+    }
+    const __m256d four = _mm256_add_pd(_mm256_add_pd(sum[0], sum[2]), _mm256_add_pd(sum[1], sum[3]));
+    const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+}
+
+// One panel, one row and plane: 4 words a quarter, 16-bit products added in pairs (8-bit ones would saturate).
+inline void codes_dot(const uint8_t* w, const int8_t* codes, int step, int width, int32_t* out) {
+    __m256i sum[4] = {_mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256()};
+    for (int j = 0; j < width; j += 4, codes += step) {
+        int32_t four;
+        memcpy(&four, codes, 4);
+        const __m256i h = _mm256_broadcastq_epi64(_mm_cvtepi8_epi16(_mm_cvtsi32_si128(four)));
+        for (int q = 0; q < 4; q++) {
+            const __m256i x = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i*)(w + (size_t)j * LANES + 16 * q)));
+            sum[q] = _mm256_add_epi32(sum[q], _mm256_madd_epi16(x, h));
+        }
+    }
+    for (int q = 0; q < 4; q += 2) {
+        const __m256i pairs = _mm256_permute4x64_epi64(_mm256_hadd_epi32(sum[q], sum[q + 1]), 0xd8);
+        _mm256_storeu_si256((__m256i*)(out + 4 * q), pairs);
+    }
+}
+
+#include "screen.inc"
+#include "tile.inc"
+
+}  // namespace
+
+const Level avx2_level = {NAME, HALF, logits, stats, dot, screen, screen_stats, gates};
+
+}  // namespace headfirst
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#endif

@@ -1,0 +1,133 @@
+// See head.h. Reads the short-list's panels once for the chunk (exact: 4 bytes a weight, or 2 where the weights are
+// float16 numbers; fast: 1), writes 4 bytes a logit. One row is bound by the weights' way from memory or L3; from
+// some 6 rows (fast: 12) on by the multiply-add units.
+#include "head.h"
+#include "pool.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace headfirst {
+namespace {
+
+// A chunk's rows in 8 bits. Two planes (16 bits) for few rows: they wait for memory anyway, and fewer words survive.
+struct Coded {
+    int planes = 1;
+    std::vector<int8_t> codes;
+    std::vector<float> scale, residual;
+    std::vector<int32_t> sums;
+
+    void fill(const Blocks& blocks, const float* hidden, int rows, int width, int padded) {
+        planes = rows <= 2 ? 2 : 1;
+        codes.assign((size_t)rows * planes * padded, 0);
+        scale.resize(rows), residual.resize(rows), sums.assign((size_t)rows * planes, 0);
+        for (int b = 0; b < blocks.count(); b++)
+            for (int i = blocks.first[b]; i < blocks.first[b + 1]; i++)
+                code(hidden + (size_t)i * width, width, i,
+                     codes.data() + (size_t)blocks.first[b] * planes * padded + 4 * (i - blocks.first[b]) * planes,
+                     4 * blocks.rows(b) * planes);
+    }
+
+    void code(const float* row, int width, int i, int8_t* to, int step) {
+        float largest = 0;
+        for (int j = 0; j < width; j++) largest = std::max(largest, std::fabs(row[j]));
+        scale[i] = largest / 127;
+        const float inverse = largest > 0 ? 127 / largest : 0;
+        double lost = 0;
+        for (int j = 0; j < width; j++) {
+            int8_t* at = to + (size_t)(j / 4) * step + j % 4;
+            const int coarse = (int)std::lrintf(row[j] * inverse);
+            double kept = coarse;
+            at[0] = (int8_t)coarse;
+            sums[(size_t)i * planes] += 128 * coarse;
+            if (planes == 2) {
+                const int fine = (int)std::lrintf((row[j] * inverse - (float)coarse) * 254);
+                kept += fine / 254.0;
+                at[4] = (int8_t)fine;
+                sums[(size_t)i * planes + 1] += 128 * fine;
+            }
+            const double rest = row[j] - kept * scale[i];
+            lost += rest * rest;
+        }
+        residual[i] = (float)(std::sqrt(lost) * 1.00001);
+    }
+
+    Codes block(const Blocks& blocks, int b, int padded, const float* norm) const {
+        const int first = blocks.first[b];
+        return {codes.data() + (size_t)first * planes * padded, blocks.rows(b), planes, scale.data() + first,
+                norm + first, residual.data() + first, sums.data() + (size_t)first * planes};
+    }
+};
+
+}  // namespace
+
+void HeadPass::run(const Model& model, const float* hidden, int n, bool in_fast, int threads) {
+    rows = n, fast = in_fast;
+    const Level& level = *model.level;
+    const Matrix& words = model.head.matrix;
+    const Matrix& clusters = model.columns.matrix;
+    const int all = words.groups + clusters.groups;
+    groups = words.groups, stride = words.panels * LANES, columns_stride = clusters.panels * LANES;
+    logits.resize((size_t)rows * stride), columns.resize((size_t)rows * columns_stride);
+    high.resize((size_t)rows * groups), low.resize(fast ? (size_t)rows * groups : 0);
+    // Every group's, columns' included, for the normalizer.
+    std::vector<float> top((size_t)rows * all), sum((size_t)rows * all), sum_high(fast ? (size_t)rows * all : 0);
+
+    Blocks blocks;
+    blocks.fill(rows, model.width, [&](int i) { return hidden + (size_t)i * model.width; });
+    Coded coded;
+    if (fast) coded.fill(blocks, hidden, rows, model.width, model.screen.width);
+    code_norm = coded.residual;
+
+    auto group = [&](int g) {
+        float slack[BLOCK * GROUP];
+        const bool is_word = g < words.groups;
+        const Matrix& m = is_word ? words : clusters;
+        const int first = (is_word ? g : g - words.groups) * PANELS, many = std::min(PANELS, m.panels - first);
+        float* out = is_word ? logits.data() : columns.data();
+        const int step = is_word ? stride : columns_stride;
+        for (int b = 0; b < blocks.count(); b++) {
+            float* z = out + (size_t)blocks.first[b] * step + first * LANES;
+            if (fast && is_word) {
+                // Rows of z are `step` apart, of slack too: they share the indexing, so slack is made a row at a time.
+                float tile[BLOCK * GROUP];
+                level.screen(model.screen, words.bias, first, many, coded.block(blocks, b, model.screen.width, norm.data()), tile, slack, GROUP);
+                for (int r = 0; r < blocks.rows(b); r++) {
+                    const size_t i = (size_t)(blocks.first[b] + r);
+                    float tops[2], sums[2];
+                    level.screen_stats(tile + r * GROUP, slack + r * GROUP, many, tops, sums);
+                    std::copy(tile + r * GROUP, tile + r * GROUP + many * LANES, z + (size_t)r * step);
+                    top[i * all + g] = high[i * groups + g] = tops[0], low[i * groups + g] = tops[1];
+                    sum[i * all + g] = sums[0], sum_high[i * all + g] = sums[1];
+                }
+                continue;
+            }
+            level.logits(m, first, many, blocks.block(b), blocks.rows(b), z, step);
+            for (int r = 0; r < blocks.rows(b); r++) {
+                const size_t i = (size_t)(blocks.first[b] + r);
+                level.stats(z + (size_t)r * step, many, &top[i * all + g], &sum[i * all + g]);
+                if (is_word) high[i * groups + g] = top[i * all + g];
+                if (fast) sum_high[i * all + g] = sum[i * all + g];
+            }
+        }
+    };
+    const int tasks = std::min(all, threads <= 1 ? 1 : 8 * threads);
+    parallel(tasks, threads, [&](int t) {
+        for (int g = (int)((int64_t)all * t / tasks); g < (int)((int64_t)all * (t + 1) / tasks); g++) group(g);
+    });
+
+    log_z.resize(rows), shift.resize(rows), mass.resize(rows), upper.resize(rows);
+    for (int i = 0; i < rows; i++) {
+        const float* tops = &top[(size_t)i * all];
+        shift[i] = *std::max_element(tops, tops + all);
+        mass[i] = upper[i] = 0;
+        for (int g = 0; g < all; g++) {
+            const double factor = std::exp(tops[g] - shift[i]);
+            mass[i] += factor * sum[(size_t)i * all + g];
+            if (fast) upper[i] += factor * sum_high[(size_t)i * all + g];
+        }
+        log_z[i] = shift[i] + std::log(mass[i]);
+    }
+}
+
+}  // namespace headfirst

@@ -1,0 +1,69 @@
+// Plain C++ for every processor: the compiler makes of 16 lanes what its target has (SSE2, NEON, ...).
+#include "tile.h"
+
+#include <cstddef>
+
+namespace headfirst {
+namespace {
+
+typedef float V __attribute__((vector_size(64)));
+typedef int32_t Bits __attribute__((vector_size(64)));
+constexpr bool HALF = false;  // a conversion in software would cost more than the bytes it saves
+constexpr const char* NAME = "scalar";
+
+inline V zero() { return V{}; }
+inline V set(float x) { return V{} + x; }
+inline V load(const float* p) {
+    V v;
+    __builtin_memcpy(&v, p, sizeof v);
+    return v;
+}
+inline V load_half(const uint16_t*) { return V{}; }
+inline void store(float* p, V v) { __builtin_memcpy(p, &v, sizeof v); }
+inline V fma(V a, V b, V c) { return a * b + c; }
+inline V add(V a, V b) { return a + b; }
+inline V sub(V a, V b) { return a - b; }
+inline V mul(V a, V b) { return a * b; }
+inline V div(V a, V b) { return a / b; }
+inline V max(V a, V b) { return a > b ? a : b; }
+inline float highest(V v) {
+    for (int n = LANES / 2; n; n /= 2)
+        for (int i = 0; i < n; i++) v[i] = v[i] > v[i + n] ? v[i] : v[i + n];
+    return v[0];
+}
+inline float total(V v) {
+    for (int n = LANES / 2; n; n /= 2)
+        for (int i = 0; i < n; i++) v[i] += v[i + n];
+    return v[0];
+}
+inline V exp2_bits(V t, V p) { return (V)(((Bits)t << 23) + (Bits)p); }
+inline V keep(V v, V x, float low) { return (V)((Bits)v & (Bits)(x >= set(low))); }
+constexpr int panels_at_once(int rows) { return rows == 1 ? 2 : 1; }
+
+double dot(const float* a, const float* b, int n) {
+    double sum[16] = {};
+    int j = 0;
+    for (; j + 16 <= n; j += 16)
+        for (int i = 0; i < 16; i++) sum[i] += (double)a[j + i] * b[j + i];
+    for (int i = 0; j + i < n; i++) sum[i] += (double)a[j + i] * b[j + i];
+    for (int half = 8; half; half /= 2)
+        for (int i = 0; i < half; i++) sum[i] += sum[i + half];
+    return sum[0];
+}
+
+inline void codes_dot(const uint8_t* w, const int8_t* codes, int step, int width, int32_t* out) {
+    int32_t sum[LANES] = {};
+    for (int j = 0; j < width; j += 4, codes += step)
+        for (int l = 0; l < LANES; l++)
+            for (int i = 0; i < 4; i++) sum[l] += w[(size_t)j * LANES + 4 * l + i] * codes[i];
+    for (int l = 0; l < LANES; l++) out[l] = sum[l];
+}
+
+#include "screen.inc"
+#include "tile.inc"
+
+}  // namespace
+
+const Level scalar_level = {NAME, HALF, logits, stats, dot, screen, screen_stats, gates};
+
+}  // namespace headfirst

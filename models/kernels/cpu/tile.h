@@ -1,0 +1,78 @@
+// The pieces that every instruction set provides, and the packed weights that they read.
+//
+// A weight matrix (words, width) is packed into panels of 16 words: panel p holds, for each input j in turn, the
+// 16 weights of words 16 p .. 16 p + 15. A vector register is then 16 words at one input, a logit is one lane,
+// summed over j in ascending order: so its bits do not depend on the batch, the threads or the tile it is in.
+// Hidden rows come in blocks of up to 6, packed as [input][row].
+#pragma once
+
+#include <cstdint>
+
+namespace headfirst {
+
+constexpr int LANES = 16;
+constexpr int PANELS = 4;               // panels of a group
+constexpr int GROUP = LANES * PANELS;   // words whose maximum and sum are kept instead of their logits
+constexpr int BLOCK = 6;                // hidden rows that a tile computes at once
+
+struct Matrix {
+    int words = 0, width = 0;
+    int panels = 0, groups = 0;
+    bool half = false;              // float16 panels: only where the weights are float16 numbers, so no loss
+    const void* panel = nullptr;    // [panels][width][16]
+    const float* bias = nullptr;    // [panels][16], -inf for the padding words
+    const float* rows = nullptr;    // (words, width) float32, the caller's own, for exact rescoring
+    const float* row_bias = nullptr;  // (words) or null
+    double norm = 0;                // the largest Euclidean norm of a row with its bias
+};
+
+// A matrix in 8 bits for screening: w = scale * (q - 128) + residual, in quads of inputs: [panels][width / 4][16][4].
+struct Screen {
+    int width = 0;                   // of the packed rows: a multiple of 4, padded with zeros
+    const uint8_t* panel = nullptr;
+    const float* scale = nullptr;    // [panels][16]
+    const float* norm = nullptr;     // [panels][16] Euclidean norms of scale * (q - 128)
+    const float* residual = nullptr;  // [panels][16] Euclidean norms of the residuals, rounded up
+};
+
+// A block of hidden rows in 8 bits, `planes` numbers an input: h = scale * (q0 + q1 / 254) + residual.
+struct Codes {
+    const int8_t* codes = nullptr;  // [width / 4][rows * planes][4]
+    int rows = 0, planes = 1;
+    const float* scale = nullptr;     // per row
+    const float* norm = nullptr;      // per row, Euclidean norm of h
+    const float* residual = nullptr;  // per row, Euclidean norm of the residual
+    const int32_t* sums = nullptr;    // per row and plane, 128 times the sum of the codes
+};
+
+struct Level {
+    const char* name;
+    bool half;  // float16 panels are read at no great cost
+
+    // out[r * stride + w] = logits of the words of panels first .. first + n - 1 for a block of rows [width][rows].
+    void (*logits)(const Matrix&, int first, int n, const float* block, int rows, float* out, int stride);
+
+    // maximum and sum of exp(z - maximum) of n panels of logits.
+    void (*stats)(const float* logits, int n, float* maximum, float* sum);
+
+    // The dot product in double: 16 partial sums over inputs j mod 16, added pairwise. The same bits everywhere.
+    double (*dot)(const float* a, const float* b, int n);
+
+    // Screening logits z' of n panels, with slack[w] >= |z - z'|.
+    void (*screen)(const Screen&, const float* bias, int first, int n, const Codes&, float* out, float* slack, int stride);
+
+    // top[0] = max (z' + slack), top[1] = max (z' - slack), sum[0] = sum exp(z' - top[0]),
+    // sum[1] = sum exp(z' + slack - top[0]).
+    void (*screen_stats)(const float* out, const float* slack, int n, float* top, float* sum);
+
+    // An LSTM cell's gates (input, forget, cell, output: n values each, `step` apart) -> c in place, and h.
+    void (*gates)(const float* gates, int step, int n, float* c, float* h);
+};
+
+extern const Level scalar_level;
+#if defined(__x86_64__)
+extern const Level avx2_level;
+extern const Level avx512_level;
+#endif
+
+}  // namespace headfirst

@@ -1,0 +1,386 @@
+// Exact top-k over the adaptive softmax.
+//
+// Words rank by log p(w) - const: a short-list word by its logit z_w, a word of cluster c by z_c + z_w - log Z_c.
+// The head pass leaves a maximum a group of 64 words; the k-th largest of them bounds the k-th best word, and only
+// groups that reach it are looked into. Whatever may belong to the k best, given the slack of the logits at hand
+// (float32 rounding, or 8 bits), is rescored in double from the float32 rows in one fixed order. Clusters are then
+// opened in descending z_c while z_c reaches the k-th best score; rows that want the same cluster share its pass.
+// Final order: float32 log-probabilities, descending; equal ones by the smaller id.
+//
+// Reads the head (see head.cpp), each opened cluster's panels once per group of rows, and the float32 rows of the
+// survivors (some k a row). Writes k ids and log-probabilities a row. Scratch: 4 bytes a head logit of up to 64
+// rows, 1 MiB of logits of a cluster, 8 bytes a group of 64 words.
+#include "head.h"
+#include "pool.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace headfirst {
+namespace {
+
+constexpr int CHUNK = 64;                  // rows of a head pass
+constexpr int64_t STORED = 1 << 18;        // logits of a cluster that are kept; of larger ones some are made again
+constexpr int64_t WORTH_SHARING = 1 << 19;  // multiply-adds that are worth waking another thread
+constexpr double NONE = -std::numeric_limits<double>::infinity();
+constexpr float LOW = -std::numeric_limits<float>::infinity();
+
+struct Candidate {
+    double score;
+    int64_t id;
+    bool operator<(const Candidate& other) const {
+        return score != other.score ? score > other.score : id < other.id;
+    }
+};
+
+struct Row {
+    const float* hidden;
+    int index;                        // in the call
+    int64_t k;
+    const int64_t *allowed, *allowed_end;  // null: every word
+    double log_z, mass, upper, shift;
+    double kth = NONE;                // the k-th best score so far
+    std::vector<Candidate> best;      // at least all that may be among the k best
+    std::vector<float> clusters;      // float32 logits, -inf once opened or without a word to answer
+    std::vector<double> projected_norm;  // a band each, negative: not projected yet
+    std::vector<std::vector<float>> projected;
+
+    // Scores that float32 log-probabilities cannot tell apart.
+    double tie() const { return 2.5e-7 * (std::fabs(kth - log_z) + 1); }
+
+    void prune() {
+        if ((int64_t)best.size() < k) return;
+        std::nth_element(best.begin(), best.begin() + (k - 1), best.end());
+        kth = best[(size_t)k - 1].score;
+        const double edge = kth - tie();
+        best.erase(std::remove_if(best.begin() + k, best.end(), [&](const Candidate& c) { return c.score < edge; }), best.end());
+    }
+};
+
+// The logits of one part (short-list or cluster) for one row, and what they are known to.
+struct View {
+    const Part& part;
+    const Level& level;
+    const float* input;     // the row as this part sees it
+    float* stored;          // its logits, or null: made again where needed
+    const float *high, *low;  // a group each; low null: high less the slack
+    double slack;           // of each logit, if exact
+    float norm, code_norm;  // of the row, for the slack of screened logits
+    const Screen* screen;   // null: exact
+    double base, log_z;     // score = base + min(0, z - log_z); the short-list: base + z
+
+    double slack_of(int w) const {
+        return screen ? (double)norm * screen->residual[w] + (double)code_norm * screen->norm[w] : slack;
+    }
+    const float* group(int g, float* scratch) const {
+        if (stored) return stored + (size_t)g * GROUP;
+        const Matrix& m = part.matrix;
+        level.logits(m, g * PANELS, std::min(PANELS, m.panels - g * PANELS), input, 1, scratch, GROUP);
+        for (auto w = std::lower_bound(part.excluded.begin(), part.excluded.end(), g * GROUP);
+             w != part.excluded.end() && *w < (g + 1) * GROUP; ++w)
+            scratch[*w - g * GROUP] = LOW;
+        return scratch;
+    }
+    double exact(int w) const {
+        const Matrix& m = part.matrix;
+        const double z = level.dot(input, m.rows + (size_t)w * m.width, m.width);
+        return m.row_bias ? z + m.row_bias[w] : z;
+    }
+    double score(double z) const { return std::isnan(log_z) ? base + z : base + std::min(0.0, z - log_z); }
+};
+
+// Never answer the excluded words: their logits become -inf, after the normalizer has been made.
+void mask(const View& view, float* high, float* low) {
+    float scratch[GROUP];
+    for (size_t i = 0; i < view.part.excluded.size(); i++) {
+        const int w = view.part.excluded[i], g = w / GROUP;
+        if (view.stored) view.stored[w] = LOW;
+        if (i + 1 < view.part.excluded.size() && view.part.excluded[i + 1] / GROUP == g) continue;
+        const float* z = view.group(g, scratch);
+        high[g] = LOW;
+        if (low) low[g] = LOW;
+        for (int j = 0; j < GROUP && g * GROUP + j < view.part.matrix.words; j++) {
+            const double slack = view.screen ? view.slack_of(g * GROUP + j) : 0;
+            high[g] = std::max(high[g], (float)(z[j] + slack));
+            if (low) low[g] = std::max(low[g], (float)(z[j] - slack));
+        }
+    }
+}
+
+// Add every word of the part that may be among the row's k best.
+void collect(Row& row, const View& view) {
+    const Matrix& m = view.part.matrix;
+    float scratch[GROUP];
+    const int64_t *from = nullptr, *to = nullptr;
+    int64_t available = m.words - (int64_t)view.part.excluded.size();
+    if (row.allowed) {
+        from = std::lower_bound(row.allowed, row.allowed_end, view.part.first);
+        to = std::lower_bound(from, row.allowed_end, view.part.first + m.words);
+        available = to - from;
+    }
+    // Only logits from `least` on can matter.
+    double least = row.kth > NONE ? row.kth - row.tie() - view.base + (std::isnan(view.log_z) ? 0 : view.log_z) : NONE;
+    std::vector<float> sure;  // lower bounds of distinct words' logits
+    int last = -1;
+    const float* z = nullptr;
+    auto logit = [&](int w) {
+        if (w / GROUP != last) z = view.group(last = w / GROUP, scratch);
+        return z[w % GROUP];
+    };
+    if (row.allowed) {
+        if (available > row.k)
+            for (const int64_t* a = from; a < to; a++) {
+                const int w = (int)(*a - view.part.first);
+                sure.push_back((float)(logit(w) - view.slack_of(w)));
+            }
+    } else if (available > row.k && m.groups >= row.k) {
+        const float* bounds = view.low ? view.low : view.high;
+        sure.assign(bounds, bounds + m.groups);
+    } else if (available > row.k && row.kth == NONE) {
+        for (int w = 0; w < m.words; w++) sure.push_back((float)(logit(w) - view.slack_of(w)));
+    }
+    if ((int64_t)sure.size() >= row.k) {
+        std::nth_element(sure.begin(), sure.begin() + (row.k - 1), sure.end(), std::greater<float>());
+        const double kth = sure[(size_t)row.k - 1];
+        const double tie = 2.5e-7 * (std::fabs(kth) + std::fabs(row.log_z) + std::fabs(view.base) + 1);
+        // Bounds from groups of exact logits and the float32 rounding of the others still lack their slack.
+        least = std::max(least, kth - (view.screen ? 1e-6 * std::fabs(kth) : view.slack) - tie);
+    }
+    auto consider = [&](int w, float at) {
+        const double slack = view.slack_of(w);
+        if (!(at + slack >= least) || at == LOW) return;
+        const double exact = view.exact(w);
+        row.best.push_back({view.score(exact), view.part.first + w});
+        if (view.screen) {
+            const double true_part = std::exp(exact - row.shift);
+            row.mass += true_part - std::exp(at - row.shift);
+            row.upper += true_part - std::exp(at + slack - row.shift);
+        }
+    };
+    if (row.allowed) {
+        for (const int64_t* a = from; a < to; a++) {
+            const int w = (int)(*a - view.part.first);
+            consider(w, logit(w));
+        }
+    } else {
+        for (int g = 0; g < m.groups; g++) {
+            if (!(view.high[g] + (view.screen ? 1e-6 * std::fabs(view.high[g]) : view.slack) >= least)) continue;
+            const float* at = view.group(g, scratch);
+            for (int j = 0; j < GROUP && g * GROUP + j < m.words; j++) consider(g * GROUP + j, at[j]);
+        }
+    }
+    row.prune();
+}
+
+class Search {
+  public:
+    Search(const Model& model, const TopK& call, HeadPass& head, int first) : model_(model), call_(call), head_(head), first_(first) {}
+
+    // Answer rows low .. high - 1 of the chunk, sharing large clusters' passes among `threads`.
+    void run(int low, int high, int threads) {
+        threads_ = threads;
+        rows_.resize((size_t)(high - low));
+        for (int i = low; i < high; i++) begin(rows_[(size_t)(i - low)], i);
+        std::vector<std::pair<int, Row*>> wanted;
+        for (;;) {
+            wanted.clear();
+            for (Row& row : rows_) {
+                const int c = next(row);
+                if (c >= 0) wanted.push_back({c, &row});
+            }
+            if (wanted.empty()) break;
+            std::stable_sort(wanted.begin(), wanted.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+            for (size_t i = 0, j; i < wanted.size(); i = j) {
+                for (j = i; j < wanted.size() && wanted[j].first == wanted[i].first; j++) {}
+                open(wanted[i].first, &wanted[i], (int)(j - i));
+            }
+        }
+        for (Row& row : rows_) answer(row);
+    }
+
+    bool overflow = false;
+
+  private:
+    void begin(Row& row, int i) {
+        const int at = row.index = first_ + i;
+        row.hidden = call_.hidden + (size_t)at * model_.width;
+        row.k = call_.k[at];
+        row.allowed = call_.allowed ? call_.allowed[at] : nullptr;
+        row.allowed_end = row.allowed ? row.allowed + call_.allowed_count[at] : nullptr;
+        row.log_z = head_.log_z[i], row.shift = head_.shift[i], row.mass = head_.mass[i], row.upper = head_.upper[i];
+        const float* columns = &head_.columns[(size_t)i * head_.columns_stride];
+        row.clusters.assign(columns, columns + model_.clusters.size());
+        for (size_t c = 0; c < row.clusters.size(); c++)
+            if (!usable(row, model_.clusters[c])) row.clusters[c] = LOW;
+        row.projected_norm.assign(model_.projections.size(), -1);
+        row.projected.resize(model_.projections.size());
+        float* high = &head_.high[(size_t)i * head_.groups];
+        float* low = head_.fast ? &head_.low[(size_t)i * head_.groups] : nullptr;
+        const double slack = rounding(model_.width) * head_.norm[i] * model_.head.matrix.norm;
+        const View view{model_.head, *model_.level, row.hidden, head_.row(i), high, low, slack, head_.norm[i],
+                        head_.fast ? head_.code_norm[i] : 0, head_.fast ? &model_.screen : nullptr, 0, std::nan("")};
+        mask(view, high, low);
+        collect(row, view);
+    }
+
+    static bool usable(const Row& row, const Part& part) {
+        if (!row.allowed) return (int)part.excluded.size() < part.matrix.words;
+        const int64_t* from = std::lower_bound(row.allowed, row.allowed_end, part.first);
+        const int64_t* to = std::lower_bound(from, row.allowed_end, part.first + part.matrix.words);
+        int64_t n = to - from;
+        for (int w : part.excluded) n -= std::binary_search(from, to, part.first + w);
+        return n > 0;
+    }
+
+    double column(const Row& row, int c) const {
+        const Matrix& m = model_.columns.matrix;
+        const double z = model_.level->dot(row.hidden, m.rows + (size_t)c * m.width, m.width);
+        return m.row_bias ? z + m.row_bias[c] : z;
+    }
+
+    // The most probable unopened cluster if its words may compete, else -1.
+    int next(Row& row) const {
+        if (row.clusters.empty()) return -1;
+        const auto best = std::max_element(row.clusters.begin(), row.clusters.end());
+        if (*best == LOW) return -1;
+        const int c = (int)(best - row.clusters.begin());
+        if (row.kth > NONE && column(row, c) < row.kth - row.tie()) return -1;
+        return c;
+    }
+
+    void project(int band, std::pair<int, Row*>* wanted, int n) {
+        const Matrix& m = model_.projections[(size_t)band].matrix;
+        std::vector<Row*> missing;
+        for (int i = 0; i < n; i++)
+            if (wanted[i].second->projected_norm[(size_t)band] < 0) missing.push_back(wanted[i].second);
+        if (missing.empty()) return;
+        Blocks blocks;
+        blocks.fill((int)missing.size(), model_.width, [&](int i) { return missing[(size_t)i]->hidden; });
+        const int stride = m.panels * LANES;
+        std::vector<float> out(missing.size() * (size_t)stride);
+        for (int p = 0; p < m.panels; p += PANELS)
+            for (int b = 0; b < blocks.count(); b++)
+                model_.level->logits(m, p, std::min(PANELS, m.panels - p), blocks.block(b), blocks.rows(b),
+                                     &out[(size_t)blocks.first[b] * stride + p * LANES], stride);
+        for (size_t i = 0; i < missing.size(); i++) {
+            auto& row = missing[i]->projected[(size_t)band];
+            row.assign(&out[i * stride], &out[i * stride] + m.words);
+            missing[i]->projected_norm[(size_t)band] = norm_of(*model_.level, row.data(), m.words);
+        }
+    }
+
+    void open(int c, std::pair<int, Row*>* wanted, int n) {
+        const int band = model_.band_of[(size_t)c];
+        project(band, wanted, n);
+        const Part& part = model_.clusters[(size_t)c];
+        const Matrix& m = part.matrix;
+        const Level& level = *model_.level;
+        const int stride = m.panels * LANES;
+        const bool stored = (int64_t)n * stride <= STORED;
+        Blocks blocks;
+        blocks.fill(n, m.width, [&](int i) { return wanted[i].second->projected[(size_t)band].data(); });
+        std::vector<float> logits(stored ? (size_t)n * stride : 0), high((size_t)n * m.groups), sum((size_t)n * m.groups);
+        auto group = [&](int g) {
+            float tile[BLOCK * GROUP];
+            const int first = g * PANELS, many = std::min(PANELS, m.panels - first);
+            for (int b = 0; b < blocks.count(); b++) {
+                float* z = stored ? &logits[(size_t)blocks.first[b] * stride + first * LANES] : tile;
+                const int step = stored ? stride : GROUP;
+                level.logits(m, first, many, blocks.block(b), blocks.rows(b), z, step);
+                for (int r = 0; r < blocks.rows(b); r++) {
+                    const size_t at = (size_t)(blocks.first[b] + r) * m.groups + g;
+                    level.stats(z + (size_t)r * step, many, &high[at], &sum[at]);
+                }
+            }
+        };
+        const int64_t work = (int64_t)n * m.words * m.width;
+        const int threads = work >= WORTH_SHARING ? threads_ : 1;
+        const int tasks = std::min(m.groups, threads <= 1 ? 1 : 4 * threads);
+        parallel(tasks, threads, [&](int t) {
+            for (int g = (int)((int64_t)m.groups * t / tasks); g < (int)((int64_t)m.groups * (t + 1) / tasks); g++) group(g);
+        });
+        for (int i = 0; i < n; i++) {
+            Row& row = *wanted[i].second;
+            const double norm = row.projected_norm[(size_t)band];
+            if (!(norm * m.norm < LARGEST)) overflow = true;
+            float* highs = &high[(size_t)i * m.groups];
+            const double shift = *std::max_element(highs, highs + m.groups);
+            double mass = 0;
+            for (int g = 0; g < m.groups; g++) mass += std::exp(highs[g] - shift) * sum[(size_t)i * m.groups + g];
+            const float* input = row.projected[(size_t)band].data();
+            View view{part, level, input, stored ? &logits[(size_t)i * stride] : nullptr, highs, nullptr,
+                      rounding(m.width) * norm * m.norm, 0, 0, nullptr, column(row, c), shift + std::log(mass)};
+            if (m.words == 1) view.log_z = view.exact(0);  // it is the cluster: no rounding between them
+            mask(view, highs, nullptr);
+            collect(row, view);
+            row.clusters[(size_t)c] = LOW;
+            call_.expanded[(size_t)row.index * model_.clusters.size() + c] = 1;
+        }
+    }
+
+    void answer(Row& row) {
+        if (head_.fast) row.log_z = row.shift + std::log(row.mass);
+        struct Word {
+            float logprob;
+            int64_t id;
+        };
+        std::vector<Word> words;
+        for (const Candidate& c : row.best) words.push_back({(float)(c.score - row.log_z), c.id});
+        std::sort(words.begin(), words.end(), [](const Word& a, const Word& b) {
+            return a.logprob != b.logprob ? a.logprob > b.logprob : a.id < b.id;
+        });
+        int64_t* ids = call_.ids + (size_t)row.index * call_.answers;
+        float* logprobs = call_.logprobs + (size_t)row.index * call_.answers;
+        for (int64_t i = 0; i < call_.answers; i++) {
+            const bool is_word = i < row.k && i < (int64_t)words.size();
+            ids[i] = is_word ? words[(size_t)i].id : -1;
+            logprobs[i] = is_word ? words[(size_t)i].logprob : LOW;
+        }
+        if (call_.bound) call_.bound[row.index] = head_.fast ? (float)(std::max(0.0, std::log(row.upper / row.mass)) + 2e-6) : 0;
+    }
+
+    const Model& model_;
+    const TopK& call_;
+    HeadPass& head_;
+    const int first_;
+    int threads_ = 1;
+    std::vector<Row> rows_;
+};
+
+}  // namespace
+
+double norm_of(const Level& level, const float* row, int width) { return std::sqrt(level.dot(row, row, width)); }
+
+int topk(const Model& model, const TopK& call) {
+    HeadPass head;
+    std::atomic<bool> overflow{false};
+    for (int first = 0; first < call.rows; first += CHUNK) {
+        const int rows = std::min(CHUNK, call.rows - first);
+        const float* hidden = call.hidden + (size_t)first * model.width;
+        const double heaviest = std::max(model.head.matrix.norm, model.columns.matrix.norm);
+        head.norm.resize((size_t)rows);
+        for (int i = 0; i < rows; i++) {
+            const double norm = norm_of(*model.level, hidden + (size_t)i * model.width, model.width);
+            if (!(norm * heaviest < LARGEST)) return 1 + first + i;
+            head.norm[(size_t)i] = (float)(norm * 1.000001);
+        }
+        head.run(model, hidden, rows, call.fast && model.screen.width > 0, call.threads);
+        if (rows == 1 || call.threads <= 1) {
+            Search search(model, call, head, first);
+            search.run(0, rows, call.threads);
+            overflow = search.overflow;
+        } else {
+            const int tasks = std::min(rows, call.threads);
+            parallel(tasks, call.threads, [&](int t) {
+                Search search(model, call, head, first);
+                search.run(rows * t / tasks, rows * (t + 1) / tasks, 1);
+                if (search.overflow) overflow = true;
+            });
+        }
+        if (overflow) return 1 + first;
+    }
+    return 0;
+}
+
+}  // namespace headfirst
