@@ -26,6 +26,7 @@ from models.spacing import join
 UNKNOWN = "<unk>"
 END = "</s>"
 
+_GAP = r"(?<!\s)\s+"
 _LETTER_OR_DIGIT = r"[\p{L}\p{M}\p{N}]"
 _WORD = "|".join(
     [
@@ -56,7 +57,8 @@ def _normalizer() -> Normalizer:
             Replace(Regex("[\u2018\u2019\u02bc]"), "'"),
             Replace(Regex("[\u201c\u201d]"), '"'),
             Replace("\u2026", "..."),
-            Replace(Regex(r"\s*[\x{2013}\x{2014}]\s*|\s+-+\s+|\s*--+\s*"), " -- "),
+            # White space is matched from its first character only: linear in the length of a text.
+            Replace(Regex(rf"(?:{_GAP})?(?:[\x{{2013}}\x{{2014}}]|--+)\s*|{_GAP}-+\s+"), " -- "),
         ]
     )
 
@@ -94,12 +96,19 @@ class Vocabulary:
         for special in (unknown, end):
             if special not in words:
                 raise ValueError(f"vocabulary has no {special!r}")
+        if tokenizer.get_vocab_size() != len(words):
+            raise ValueError("tokenizer has added tokens beside its vocabulary")
+        if getattr(tokenizer.model, "unk_token", None) != unknown:
+            raise ValueError(f"tokenizer does not give {unknown!r} for unknown words")
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
         self.unknown_id: int = words[unknown]
         self.end_id: int = words[end]
         self.special_ids: frozenset[int] = frozenset({self.unknown_id})
         hidden = self.special_ids | {self.end_id}
-        self._sorted_ids = sorted(set(range(len(self._words))) - hidden, key=self._words.__getitem__)
-        self._sorted_words = [self._words[i] for i in self._sorted_ids]
+        by_word = sorted(set(range(len(self._words))) - hidden, key=self._words.__getitem__)
+        self._sorted_words = [self._words[i] for i in by_word]
+        self._sorted_ids = torch.tensor(by_word, dtype=torch.int64)
 
     @classmethod
     def from_words(cls, words: Sequence[str]) -> Vocabulary:
@@ -150,12 +159,14 @@ class Vocabulary:
         return self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
 
     def word(self, word_id: int) -> str:
-        """The word with this id, as a person types it; distinct for every id."""
+        """The word with this id, as a person types it; distinct for every id. Raises IndexError for no id."""
+        if word_id < 0:  # such as the id that pads `TopK`
+            raise IndexError(f"no word has the id {word_id}")
         return self._words[word_id]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Running text for `ids`, with natural spacing; ``</s>`` ends a sentence and is left out."""
-        return join(self._words[i] for i in ids if i != self.end_id)
+        return join(self.word(i) for i in ids if i != self.end_id)
 
     def starting_with(self, prefix: str) -> torch.Tensor:
         """Sorted ids (int64) of the predictable words that start with `prefix`, case-sensitive.
@@ -163,7 +174,8 @@ class Vocabulary:
         ``</s>`` and the special words are never among them; the empty prefix gives all others.
         """
         _check_unicode(prefix)
-        prefix = self._tokenizer.normalizer.normalize_str(prefix).strip()
+        if self._tokenizer.normalizer is not None:
+            prefix = self._tokenizer.normalizer.normalize_str(prefix).strip()
         low = bisect_left(self._sorted_words, prefix)
-        high = bisect_right(self._sorted_words, prefix + "\U0010ffff")
-        return torch.tensor(sorted(self._sorted_ids[low:high]), dtype=torch.int64)
+        high = bisect_right(self._sorted_words, prefix, lo=low, key=lambda word: word[: len(prefix)])
+        return self._sorted_ids[low:high].sort().values
