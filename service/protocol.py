@@ -17,6 +17,9 @@ logger = logging.getLogger("headfirst")
 
 MAX_HEAD_BYTES = 64 * 1024
 HEAD_SECONDS = 30.0
+LINGER_SECONDS = 1.0
+"""What a refused client still sends is thrown away for so long; a connection closed under its writes would
+destroy the answer before it is read."""
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -28,6 +31,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._in_head = True
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
+        self._refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client is there; its head has to be, soon."""
@@ -41,12 +45,16 @@ class HttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client: of its head, its body, or the next request's head."""
+        if self._refused:
+            return
         super().data_received(data)
+        if self._refused:
+            return
         if not self._in_head:
             self._stop_timer()
             return
         self._head_bytes += len(data)
-        if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+        if self._head_bytes > MAX_HEAD_BYTES:
             self.send_400_response(f"The head of a request must have at most {MAX_HEAD_BYTES} bytes.")
         elif self._head_timer is None:
             self._start_timer()
@@ -73,9 +81,12 @@ class HttpProtocol(HttpToolsProtocol):
             b"connection: close",
             b"x-request-id: " + uuid.uuid4().hex.encode(),
         ]
+        self._refused = True
         self._stop_timer()
         self.transport.write(b"\r\n".join(head) + b"\r\n\r\n" + body)
-        self.transport.close()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._head_timer = self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
     def _start_timer(self) -> None:
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self._head_is_late)

@@ -89,11 +89,11 @@ def content_security_policy(page: bytes) -> str:
     return "; ".join(f"{name} {value}" for name, value in directives.items())
 
 
-def add(app: FastAPI, directory: Path = DIRECTORY) -> None:
-    """Adds `/` and a route for each file of `directory`; without an index.html, `/` is a 404."""
+def add(app: FastAPI) -> None:
+    """Adds `/` and a route for each file of `DIRECTORY`; without an index.html, `/` is a 404."""
     files = {
         path.name: StaticFile.read(path)
-        for path in sorted(directory.glob("*"))
+        for path in sorted(DIRECTORY.glob("*"))
         if path.is_file() and path.suffix in CONTENT_TYPES
     }
     for name, file in files.items():

@@ -1,0 +1,312 @@
+"""`headfirst serve` as a process: how it starts, what stops it at the start, how it ends."""
+
+import concurrent.futures
+import http.client
+import json
+import logging
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+import service
+from service import cli
+from service.commands import serve
+from service.server import bind
+from service.settings import ConfigurationError
+from tests.service.conftest import ServerProcess, clean_environment
+
+StartServer = Callable[..., AbstractContextManager[ServerProcess]]
+
+
+@pytest.fixture
+def no_logging_left() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level, quiet = list(root.handlers), root.level, logging.getLogger("asyncio").level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.getLogger("asyncio").setLevel(quiet)
+
+
+# -- the command line ---------------------------------------------------------------------------------------
+
+
+def test_help_names_the_command() -> None:
+    result = CliRunner().invoke(cli.app, ["--help"])
+    assert result.exit_code == 0
+    assert "serve" in result.output
+
+
+def test_version() -> None:
+    result = CliRunner().invoke(cli.app, ["--version"])
+    assert (result.exit_code, result.output) == (0, f"headfirst {service.__version__}\n")
+
+
+def test_help_of_serve_lists_the_settings() -> None:
+    result = CliRunner().invoke(cli.app, ["serve", "--help"])
+    assert result.exit_code == 0
+    assert "--max-batch-tokens" in result.output
+    assert "HEADFIRST_MAX_BATCH_TOKENS" in result.output
+
+
+# -- what stops it at the start -----------------------------------------------------------------------------
+
+
+def start(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "service.cli", "serve", *arguments]
+    return subprocess.run(
+        command, env=clean_environment(**environment), capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def assert_refused(process: subprocess.CompletedProcess[str], *words: str) -> None:
+    assert process.returncode == 2
+    assert process.stdout == ""
+    (line,) = process.stderr.splitlines()
+    assert line.startswith("headfirst serve: ")
+    for word in words:
+        assert word in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "words"),
+    [
+        (["--port", "70000"], {}, ["--port", "70000"]),
+        (["--nonsense"], {}, ["--nonsense"]),
+        ([], {"HEADFIRST_DEVICE": "tpu"}, ["HEADFIRST_DEVICE", "cuda"]),
+        (["--model", "/no/such/bundle", "--port", "0"], {}, ["/no/such/bundle"]),
+    ],
+    ids=["port", "flag", "variable", "bundle"],
+)
+def test_a_wrong_start_is_one_line(
+    arguments: list[str], environment: dict[str, str], words: list[str]
+) -> None:
+    assert_refused(start(*arguments, **environment), *words)
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert serve.run(arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("headfirst serve: ")
+    return line
+
+
+def truncate(bundle: Path) -> None:
+    weights = bundle / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+
+
+def other_vocabulary(bundle: Path) -> None:
+    config = json.loads((bundle / "config.json").read_text())
+    config["vocabulary_size"] += 1
+    config["cutoffs"][-1] += 1
+    (bundle / "config.json").write_text(json.dumps(config))
+
+
+@pytest.mark.usefixtures("no_logging_left")
+@pytest.mark.parametrize(
+    ("damage", "word"),
+    [
+        (lambda bundle: (bundle / "config.json").unlink(), "config.json"),
+        (lambda bundle: (bundle / "tokenizer.json").unlink(), "tokenizer.json"),
+        (lambda bundle: (bundle / "config.json").write_text("{"), "config.json"),
+        (truncate, "model.safetensors"),
+        (other_vocabulary, "vocabulary"),
+    ],
+    ids=["no config", "no tokenizer", "config no JSON", "truncated", "other vocabulary"],
+)
+def test_a_broken_bundle_is_one_line(
+    bundle_path: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    damage: Callable[[Path], None],
+    word: str,
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(bundle_path, broken)
+    damage(broken)
+    assert word in refused(capsys, "--model", str(broken), "--port", "0")
+
+
+@pytest.mark.usefixtures("no_logging_left")
+def test_a_taken_port_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert "in use" in refused(capsys, "--port", str(port))
+
+
+def test_a_key_file_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--api-key-file /no/such/file" in refused(capsys, "--api-key-file", "/no/such/file")
+
+
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "203.0.113.1"])
+def test_a_host_that_is_not_ours(host: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"--host {host}"):
+        bind(host, 0)
+
+
+@pytest.mark.usefixtures("no_logging_left")
+def test_ctrl_c_while_loading(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(settings: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(serve, "_run", interrupted)
+    assert serve.run([]) == 130
+
+
+# -- how it runs --------------------------------------------------------------------------------------------
+
+
+def test_what_it_logs(start_server: StartServer, bundle_path: Path) -> None:
+    with start_server("--api-key", "topsecret", "--model-name", "mine", HEADFIRST_PROT="1") as server:
+        with httpx.Client(base_url=server.url, headers={"authorization": "Bearer topsecret"}) as client:
+            models = client.get("/v1/models").json()
+            client.post("/v1/predict", json={"inputs": "Thank you"}, headers={"x-request-id": "me"})
+    assert [model["name"] for model in models["data"]] == ["mine"]
+    messages = [str(line["message"]) for line in server.lines]
+    warnings = [str(line["message"]) for line in server.lines if line["level"] == "warning"]
+    assert len(warnings) == 2
+    assert "command line" in warnings[0]
+    assert "did you mean HEADFIRST_PORT" in warnings[1]
+    assert "topsecret" not in json.dumps(server.lines)
+    loaded = next(line for line in server.lines if "loaded" in str(line["message"]))
+    assert (loaded["model"], loaded["architecture"], loaded["vocabulary"]) == ("mine", "lstm", 280)
+    assert (loaded["clusters"], loaded["dtype"], loaded["device"]) == (6, "float32", "cpu")
+    assert loaded["path"] == str(bundle_path)
+    assert loaded["parameters"]
+    assert f"playground {server.url}/  documentation {server.url}/docs" in messages
+    assert "ready" in messages
+    assert all({"time", "level", "logger", "message"} <= set(line) for line in server.lines)
+    assert {"uvicorn.error", "headfirst", "headfirst.access"} <= {line["logger"] for line in server.lines}
+    (line,) = [line for line in server.lines if line.get("id") == "me"]
+    assert (line["status"], line["inputs"], line["path"]) == (200, 1, "/v1/predict")
+    assert "Thank" not in json.dumps(server.lines)
+
+
+# -- how it ends --------------------------------------------------------------------------------------------
+
+
+class Load:
+    """Clients that ask until they are turned away, each on one connection."""
+
+    def __init__(self, url: str, clients: int) -> None:
+        self._host = url.removeprefix("http://")
+        self._pool = concurrent.futures.ThreadPoolExecutor(clients)
+        self._lock = threading.Lock()
+        self._warm = threading.Semaphore(0)
+        self.statuses: list[int] = []
+        self.broken: list[str] = []
+        self._running = [self._pool.submit(self._ask) for _ in range(clients)]
+        for _ in range(5 * clients):
+            self._warm.acquire()
+
+    def _ask(self) -> None:
+        body = json.dumps({"inputs": ["Thank you very much . " * 10, "you"], "per_word": False})
+        connection = http.client.HTTPConnection(self._host, timeout=30)
+        while True:
+            try:
+                connection.request("POST", "/v1/score", body)
+            except OSError:
+                # Nothing was accepted: the connection could not be made, or was closed before this request.
+                return
+            try:
+                response = connection.getresponse()
+                response.read()
+            except (http.client.RemoteDisconnected, ConnectionResetError) as error:
+                # Closed while idle: HTTP/1.1 lets a server do that at any time; the server has not read it.
+                with self._lock:
+                    self.broken.append(repr(error))
+                return
+            with self._lock:
+                self.statuses.append(response.status)
+            self._warm.release()
+            if response.status != 200:
+                connection.close()
+                return
+
+    def end(self) -> None:
+        for future in self._running:
+            future.result(30)
+        self._pool.shutdown()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
+def test_no_accepted_request_is_lost(start_server: StartServer, number: signal.Signals) -> None:
+    with start_server() as server:
+        load = Load(server.url, 16)
+        server.signal(number)
+        load.end()
+        assert server.wait() == 0
+    assert set(load.statuses) <= {200, 503}
+    assert load.statuses.count(503) == 16
+    assert load.broken == []
+    answered = [line["status"] for line in server.lines if line.get("path") == "/v1/score"]
+    assert sorted(answered) == sorted(load.statuses)
+
+
+@pytest.fixture
+def stalled(start_server: StartServer) -> Iterator[tuple[ServerProcess, socket.socket]]:
+    """A server with one accepted request whose body is not all there yet."""
+    with start_server("--drain-timeout", "20") as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=30) as connection:
+            connection.sendall(b"POST /v1/predict HTTP/1.1\r\nhost: x\r\ncontent-length: 15\r\n\r\n{")
+            page = ""
+            while "headfirst_requests_in_progress 2.0" not in page:
+                page = httpx.get(f"{server.url}/metrics").text
+            yield server, connection
+
+
+def test_draining_is_told_and_the_running_request_finishes(
+    stalled: tuple[ServerProcess, socket.socket],
+) -> None:
+    server, connection = stalled
+    server.signal(signal.SIGTERM)
+    with httpx.Client(base_url=server.url) as client:
+        while (ready := client.get("/health/ready")).status_code == 200:
+            pass
+        assert ready.status_code == 503
+        assert ready.json()["error"]["code"] == "draining"
+        assert ready.headers["retry-after"] == "1"
+        assert client.get("/health/live").status_code == 200
+        refused = client.post("/v1/predict", json={"inputs": "a"})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "draining")
+    connection.sendall(b'"inputs": "a"}')
+    answer = b""
+    while chunk := connection.recv(65536):
+        answer += chunk
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"connection: close" in answer
+    assert server.wait() == 0
+
+
+def test_the_second_signal_exits_at_once(stalled: tuple[ServerProcess, socket.socket]) -> None:
+    server, _ = stalled
+    server.signal(signal.SIGINT)
+    while httpx.get(f"{server.url}/health").status_code == 200:
+        pass
+    server.signal(signal.SIGINT)
+    assert server.wait() == 130
+
+
+def test_drain_timeout(start_server: StartServer) -> None:
+    with start_server("--drain-timeout", "1") as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=30) as connection:
+            connection.sendall(b"POST /v1/predict HTTP/1.1\r\nhost: x\r\ncontent-length: 15\r\n\r\n{")
+            page = ""
+            while "headfirst_requests_in_progress 2.0" not in page:
+                page = httpx.get(f"{server.url}/metrics").text
+            server.signal(signal.SIGTERM)
+            assert server.wait() == 0
+    assert any("drain timeout" in str(line["message"]) for line in server.lines)
