@@ -29,6 +29,9 @@ _DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat
 class BundleError(ValueError):
     """What is wrong with a bundle, in one line."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
@@ -66,8 +69,11 @@ class Bundle:
         config = _read_config(path / CONFIG)
         vocabulary = _read_vocabulary(path / TOKENIZER, config)
         target = resolve_device(device)
-        with torch.device("meta"):
-            model = LanguageModel(config, vocabulary.special_ids)
+        try:
+            with torch.device("meta"):
+                model = LanguageModel(config, vocabulary.special_ids)
+        except RuntimeError as error:  # sizes that no tensor can have
+            raise BundleError(f"{path / CONFIG}: {error}") from None
         weights, dtype = _read_weights(path / WEIGHTS, model.state_dict(), target)
         model.load_state_dict(weights, assign=True)
         # Made on "meta" with the model, and not among the weights.
@@ -123,6 +129,8 @@ def resolve_device(device: str) -> torch.device:
 def _read_config(file: Path) -> ModelConfig:
     try:
         return ModelConfig.model_validate_json(file.read_bytes())
+    except OSError as error:
+        raise BundleError(str(error)) from None
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
@@ -154,7 +162,8 @@ def _read_weights(
                 ("unknown", names - expected.keys()),
             ):
                 if differing:
-                    raise BundleError(f"{file}: {problem} weight {', '.join(sorted(differing))}")
+                    others = f" and {len(differing) - 1} others" if len(differing) > 1 else ""
+                    raise BundleError(f"{file}: {problem} weight {min(differing)}{others}")
             for name, want in expected.items():
                 entry = stored.get_slice(name)
                 if entry.get_shape() != list(want.shape):
@@ -166,10 +175,11 @@ def _read_weights(
                         f"{file}: {name} has type {entry.get_dtype()}, not a floating-point one"
                     )
                 dtypes.add(_DTYPES[entry.get_dtype()])
-                value = stored.get_tensor(name)
+                # A copy: a file changed under a running server must not reach its weights.
+                value = stored.get_tensor(name).to(torch.float32, copy=True)
                 if not bool(value.isfinite().all()):
                     raise BundleError(f"{file}: {name} holds values that are not finite")
-                weights[name] = value.to(device, torch.float32)
+                weights[name] = value.to(device)
     except (SafetensorError, OSError) as error:
-        raise BundleError(f"{file}: {error}".splitlines()[0]) from None
+        raise BundleError(f"{file}: {error}") from None
     return weights, "/".join(sorted(dtypes))

@@ -11,7 +11,7 @@ Size = Annotated[int, Field(ge=1)]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Band(_Part):
@@ -22,13 +22,22 @@ class Band(_Part):
 
 
 class LSTMConfig(_Part):
-    """A stacked LSTM; `projection` 0 means none (Sak et al. 2014)."""
+    """A stacked LSTM; `projection` (Sak et al. 2014) is narrower than `units`, or 0 for none.
+
+    With `residual`, each layer whose input is as wide as its output adds the two.
+    """
 
     type: Literal["lstm"] = "lstm"
-    layers: Size
+    layers: Annotated[int, Field(ge=1, le=100)]
     units: Size
     projection: Annotated[int, Field(ge=0)] = 0
     residual: bool = False
+
+    @model_validator(mode="after")
+    def _narrower(self) -> LSTMConfig:
+        if self.projection >= self.units:
+            raise ValueError(f"projection ({self.projection}) must be less than units ({self.units})")
+        return self
 
 
 class ModelConfig(_Part):
@@ -57,6 +66,8 @@ class ModelConfig(_Part):
 
     @model_validator(mode="after")
     def _consistent(self) -> ModelConfig:
+        if self.unknown_word == self.end_word:
+            raise ValueError(f"unknown_word and end_word are both {self.end_word!r}")
         if any(low >= high for low, high in pairwise(self.cutoffs)):
             raise ValueError(f"cutoffs must ascend, got {list(self.cutoffs)}")
         if self.cutoffs[-1] != self.vocabulary_size:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from models.vocabulary import END, UNKNOWN, Vocabulary
 from tests.models.words import WORDS
+from tests.tiny import tiny_bundle
 
 
 @pytest.fixture(scope="session")
 def vocabulary() -> Vocabulary:
     """`WORDS` after the two special words."""
     return Vocabulary.from_words([UNKNOWN, END, *WORDS])
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A saved tiny bundle."""
+    return tiny_bundle(tmp_path)

@@ -46,7 +46,7 @@ def altered(vocabulary: Vocabulary, path: Path, change: Callable[[Tokenizer], ob
     [
         (lambda tokenizer: tokenizer.add_tokens(["brandnew"]),
          "tokenizer has added tokens beside its vocabulary"),
-        (lambda tokenizer: setattr(tokenizer, "model", WordLevel({UNKNOWN: 0, END: 1})),
+        (lambda tokenizer: setattr(tokenizer, "model", WordLevel({UNKNOWN: 0, END: 1}, unk_token=END)),
          "tokenizer does not give '<unk>' for unknown words"),
         (lambda tokenizer: setattr(tokenizer, "model", BPE({UNKNOWN: 0, END: 1}, [])),
          "tokenizer does not give '<unk>' for unknown words"),
