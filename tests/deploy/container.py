@@ -1,7 +1,7 @@
 """Builds the image without a Docker daemon and runs it as a container engine would.
 
 Debian's buildah builds with chroot isolation on a base made by debootstrap. What it can't do here is left
-to the kernel: a mount namespace in which the image's root is bound read-only, and chroot to it as the image's user.
+to the kernel: a mount namespace with the image's root bound read-only, and chroot to it as the image's user.
 """
 
 from __future__ import annotations
