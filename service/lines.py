@@ -105,22 +105,20 @@ class Lines:
         """
         first, texts, held, room = 1, list[str](), 0, FIRST_WINDOW_BYTES
         fault: LinesError | None = None
-        lines = self._lines()
-        while fault is None:
-            try:
-                line = next(lines, None)
+        try:
+            for line in self._lines():
                 if line:
                     texts.append(self._decode(line, first + len(texts)))
                     held += len(line)
-            except LinesError as error:
-                fault = error
-            full = held >= room or len(texts) >= WINDOW_LINES
-            if texts and (full or not line or fault is not None):
-                yield Window(first, texts)
-                first, texts, held = first + len(texts), [], 0
-                room = min(2 * room, WINDOW_BYTES) if full else room
-            if line is None:
-                break
+                full = held >= room or len(texts) >= WINDOW_LINES
+                if texts and (full or not line):
+                    yield Window(first, texts)
+                    first, texts, held = first + len(texts), [], 0
+                    room = min(2 * room, WINDOW_BYTES) if full else room
+        except LinesError as error:
+            fault = error
+        if texts:
+            yield Window(first, texts)
         if fault is not None:
             raise fault
 
