@@ -13,6 +13,8 @@ ARG VARIANT=cpu
 ARG TORCH_VERSION=2.13.0
 # A package index beside pip's own, asked for torch alone. PyTorch's install page names one for each variant.
 ARG TORCH_INDEX_URL=""
+# A mirror of pip's own index; pip reads this variable, and its default where nothing is given.
+ARG PIP_INDEX_URL
 
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PYTHONDONTWRITEBYTECODE=1
