@@ -40,7 +40,8 @@ export async function isReady() {
     await call("health/ready");
     return true;
   } catch (error) {
-    if (error instanceof Unreachable || error.status >= 500) return false;
+    if (error instanceof Unreachable) return false;
+    if (error instanceof ApiError) return error.status < 500; // any other answer is for the next request to explain
     throw error;
   }
 }

@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import * as connection from "./connection.js";
-import { byId, count, millions } from "./format.js";
+import { byId, count, millions, row } from "./format.js";
 import { PredictTab } from "./predict.js";
 import { ScoreTab } from "./score.js";
 import { Strip } from "./strip.js";
@@ -22,7 +22,7 @@ if (matchMedia("(pointer: fine)").matches && !byId("predict").hidden) predict.fo
 /** Shows which model is served. */
 async function describe() {
   try {
-    const model = await api.getModel();
+    const [model, explain] = await Promise.all([api.getModel(), offersExplain()]);
     connection.succeeded();
     const facts = [
       model.name,
@@ -32,9 +32,9 @@ async function describe() {
       model.dtype,
       model.device,
     ];
-    byId("model-text").textContent = facts.join(" · ");
+    byId("model-text").replaceChildren(...row(facts, " · "));
     predict.strip = new Strip(model.cutoffs);
-    predict.explain = await offersExplain();
+    predict.explain = explain;
   } catch (error) {
     byId("model-text").textContent = "No model yet";
     connection.failed(error);

@@ -24,7 +24,7 @@ export function succeeded() {
 export function failed(error, place = "") {
   if (error instanceof Unreachable) {
     waitFor("The server is not reachable, retrying…");
-  } else if (error instanceof ApiError && error.status === 503) {
+  } else if (isAway(error)) {
     waitFor(`${error.message} Retrying…`);
   } else if (error instanceof ApiError) {
     dot.dataset.state = "ready";
@@ -34,6 +34,11 @@ export function failed(error, place = "") {
     show("The playground failed; the browser's console tells why. Reloading the page may help.", "error");
     throw error;
   }
+}
+
+/** Whether the server will be back by itself: it is gone, starts or ends, or a proxy cannot reach it. */
+export function isAway(error) {
+  return error instanceof Unreachable || (error instanceof ApiError && [502, 503].includes(error.status));
 }
 
 /** Takes the banner away. */

@@ -47,5 +47,13 @@ export function element(tag, attributes = {}, ...children) {
   return node;
 }
 
+/** `parts` in a row, broken into lines only between them. */
+export function row(parts, separator) {
+  return parts.flatMap((part, index) => {
+    const last = index === parts.length - 1;
+    return [element("span", { class: "whole" }, last ? part : part + separator.trimEnd()), last ? "" : " "];
+  });
+}
+
 /** The element with this id. */
 export const byId = (id) => document.getElementById(id);

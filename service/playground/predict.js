@@ -23,16 +23,22 @@ export class PredictTab {
   #timer = 0;
   #announcement = 0;
   #asked = ""; // what the list is for: the caret moves that do not change it ask nothing
+  #composing = false; // an input method is at work: its text is not the person's yet
   #acceptNext = false; // Tab came before the answer for the text it was pressed on
 
   constructor() {
     this.#text.addEventListener("input", (event) => {
-      if (!event.isComposing) this.#changed();
+      if (!this.#composing) this.#changed();
     });
-    this.#text.addEventListener("compositionend", () => this.#changed());
+    this.#text.addEventListener("compositionstart", () => (this.#composing = true));
+    this.#text.addEventListener("compositionend", () => {
+      this.#composing = false;
+      this.#changed();
+    });
     this.#text.addEventListener("keydown", (event) => this.#key(event));
     document.addEventListener("selectionchange", () => {
-      if (document.activeElement === this.#text && this.#signature(this.#ask()) !== this.#asked) this.#changed();
+      if (this.#composing || document.activeElement !== this.#text) return;
+      if (this.#signature(this.#ask()) !== this.#asked) this.#changed();
     });
     this.#k.addEventListener("change", () => this.refresh());
     byId("clear").addEventListener("click", () => this.#replaceAll(""));

@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import * as connection from "./connection.js";
 import { download, sentencesCsv, wordsCsv } from "./csv.js";
-import { byId, count, element, perplexity, plural, signed } from "./format.js";
+import { byId, count, perplexity, plural, row, signed } from "./format.js";
 import { SHOWN, sentenceItem, wordTable } from "./scored.js";
 import { drawLegend } from "./surprisal.js";
 import { showTiming } from "./timing.js";
@@ -37,8 +37,9 @@ export class ScoreTab {
     });
     byId("score-example").addEventListener("click", () => {
       this.#sentences.value = EXAMPLE;
-      this.#request?.abort();
+      const older = this.#request;
       this.run();
+      older?.abort();
     });
     for (const radio of document.getElementsByName("view")) {
       radio.addEventListener("change", () => this.#view(radio.value));
@@ -69,21 +70,18 @@ export class ScoreTab {
       for (; done < texts.length; done += LINES_A_REQUEST) {
         const chunk = texts.slice(done, done + LINES_A_REQUEST);
         const { answer, timing } = await api.score(this.#body(chunk), request.signal);
-        if (request.signal.aborted) break;
         connection.succeeded();
         showTiming(timing);
         chunk.forEach((text, index) => scored.push({ text, result: answer.results[index] }));
         if (scored.length < texts.length) byId("live").textContent = `${scored.length} of ${texts.length} scored.`;
       }
-      this.#show(scored);
     } catch (error) {
+      if (this.#request !== request) return; // a newer run took over
       if (!request.signal.aborted) this.#fail(error, texts, done);
-    } finally {
-      if (this.#request === request) {
-        this.#request = null;
-        this.#button.textContent = "Score";
-      }
     }
+    this.#request = null;
+    this.#button.textContent = "Score";
+    this.#show(scored, texts.length); // what was done before a stop or a fault is worth seeing
   }
 
   #body(inputs) {
@@ -92,15 +90,17 @@ export class ScoreTab {
 
   #fail(error, texts, done) {
     const item = /^inputs\[(\d+)\]/.exec(error.param ?? "");
-    this.#interrupted = error instanceof api.Unreachable || error.status === 503;
+    this.#interrupted = connection.isAway(error);
     connection.failed(error, item ? `Sentence ${count(done + Number(item[1]) + 1)} of ${count(texts.length)}: ` : "");
   }
 
-  #show(scored) {
+  #show(scored, asked) {
     this.#scored = scored;
     byId("results").hidden = !scored.length;
     if (!scored.length) return;
-    byId("summary").textContent = byId("live").textContent = summary(scored);
+    const figures = summary(scored, asked);
+    byId("summary").replaceChildren(...row(figures, ", "));
+    byId("live").textContent = figures.join(", ");
     const shown = byId("shown");
     shown.hidden = scored.length <= SHOWN;
     shown.textContent = `Shown: the first ${count(SHOWN)} of ${count(scored.length)} sentences. The CSV files hold all.`;
@@ -114,18 +114,18 @@ export class ScoreTab {
   }
 }
 
-/** All sentences in one line; their perplexity is that of the text as a whole. */
-function summary(scored) {
+/** What there is to say of all sentences; their perplexity is that of the text as a whole. */
+function summary(scored, asked) {
   const sum = (name) => scored.reduce((total, { result }) => total + result[name], 0);
   const words = sum("word_count");
   const finite = scored.every(({ result }) => result.logprob !== null);
   const logprob = finite ? sum("logprob") : null;
   const parts = [
-    plural(scored.length, "sentence"),
+    scored.length < asked ? `${count(scored.length)} of ${plural(asked, "sentence")}` : plural(asked, "sentence"),
     plural(words, "word"),
     `perplexity ${perplexity(finite ? Math.exp(-logprob / words) : null)}`,
     `log-probability ${signed(logprob)}`,
   ];
   if (sum("unknown_words")) parts.push(plural(sum("unknown_words"), "unknown word"));
-  return parts.join(", ");
+  return parts;
 }

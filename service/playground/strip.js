@@ -45,7 +45,7 @@ export class Strip {
     this.#drawLine(kth, k);
     const sentences = [this.#layout()];
     if (kth === null) sentences.push(`Fewer than ${k} words match, so there is no line to beat.`);
-    else sentences.push(`The line is the ${ordinal(k)} best word, ${percent(kth)}: a cluster below it cannot hold a better one and stays closed.`);
+    else sentences.push(`The line is the ${ordinal(k)} best word, ${percent(kth)}: a cluster below it cannot hold a better one, so it need not be opened.`);
     if (explain) sentences.push(`Opened for this prediction: ${count(opened.size)} of ${count(tails.length)}.`);
     this.#say(sentences);
   }

@@ -7,7 +7,7 @@ const ITEMS = [
   ["total", "Server", ms],
   ["engine", "Model", ms],
   ["batch", "Batch", count],
-  ["cached", "Words from cache", count],
+  ["cached", "Cached words", count],
 ];
 
 /** Shows the items that are known. */

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ FLAGS = [
 
 @pytest.fixture(scope="package")
 def browser() -> "Iterator[Browser]":
-    # Package scope: while Playwright runs, so does an event loop in this thread, and asyncio.run elsewhere fails.
+    # Package scope: while Playwright runs, so does an event loop in this thread, and asyncio.run fails.
     sync_api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
@@ -50,6 +51,18 @@ class Watch:
         self.expected: tuple[str, ...] = ()
         self.foreign: list[str] = []
         self.logged: list[str] = []
+
+    @contextmanager
+    def over(self, page: "Page", origin: str) -> Iterator[None]:
+        """Watches `page`, which may ask `origin` only."""
+        self.origin = origin
+        page.on("request", self.on_request)
+        page.on("console", self.on_console)
+        page.on("pageerror", self.on_error)
+        yield
+        page.remove_listener("request", self.on_request)
+        page.remove_listener("console", self.on_console)
+        page.remove_listener("pageerror", self.on_error)
 
     def on_request(self, request: "Request") -> None:
         if not request.url.startswith((self.origin, f"blob:{self.origin}")):
@@ -89,8 +102,8 @@ def watch() -> Watch:
 
 @pytest.fixture(scope="package")
 def tab(browser: "Browser") -> "Iterator[Page]":
-    # One tab for all tests: a process for each would take most of their time. Without motion, no click waits for
-    # an animation's end.
+    # One tab for all tests: a process for each would take most of their time. Without motion, no click waits
+    # for an animation's end.
     context = browser.new_context(reduced_motion="reduce")
     context.set_default_timeout(TIMEOUT_MS)
     import_module("playwright.sync_api").expect.set_options(timeout=TIMEOUT_MS)
@@ -101,16 +114,10 @@ def tab(browser: "Browser") -> "Iterator[Page]":
 @pytest.fixture
 def page(tab: "Page", stub: Stub, watch: Watch) -> "Iterator[Page]":
     """A page that shows the playground of the stub, its first words there."""
-    watch.origin = stub.url
-    tab.on("request", watch.on_request)
-    tab.on("console", watch.on_console)
-    tab.on("pageerror", watch.on_error)
-    tab.set_viewport_size({"width": 1000, "height": 900})
-    tab.goto(stub.url)
-    tab.locator("#words [role=option]").first.wait_for()
-    yield tab
-    tab.evaluate("localStorage.clear(); sessionStorage.clear()")
-    tab.remove_listener("request", watch.on_request)
-    tab.remove_listener("console", watch.on_console)
-    tab.remove_listener("pageerror", watch.on_error)
+    with watch.over(tab, stub.url):
+        tab.set_viewport_size({"width": 1000, "height": 900})
+        tab.goto(stub.url)
+        tab.locator("#words [role=option]").first.wait_for()
+        yield tab
+        tab.evaluate("localStorage.clear(); sessionStorage.clear()")
     watch.check()

@@ -1,19 +1,25 @@
 """Takes the playground's pictures for the README from a running server.
 
-    headfirst serve &
-    python -m tests.playground.screenshots http://127.0.0.1:8080/ docs/images
+headfirst serve &
+python -m tests.playground.screenshots http://127.0.0.1:8080/ docs/images
 """
 
 import argparse
 import shutil
 from itertools import product
 from pathlib import Path
+from typing import Literal
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 from tests.playground.conftest import FLAGS
 
-SIZES = {"": {"width": 1000, "height": 860}, "-phone": {"width": 360, "height": 740}}
+Theme = Literal["light", "dark"]
+THEMES: tuple[Theme, ...] = ("light", "dark")
+SIZES: dict[str, ViewportSize] = {
+    "": {"width": 1000, "height": 1010},
+    "-phone": {"width": 360, "height": 740},
+}
 TEXT = "Thank you very "
 SENTENCES = """Thank you very much for your help.
 Thank you very mulch for your help.
@@ -23,7 +29,9 @@ She poured the coffee into the zorblat."""
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("url", help="the server's address, with the final slash")
     parser.add_argument("directory", type=Path, help="where the pictures go")
     arguments = parser.parse_args()
@@ -31,12 +39,12 @@ def main() -> None:
     chromium = shutil.which("chromium") or parser.error("no chromium on this machine")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        for theme, suffix in product(("light", "dark"), SIZES):
+        for theme, suffix in product(THEMES, SIZES):
             take(browser, arguments.url, arguments.directory, theme, suffix)
         browser.close()
 
 
-def take(browser: Browser, url: str, directory: Path, theme: str, suffix: str) -> None:
+def take(browser: Browser, url: str, directory: Path, theme: Theme, suffix: str) -> None:
     """Both tabs in one theme and one size."""
     context = browser.new_context(viewport=SIZES[suffix], color_scheme=theme, reduced_motion="reduce")
     context.set_default_timeout(60_000)

@@ -34,7 +34,7 @@ class Fault:
 
 
 class Stub:
-    """The server and what it saw. `fault` and `key` change its answers; `hold` delays predictions until set."""
+    """The server and what it saw. `fault` and `key` change its answers; `hold` delays them."""
 
     def __init__(self) -> None:
         self.port = 0
@@ -79,7 +79,9 @@ class Stub:
         return [body for asked, body in self.asked if asked == path]
 
 
-class _Handler(BaseHTTPRequestHandler):  # HTTP/1.0: each answer closes its connection, so that `stop` is final
+class _Handler(
+    BaseHTTPRequestHandler
+):  # HTTP/1.0: each answer closes its connection, so that `stop` is final
     owner: Stub
 
     def do_GET(self) -> None:
@@ -97,7 +99,7 @@ class _Handler(BaseHTTPRequestHandler):  # HTTP/1.0: each answer closes its conn
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         self.owner.asked.append((self.path, body))
         answer = {"/v1/predict": _predict, "/v1/score": _score}[self.path]
-        if self.path == "/v1/predict" and self.owner.hold is not None:
+        if self.owner.hold is not None:
             self.owner.hold.wait(10)
         self._guarded(lambda: answer(body))
 
@@ -167,7 +169,9 @@ def _predict(body: dict[str, Any]) -> dict[str, Any]:
         "unknown_words": 0,
     }
     if body.get("explain"):
-        result["explain"] = {"clusters": [0, 3], "cluster_logprobs": [-3.0 - i for i in range(len(CUTOFFS) - 1)]}
+        logprobs = [-3.0 - place for place in range(len(CUTOFFS) - 1)]
+        opened = [place for place, logprob in enumerate(logprobs) if logprob > result["words"][-1]["logprob"]]
+        result["explain"] = {"clusters": opened, "cluster_logprobs": logprobs}
     return {"results": [result]}
 
 
@@ -177,7 +181,7 @@ def _score(body: dict[str, Any]) -> dict[str, Any]:
 
 def _scored(text: str, end: bool) -> dict[str, Any]:
     surfaces = text.replace(",", " , ").replace(".", " .").split() + ([END] if end else [])
-    words = [
+    words: list[dict[str, Any]] = [
         {"word": surface, "logprob": -0.5 - 1.7 * place, "known": surface != UNKNOWN}
         for place, surface in enumerate(surfaces)
     ]

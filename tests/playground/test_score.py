@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ pytest.importorskip("playwright.sync_api", reason="pip install playwright")
 from playwright.sync_api import expect
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Route
 
 SCORE = "/v1/score"
 
@@ -42,11 +43,17 @@ def test_words_are_colored_by_surprisal(page: "Page", stub: Stub) -> None:
     assert [chip.get_attribute("data-step") for chip in chips.all()] == ["0", "1", "2", "3", "4", "4"]
     unknown = sentences.first.locator(".chip.unknown")
     expect(unknown).to_have_count(1)
-    expect(unknown).to_have_attribute("title", "zorblat: 8.1 bits, log-probability −5.600, not in the vocabulary: the surprisal of any unknown word")
-    expect(sentences.first.locator("dl")).to_have_text("Perplexity115.6Log-probability−28.50Words6Unknown1")
+    expect(unknown).to_have_attribute(
+        "title",
+        "zorblat: 8.1 bits, log-probability \N{MINUS SIGN}5.600, "
+        "not in the vocabulary: the surprisal of any unknown word",
+    )
+    expect(sentences.first.locator("dl")).to_have_text(
+        "Perplexity115.6Log-probability\N{MINUS SIGN}28.50Words6Unknown1"
+    )
     total = -28.5 + -6.6
     perplexity = math.exp(-total / 9)
-    summary = f"2 sentences, 9 words, perplexity {perplexity:.1f}, log-probability −35.10, 1 unknown word"
+    summary = f"2 sentences, 9 words, perplexity {perplexity:.1f}, log-probability \N{MINUS SIGN}35.10, 1 unknown word"
     expect(page.get_by_role("heading", name=summary)).to_be_visible()
     expect(page.locator("#live")).to_have_text(summary)
     assert stub.bodies(SCORE) == [
@@ -65,14 +72,14 @@ def test_options_are_sent(page: "Page", stub: Stub) -> None:
 
 def test_the_table_holds_the_same(page: "Page") -> None:
     score(page, "Thank zorblat")
-    page.get_by_label("Table", exact=True).check(force=True)  # the label's text lies over the button
+    page.get_by_role("radio", name="Table").check()
     rows = page.get_by_role("table", name="Surprisal of 3 words").get_by_role("row")
     expect(rows).to_have_text(
         [
             "SentencePositionWordSurprisal, bitsLog-probabilityIn vocabulary",
-            "11Thank0.72−0.500yes",
-            "12zorblat3.17−2.200no",
-            "13end of sentence5.63−3.900yes",
+            "11Thank0.72\N{MINUS SIGN}0.500yes",
+            "12zorblat3.17\N{MINUS SIGN}2.200no",
+            "13end of sentence5.63\N{MINUS SIGN}3.900yes",
         ]
     )
     expect(page.locator("#sentence-list")).to_be_hidden()
@@ -99,9 +106,32 @@ def test_csv_of_words_and_of_sentences(page: "Page") -> None:
 
 def test_many_sentences_go_in_parts(page: "Page", stub: Stub) -> None:
     score(page, "\n".join(f"Line {i}" for i in range(250)))
-    expect(page.locator("#shown")).to_have_text("Shown: the first 200 of 250 sentences. The CSV files hold all.")
+    expect(page.locator("#shown")).to_have_text(
+        "Shown: the first 200 of 250 sentences. The CSV files hold all."
+    )
     assert [len(body["inputs"]) for body in stub.bodies(SCORE)] == [100, 100, 50]
     assert len(read(page, "CSV of sentences")) == 250
+
+
+def test_stop_keeps_what_was_scored(page: "Page", stub: Stub) -> None:
+    page.route("**/v1/score", lambda route: hold_second(route, stub))
+    score(page, "\n".join(f"Line {i}" for i in range(150)))
+    button = page.locator("#run-score")
+    expect(page.locator("#live")).to_have_text("100 of 150 scored.")
+    expect(button).to_have_text("Stop")
+    button.click()
+    assert stub.hold is not None
+    stub.hold.set()
+    expect(page.locator("#summary")).to_contain_text("100 of 150 sentences")
+    expect(button).to_have_text("Score")
+    expect(page.locator("#banner")).to_be_empty()
+    page.unroute("**/v1/score")
+
+
+def hold_second(route: "Route", stub: Stub) -> None:
+    if stub.bodies(SCORE):
+        stub.hold = threading.Event()
+    route.continue_()
 
 
 def test_an_error_names_the_sentence(page: "Page", stub: Stub, watch: Watch) -> None:

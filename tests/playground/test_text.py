@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from models.spacing import join
+from tests.playground.stub import Stub
 
 pytest.importorskip("playwright.sync_api", reason="pip install playwright")
 
@@ -33,10 +34,16 @@ INSERT = """async ([before, after, word]) => {
 }"""
 
 
-def test_accepted_words_are_spaced_as_the_model_joins_them(page: "Page") -> None:
+@pytest.fixture(scope="module")
+def module_page(tab: "Page", server: Stub) -> "Page":
+    tab.goto(server.url)  # any page of the server can import its modules
+    return tab
+
+
+def test_accepted_words_are_spaced_as_the_model_joins_them(module_page: "Page") -> None:
     source = random.Random(7)
     texts = [source.choices(WORDS, k=source.randint(1, 12)) for _ in range(2000)]
-    assert page.evaluate(ACCEPT_ALL, texts) == [join(words).rstrip() for words in texts]
+    assert module_page.evaluate(ACCEPT_ALL, texts) == [join(words).rstrip() for words in texts]
 
 
 @pytest.mark.parametrize(
@@ -54,5 +61,5 @@ def test_accepted_words_are_spaced_as_the_model_joins_them(page: "Page") -> None
         ("a - ", "", "b", "a - b "),
     ],
 )
-def test_insertion(page: "Page", before: str, after: str, word: str, result: str) -> None:
-    assert page.evaluate(INSERT, [before, after, word]) == result
+def test_insertion(module_page: "Page", before: str, after: str, word: str, result: str) -> None:
+    assert module_page.evaluate(INSERT, [before, after, word]) == result
