@@ -71,7 +71,20 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Answers what is no HTTP in the one error shape, and closes the connection."""
+        """Answers what is no HTTP in the one error shape, and closes the connection.
+
+        An earlier request on this connection that is there completely gets its own answer as the last one.
+        """
+        self._refused = True
+        self._stop_timer()
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            if self.pipeline or cycle.response_started or not cycle.more_body:
+                cycle.keep_alive = False
+                return
+            # The rest of its body will not come.
+            cycle.disconnected = True
+            cycle.message_event.set()
         body = MalformedBody(msg, code="invalid_http").body()
         head = [
             b"HTTP/1.1 400 Bad Request",
@@ -81,11 +94,8 @@ class HttpProtocol(HttpToolsProtocol):
             b"connection: close",
             b"x-request-id: " + uuid.uuid4().hex.encode(),
         ]
-        self._refused = True
-        self._stop_timer()
         self.transport.write(b"\r\n".join(head) + b"\r\n\r\n" + body)
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
+        self.transport.write_eof()
         self._head_timer = self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
     def _start_timer(self) -> None:

@@ -95,6 +95,7 @@ INVALID = [
     ('{"inputs": "a", "prefix": "\\ud83dx"}', "prefix", "invalid_unicode"),
     ('{"inputs": [{"deep": ["\\ud800"]}]}', "inputs[0].deep[0]", "invalid_unicode"),
     ('{"inputs": "a", "\\ud800": 1}', None, "invalid_unicode"),
+    ('{"k": 5, "inputs": ["\\ud800"]}', "inputs[0]", "invalid_unicode"),
     ('["\\ud800"]', "[0]", "invalid_unicode"),
 ]
 
