@@ -27,9 +27,8 @@ export function failed(error, place = "") {
   } else if (isAway(error)) {
     waitFor(`${error.message} Retrying…`);
   } else if (error instanceof ApiError) {
-    dot.dataset.state = "ready";
     show(place + error.message, "error");
-    if (error.status === 401) askForKey();
+    if (error.status === 401) offerKey();
   } else {
     show("The playground failed; the browser's console tells why. Reloading the page may help.", "error");
     throw error;
@@ -89,6 +88,12 @@ function sleep(milliseconds) {
   });
 }
 
-function askForKey() {
-  byId("key-details").open = true;
+function offerKey() {
+  if (banner.querySelector("[data-key]")) return;
+  const button = element("button", { type: "button", "data-key": "" }, "Enter API key");
+  button.addEventListener("click", () => {
+    byId("key-details").open = true;
+    byId("key").focus();
+  });
+  banner.lastChild.before(button);
 }

@@ -12,7 +12,7 @@ const LINES_A_REQUEST = 100; // so that a long paste shows progress, can be stop
 
 const EXAMPLE = [
   "Thank you very much for your help.",
-  "Thank you very mulch for your help.",
+  "Thank you very mud for your help.",
   "The old man the boat.",
   "She poured the coffee into the zorblat.",
 ].join("\n");

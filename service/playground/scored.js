@@ -43,7 +43,7 @@ const shown = (word) => (word === END ? "end" : word);
 
 /** The words of all sentences as a table. */
 export function wordTable(scored) {
-  const head = ["Sentence", "Position", "Word", "Surprisal, bits", "Log-probability", "In vocabulary"];
+  const head = [["Sentence", "n"], ["Position", "n"], ["Word"], ["Surprisal, bits", "n"], ["Log-probability", "n"], ["In vocabulary"]];
   const rows = scored.flatMap(({ result }, sentence) =>
     result.words.map(({ word, logprob, known }, position) =>
       element(
@@ -62,7 +62,7 @@ export function wordTable(scored) {
     "table",
     {},
     element("caption", { class: "unseen" }, `Surprisal of ${plural(rows.length, "word")}`),
-    element("thead", {}, element("tr", {}, ...head.map((name) => element("th", { scope: "col" }, name)))),
+    element("thead", {}, element("tr", {}, ...head.map(([name, kind = null]) => element("th", { scope: "col", class: kind }, name)))),
     element("tbody", {}, ...rows),
   );
 }

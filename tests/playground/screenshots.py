@@ -22,7 +22,7 @@ SIZES: dict[str, ViewportSize] = {
 }
 TEXT = "Thank you very "
 SENTENCES = """Thank you very much for your help.
-Thank you very mulch for your help.
+Thank you very mud for your help.
 The old man the boat.
 She poured the coffee into the zorblat."""
 

@@ -53,7 +53,13 @@ def test_words_are_colored_by_surprisal(page: "Page", stub: Stub) -> None:
     )
     total = -28.5 + -6.6
     perplexity = math.exp(-total / 9)
-    summary = f"2 sentences, 9 words, perplexity {perplexity:.1f}, log-probability \N{MINUS SIGN}35.10, 1 unknown word"
+    figures = [
+        "2 sentences",
+        "9 words",
+        f"perplexity {perplexity:.1f}",
+        "log-probability \N{MINUS SIGN}35.10",
+    ]
+    summary = ", ".join([*figures, "1 unknown word"])
     expect(page.get_by_role("heading", name=summary)).to_be_visible()
     expect(page.locator("#live")).to_have_text(summary)
     assert stub.bodies(SCORE) == [
