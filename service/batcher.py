@@ -25,6 +25,10 @@ from service.sequence import Group, Job, Sequence, Slice, predict_sequences
 
 PREDICT_SHARE = 0.75
 """Predictions' part of the engine's time while scoring waits too."""
+PREDICT_SLICE_TOKENS = 32
+"""Tokens of a new context in one batch at most: others' keystrokes are in it, too."""
+SCORE_SLICE_TOKENS = 64
+"""Tokens of a text in one batch at most."""
 
 
 class Batcher:
@@ -55,8 +59,8 @@ class Batcher:
         """Messages that wait for their first batch."""
         self._rejected = rejected
         self._clock = clock
-        self._predict = Lane(batch_tokens, PREDICT_SHARE)
-        self._score = Lane(min(score_tokens, batch_tokens), 1 - PREDICT_SHARE)
+        self._predict = Lane(batch_tokens, PREDICT_SLICE_TOKENS, PREDICT_SHARE)
+        self._score = Lane(min(score_tokens, batch_tokens), SCORE_SLICE_TOKENS, 1 - PREDICT_SHARE)
         self._lanes = (self._predict, self._score)  # In the order that wins a tie.
         self._virtual_time = 0.0
         self._unanswered: set[Job] = set()
@@ -89,12 +93,12 @@ class Batcher:
         for message in messages:
             lane = self._lane(message)
             inputs, tokens = needs[lane]
-            needs[lane] = (inputs + 1, tokens + _tokens(message))
+            needs[lane] = (inputs + 1, tokens + message.size)
         with self._lock:
             self._check_room(needs)  # Before anything is made: it must be cheap to refuse.
         groups = {lane: Group() for lane in self._lanes}
         now = self._clock()
-        jobs = [Job(message, groups[self._lane(message)], _tokens(message), now) for message in messages]
+        jobs = [Job(message, groups[self._lane(message)], now) for message in messages]
         for lane, make in ((self._predict, predict_sequences), (self._score, score_sequences)):
             members = [job for job in jobs if job.group is groups[lane]]
             groups[lane].unanswered.update(members)
@@ -172,8 +176,9 @@ class Batcher:
             return waited
 
     def finish(self, batch: Batch, answered_tokens: int, unfinished: Many[Sequence]) -> None:
-        """Ends a batch, by which messages of so many tokens were answered. Sequences that are `unfinished`,
-        or can start only now, go to the front of their groups."""
+        """Ends a batch, by which messages of so many tokens were answered. Sequences that are `unfinished`
+        go to the front of their groups, so that few are begun at a time; so do a tree's inner nodes that can
+        begin now. Its leaves go to the back."""
         with self._lock:
             seconds = self._clock() - batch.started
             batch.lane.clock += seconds / batch.lane.share
@@ -183,7 +188,10 @@ class Batcher:
                     lane.served(answered_tokens if lane is batch.lane else 0, seconds)
             going_on = [sequence for sequence in unfinished if sequence.group.unanswered]
             for sequence in reversed(going_on):
-                sequence.group.waiting.appendleft(sequence)
+                if sequence.position or sequence.children:
+                    sequence.group.waiting.appendleft(sequence)
+                else:
+                    sequence.group.waiting.append(sequence)
             for sequence in going_on:
                 self._line_up(batch.lane, sequence.group)
             self._running = False
@@ -239,7 +247,7 @@ class Batcher:
         self._unanswered |= group.unanswered
         self.depth += len(group.unanswered)
         lane.inputs += len(group.unanswered)
-        lane.tokens += sum(job.tokens for job in group.unanswered)
+        lane.tokens += sum(job.message.size for job in group.unanswered)
         self._line_up(lane, group)
         deadline = min((job.deadline for job in group.unanswered), default=math.inf)
         if deadline < self._wake_at:
@@ -270,7 +278,7 @@ class Batcher:
         self._unanswered.discard(job)
         self.depth -= job.taken is None
         lane.inputs -= 1
-        lane.tokens -= job.tokens
+        lane.tokens -= job.message.size
         job.group.unanswered.discard(job)
         if not job.group.unanswered:
             lane.remove(job.group)
@@ -286,9 +294,3 @@ class Batcher:
                 self._leave(job)
                 # The asking side has a timer too, and may be the first to see that it is too late.
                 self._rejected("expired" if job.deadline <= self._clock() else "cancelled")
-
-
-def _tokens(message: Message) -> int:
-    if isinstance(message, Predict):
-        return len(message.tokens) + 1
-    return max(1, len(message.context) + len(message.targets))

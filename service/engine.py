@@ -166,7 +166,7 @@ class Engine:
         tokens = 0
         for job, answer in outcome.answers:
             if self._batcher.release(job):
-                tokens += job.tokens
+                tokens += job.message.size
                 job.resolve(answer)
         self._batcher.finish(batch, tokens, outcome.unfinished)
         if outcome.out_of_memory:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from service.sequence import Group, Job, Sequence, Slice
 
-SLICE_TOKENS = 64
-"""Tokens of one sequence in one batch at most."""
+MIN_SLICE_TOKENS = 16
+"""Sequences are not cut shorter, but for lack of budget: below this a step's fixed cost shows."""
 GROWTH_STEPS = 256
 """Batches after which a budget that was shrunk to nothing is whole again."""
 RATE_MEMORY_SECONDS = 10.0
@@ -23,17 +23,19 @@ class Lane:
     the next ones, and those that had a turn stand at the back. So of two clients that score, the one that
     sent 10,000 sentences gets no more of a batch than the one that sent a long text.
 
-    Sequences are run in slices of `SLICE_TOKENS`: the body takes a row's tokens one after another, so the
-    longest row decides how long a batch takes and how long those that arrive meanwhile must wait.
+    Sequences are run in slices: the body takes a row's tokens one after another, so that many short rows are
+    faster than a few long ones, and the longest decides how long those that arrive meanwhile must wait.
 
     Args:
         budget: tokens a batch at most.
+        slice_tokens: tokens of one sequence in a batch at most; a group's turn is no less.
         share: this lane's part of the engine's time while the other lane waits too.
     """
 
-    def __init__(self, budget: int, share: float) -> None:
+    def __init__(self, budget: int, slice_tokens: int, share: float) -> None:
         self.full_budget = budget
         self.budget = budget
+        self.slice_tokens = slice_tokens
         self.share = share
         self.inputs = 0
         """Messages that are accepted and not answered."""
@@ -69,8 +71,8 @@ class Lane:
         left = self.budget
         for turns in range(len(self._rotation), 0, -1):
             group = next(iter(self._rotation))
-            share = min(left, max(SLICE_TOKENS, left // turns))
-            slices = _take_turn(group, share, now, begin, alone=not batch)
+            share = min(left, max(self.slice_tokens, left // turns))
+            slices = self._take_turn(group, share, now, begin, alone=not batch)
             if not group.waiting:
                 del self._rotation[group]
             elif slices:
@@ -82,6 +84,34 @@ class Lane:
             if left == 0:
                 break
         return batch
+
+    def _take_turn(
+        self, group: Group, share: int, now: float, begin: Callable[[Sequence], None], *, alone: bool
+    ) -> list[Slice]:
+        """The group's next slices, `share` tokens at most. A piece that only the share would cut short is
+        left
+        for the next turn, unless it would be `alone` in its batch."""
+        slices: list[Slice] = []
+        # With more sequences than the share has room for, shorter slices of more of them.
+        even = share // max(1, len(group.waiting))
+        most = min(self.slice_tokens, max(MIN_SLICE_TOKENS, even))
+        while group.waiting and share > 0:
+            sequence = group.waiting[0]
+            if not group.alive(sequence, now):
+                group.waiting.popleft()
+                continue
+            if slices and slices[-1].sequence.children and not sequence.children:
+                break  # A tree's inner nodes first: then all its leaves can be run side by side.
+            if sequence.hidden is None:
+                begin(sequence)
+            wanted = min(sequence.cost, most)
+            if wanted > share and (slices or not alone):
+                break
+            group.waiting.popleft()
+            count = min(wanted, share, max(0, sequence.inputs - sequence.position))
+            slices.append(Slice(sequence, count))
+            share -= slices[-1].cost
+        return slices
 
     def shrink(self) -> None:
         """Halves the budget."""
@@ -118,25 +148,3 @@ class Batch:
     def tokens(self) -> int:
         """What the slices cost together."""
         return sum(piece.cost for piece in self.slices)
-
-
-def _take_turn(
-    group: Group, share: int, now: float, begin: Callable[[Sequence], None], *, alone: bool
-) -> list[Slice]:
-    """The group's next slices, `share` tokens at most. A piece that only the share cuts short is left for
-    the next turn, unless it would be `alone` in its batch."""
-    slices: list[Slice] = []
-    while group.waiting and share > 0:
-        sequence = group.waiting[0]
-        if not group.alive(sequence, now):
-            group.waiting.popleft()
-            continue
-        if sequence.hidden is None:
-            begin(sequence)
-        wanted = min(sequence.cost, SLICE_TOKENS)
-        if wanted > share and (slices or not alone):
-            break
-        group.waiting.popleft()
-        slices.append(Slice(sequence, max(0, min(wanted, share, sequence.inputs - sequence.position))))
-        share -= slices[-1].cost
-    return slices

@@ -26,6 +26,11 @@ class Predict:
     prefix: str | None
     deadline: float | None
 
+    @property
+    def size(self) -> int:
+        """What it counts for in the queue's bound, in tokens."""
+        return len(self.tokens) + 1
+
 
 @dataclass(frozen=True, slots=True)
 class Score:
@@ -42,6 +47,11 @@ class Score:
     context: tuple[int, ...]
     targets: tuple[int, ...]
     deadline: float | None
+
+    @property
+    def size(self) -> int:
+        """What it counts for in the queue's bound, in tokens."""
+        return max(1, len(self.context) + len(self.targets))
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ def _tree(paths: list[_Path], context: int) -> list[Sequence]:
                 parent, start = node, common
         for _, branch in groupby(rest, key=lambda path: path.tokens[common]):
             spans.append(_Span(list(branch), start, common + 1, parent))
-    return roots
+    return sorted(roots, key=lambda root: not root.children)  # Those that others depend on go first.
 
 
 def _common(span: _Span) -> int:

@@ -226,7 +226,7 @@ def warm_up(bundle: Bundle) -> None:
                 message = (
                     Predict("", tokens, 10, None, None) if kind is Predict else Score("", (), tokens, None)
                 )
-                job = Job(message, Group(), count, 0.0)
+                job = Job(message, Group(), 0.0)
                 known = count if kind is Predict else 0
                 sequence = Sequence(tokens, max(known, count - 1), known, [job], [job])
                 runner.begin(sequence)

@@ -19,13 +19,11 @@ class Job:
     Args:
         message: what is asked.
         group: the messages that came with it.
-        tokens: what it counts for in the queue's bound, at least 1.
         submitted: when it was accepted, in seconds of the batcher's clock.
     """
 
     message: Message
     group: "Group"
-    tokens: int
     submitted: float
     future: "Future[Answer]" = field(default_factory=Future)
     taken: float | None = None

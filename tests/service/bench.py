@@ -70,7 +70,7 @@ class Bench:
             for job in sequence.ends:
                 if self.batcher.release(job):
                     self.answered[job] += 1
-                    tokens += job.tokens
+                    tokens += job.message.size
         self.batcher.finish(batch, tokens, unfinished)
 
     def step(self, seconds: float = 0.01) -> Batch:

@@ -1,6 +1,7 @@
 """What is put into a batch, what is let in, and what leaves uncomputed."""
 
-from service.lane import SLICE_TOKENS
+from service.batcher import PREDICT_SLICE_TOKENS, SCORE_SLICE_TOKENS
+from service.lane import MIN_SLICE_TOKENS
 from service.messages import Predict, Predicted, Score
 from service.sequence import Sequence
 from tests.service.bench import HIDDEN, Bench, messages_of, predict, score
@@ -61,23 +62,33 @@ def test_a_message_over_the_budget_is_cut() -> None:
 
 def test_a_long_text_is_cut_in_slices() -> None:
     bench = Bench(batch_tokens=4096, score_tokens=1024)
-    bench.submit(score(1000))
-    batches = bench.run_all()
-    assert max(piece.count for batch in batches for piece in batch.slices) == SLICE_TOKENS
-    assert sum(batch.tokens for batch in batches) == 999
+    for message, slice_tokens in ((score(1000), SCORE_SLICE_TOKENS), (predict(999), PREDICT_SLICE_TOKENS)):
+        bench.submit(message)
+        batches = bench.run_all()
+        assert {piece.count for batch in batches[:-1] for piece in batch.slices} == {slice_tokens}
+        assert sum(batch.tokens for batch in batches) == 999
+
+
+def test_many_texts_are_run_in_shorter_slices_side_by_side() -> None:
+    bench = Bench(batch_tokens=4096, score_tokens=256)
+    bench.submit(*(score(100, first=i) for i in range(50)))
+    batch = bench.step()
+    assert [piece.count for piece in batch.slices] == [MIN_SLICE_TOKENS] * (256 // MIN_SLICE_TOKENS)
+    bench.submit(score(100, first=99))
+    assert SCORE_SLICE_TOKENS in [piece.count for piece in bench.step().slices]
 
 
 def test_what_only_the_budget_would_cut_waits_for_the_next_batch() -> None:
-    bench = Bench(batch_tokens=100)
-    bench.submit(predict(60))
-    bench.submit(predict(60))
-    assert [batch.tokens for batch in bench.run_all()] == [60, 60]
+    bench = Bench(batch_tokens=40)
+    bench.submit(predict(30))
+    bench.submit(predict(30))
+    assert [batch.tokens for batch in bench.run_all()] == [30, 30]
 
 
 def test_the_first_left_out_is_the_next_batch_s_first() -> None:
-    bench = Bench(batch_tokens=100)
+    bench = Bench(batch_tokens=40)
     for name in "abc":
-        bench.submit(predict(60, name=name))
+        bench.submit(predict(30, name=name))
     assert ["".join(message.id for message in messages_of(batch)) for batch in bench.run_all()] == [
         "a",
         "b",
@@ -121,6 +132,18 @@ def test_shared_prefixes_are_run_once() -> None:
     batches = bench.run_all()
     assert [batch.tokens for batch in batches] == [10, 4]
     assert sum(bench.answered.values()) == 4
+
+
+def test_a_tree_s_leaves_are_run_together_after_its_inner_nodes() -> None:
+    bench = Bench()
+    start = tuple(range(10))
+    branches = [(*start, 50, 51, 52, 53), (*start, 60, 61, 62, 63)]
+    hypotheses = [(*branch, last, 1) for branch in branches for last in (71, 72, 73)] + [(*start, 80, 1)]
+    bench.submit(*(Score("n", (), hypothesis, None) for hypothesis in hypotheses))
+    bench.submit(score(3, first=99, name="other"))
+    batches = bench.run_all()
+    assert [[piece.count for piece in batch.slices] for batch in batches] == [[10, 2], [4, 4], [1] * 7]
+    assert sum(bench.answered.values()) == 8
 
 
 def test_children_of_a_tree_for_which_nobody_waits_are_not_run() -> None:

@@ -4,8 +4,7 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from service.batcher import PREDICT_SHARE
-from service.lane import SLICE_TOKENS
+from service.batcher import PREDICT_SHARE, PREDICT_SLICE_TOKENS
 from service.messages import Predict, Score
 from tests.service.bench import Bench, messages_of, predict, score
 
@@ -23,7 +22,7 @@ def test_clients_share_a_batch_evenly() -> None:
 
 
 def test_a_single_sentence_overtakes_ten_thousand() -> None:
-    bench = Bench()
+    bench = Bench(max_inputs=10_001)
     bench.submit(*(score(20, first=i) for i in range(10_000)))
     bench.step()
     (job,) = bench.submit(score(20, name="single"))
@@ -42,9 +41,9 @@ def test_what_one_leaves_of_its_share_others_use() -> None:
 
 
 def test_more_clients_than_a_batch_has_turns_rotate() -> None:
-    bench = Bench(batch_tokens=SLICE_TOKENS * 2)
+    bench = Bench(batch_tokens=PREDICT_SLICE_TOKENS * 2)
     for name in "abcde":
-        bench.submit(predict(SLICE_TOKENS * 2, name=name))
+        bench.submit(predict(PREDICT_SLICE_TOKENS * 2, name=name))
     order = ["".join(message.id for message in messages_of(bench.step())) for _ in range(5)]
     assert order == ["ab", "cd", "ea", "bc", "de"]
 

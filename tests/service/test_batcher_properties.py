@@ -6,8 +6,8 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.batcher import SCORE_SLICE_TOKENS
 from service.errors import QueueFull
-from service.lane import SLICE_TOKENS
 from service.messages import Predict, Score
 from service.sequence import Job
 from tests.service.bench import Bench, messages_of, predict, score
@@ -55,7 +55,7 @@ def test_every_message_is_answered_once_and_no_budget_is_exceeded(
                 else min(batch_tokens, score_tokens)
             )
             assert 0 < batch.tokens <= budget
-            assert all(piece.count <= SLICE_TOKENS for piece in batch.slices)
+            assert all(piece.count <= SCORE_SLICE_TOKENS for piece in batch.slices)
     while any(job.deadline > bench.now for job in bench.batcher._unanswered):
         bench.step(seconds=0)
     if bench.batcher._unanswered:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from models.bundle import Bundle
-from service.lane import SLICE_TOKENS
+from service.batcher import SCORE_SLICE_TOKENS
 from service.messages import Message, Predict
 from tests.service.spy import Make, check, predict, running_engines, score
 
@@ -93,7 +93,7 @@ def test_a_long_text_is_run_in_slices(make: Make, bundle: Bundle) -> None:
     watched = make()
     message = score(words(1000))
     check(bundle, message, watched.ask(message)[0])
-    assert max(len(row) for rows in watched.spy.steps for row in rows) == SLICE_TOKENS
+    assert max(len(row) for rows in watched.spy.steps for row in rows) == SCORE_SLICE_TOKENS
     assert watched.spy.tokens == 999
 
 

@@ -11,7 +11,7 @@ Tokens = tuple[int, ...]
 
 
 def job(targets: Tokens, context: Tokens = ()) -> Job:
-    return Job(Score("", context, targets, None), Group(), 1, 0.0)
+    return Job(Score("", context, targets, None), Group(), 0.0)
 
 
 def walk(roots: list[Sequence]) -> list[Sequence]:
