@@ -11,6 +11,7 @@ from service.middleware import Guard, LimitBody, Observe
 from service.routes import health, models, playground, predict, score
 from service.routes import metrics as metrics_route
 from service.routes.context import Context, Engine
+from service.routes.direct import Dispatch
 from service.settings import Settings
 
 DESCRIPTION = """\
@@ -53,7 +54,7 @@ class HeadfirstApp(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
         """From the inside out: the routes, body limit, key and admission, id and log and metrics."""
         context = self.context
-        stack: ASGIApp = LimitBody(self.router, context.settings.max_body_bytes)
+        stack: ASGIApp = LimitBody(Dispatch(self), context.settings.max_body_bytes)
         stack = Guard(stack, context.lifecycle, self._api_key)
         return Observe(stack, context.metrics, context.lifecycle)
 
