@@ -15,11 +15,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Many
-from functools import partial
+from concurrent.futures import Future
 
 from service.errors import HeadfirstError, QueueFull, TooLarge
 from service.lane import Batch, Lane
-from service.messages import Message, Predict
+from service.messages import Answer, Message, Predict
 from service.prefix_tree import score_sequences
 from service.sequence import Group, Job, Sequence, Slice, predict_sequences
 
@@ -108,7 +108,7 @@ class Batcher:
             for lane, group in groups.items():
                 self._admit(lane, group)
         for job in jobs:
-            job.future.add_done_callback(partial(self._forget, job))
+            job.add_done_callback(self._forget)
         return jobs
 
     def close(self, refuse: Callable[[], HeadfirstError]) -> None:
@@ -285,12 +285,12 @@ class Batcher:
         if not self._unanswered:
             self._idle.notify_all()
 
-    def _forget(self, job: Job, future: object) -> None:
-        """Called when a future is done: one that was cancelled leaves at once."""
-        if not job.future.cancelled():
+    def _forget(self, job: Future[Answer]) -> None:
+        """Called when a job is done: one that was cancelled leaves at once."""
+        if not job.cancelled():
             return
         with self._lock:
-            if job in self._unanswered:
+            if isinstance(job, Job) and job in self._unanswered:
                 self._leave(job)
                 # The asking side has a timer too, and may be the first to see that it is too late.
                 self._rejected("expired" if job.deadline <= self._clock() else "cancelled")

@@ -92,7 +92,7 @@ class Engine:
             QueueFull: there is no room for all of them; `retry_after` says when there may be.
             TooLarge: there never will be.
         """
-        return [job.future for job in self._batcher.submit(messages)]
+        return list(self._batcher.submit(messages))
 
     def drain(self, timeout: float) -> bool:
         """Accepts nothing more and waits, `timeout` seconds at most, until what was accepted is answered.

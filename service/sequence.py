@@ -12,9 +12,8 @@ from service.errors import HeadfirstError
 from service.messages import Answer, Message, Predict, Timing
 
 
-@dataclass(slots=True, eq=False)
-class Job:
-    """One accepted message and the future of its answer.
+class Job(Future[Answer]):
+    """One accepted message, and the future of its answer.
 
     Args:
         message: what is asked.
@@ -22,14 +21,15 @@ class Job:
         submitted: when it was accepted, in seconds of the batcher's clock.
     """
 
-    message: Message
-    group: "Group"
-    submitted: float
-    future: "Future[Answer]" = field(default_factory=Future)
-    taken: float | None = None
-    """When its first batch was put together."""
-    cached: int = 0
-    """Tokens that need not be run because the state after them was cached."""
+    def __init__(self, message: Message, group: "Group", submitted: float) -> None:
+        super().__init__()
+        self.message = message
+        self.group = group
+        self.submitted = submitted
+        self.taken: float | None = None
+        """When its first batch was put together."""
+        self.cached = 0
+        """Tokens that need not be run because the state after them was cached."""
 
     @property
     def deadline(self) -> float:
@@ -42,16 +42,16 @@ class Job:
         return Timing(taken - self.submitted, now - taken, batch_size, self.cached)
 
     def resolve(self, answer: Answer | HeadfirstError) -> None:
-        """Gives the answer to whoever waits; a future that was cancelled meanwhile stays so.
+        """Gives the answer to whoever waits; a job that was cancelled meanwhile stays so.
 
         To be called at most once: `Batcher` hands each job out to be answered once.
         """
-        if not self.future.set_running_or_notify_cancel():
+        if not self.set_running_or_notify_cancel():
             return
         if isinstance(answer, HeadfirstError):
-            self.future.set_exception(answer)
+            self.set_exception(answer)
         else:
-            self.future.set_result(answer)
+            self.set_result(answer)
 
 
 class Group:

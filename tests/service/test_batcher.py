@@ -150,8 +150,8 @@ def test_children_of_a_tree_for_which_nobody_waits_are_not_run() -> None:
     bench = Bench()
     jobs = bench.submit(*(Score("n", (), (*range(10), 100 + i, 200), None) for i in range(4)))
     bench.step()
-    jobs[0].future.cancel()
-    jobs[2].future.cancel()
+    jobs[0].cancel()
+    jobs[2].cancel()
     assert bench.step().tokens == 2
 
 
@@ -162,8 +162,8 @@ def test_the_cancelled_leave_before_they_are_computed() -> None:
     bench = Bench()
     jobs = bench.submit(predict(name="a"), predict(name="b"))
     jobs += bench.submit(predict(name="c"))
-    assert jobs[0].future.cancel()
-    assert jobs[2].future.cancel()
+    assert jobs[0].cancel()
+    assert jobs[2].cancel()
     assert bench.batcher.depth == 1
     assert bench.rejected == {"cancelled": 2}
     assert [message.id for message in messages_of(bench.step())] == ["b"]
@@ -173,7 +173,7 @@ def test_cancelling_what_is_being_computed() -> None:
     bench = Bench(batch_tokens=10)
     (job,) = bench.submit(predict(35))
     batch = bench.next()
-    job.future.cancel()
+    job.cancel()
     bench.run(batch)
     assert not bench.waiting
     assert not bench.answered
@@ -202,15 +202,15 @@ def test_a_cancel_that_comes_because_it_is_too_late_counts_as_that() -> None:
     bench = Bench()
     (job,) = bench.submit(predict(deadline=5))
     bench.now = 6.0
-    job.future.cancel()
+    job.cancel()
     assert bench.rejected == {"expired": 1}
 
 
 def test_a_future_may_be_cancelled_inside_another_s_callback() -> None:
     bench = Bench()
     first, second = bench.submit(predict(), predict())
-    first.future.add_done_callback(lambda _: second.future.cancel())
-    first.future.cancel()
+    first.add_done_callback(lambda _: second.cancel())
+    first.cancel()
     assert bench.rejected == {"cancelled": 2}
     assert not bench.waiting
 
@@ -222,12 +222,12 @@ def test_what_was_released_is_its_taker_s_to_answer() -> None:
     assert bench.batcher.release(answered)
     assert bench.batcher.release(cancelled)
     assert not bench.batcher.release(answered)
-    cancelled.future.cancel()
+    cancelled.cancel()
     answer = Predicted((), (), (), answered.timing(1, 1))
     answered.resolve(answer)
     cancelled.resolve(answer)
-    assert answered.future.result() is answer
-    assert cancelled.future.cancelled()
+    assert answered.result() is answer
+    assert cancelled.cancelled()
     assert not bench.rejected
 
 
