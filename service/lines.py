@@ -167,6 +167,8 @@ class Lines:
 
 def _standard_input() -> IO[bytes]:
     """Standard input without a buffer, so that what it has is all that is there to wait for."""
+    if sys.stdin is None:
+        raise LinesError("standard input is closed")
     try:
         descriptor = sys.stdin.fileno()
     except OSError:  # replaced by something in memory

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,9 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from service.commands.options import Device
-from service.commands.session import load_bundle, session
+from service.commands.session import load_bundle, session, show, standard_output
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
     from models.bundle import Bundle
 
 _STORED_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
@@ -36,10 +38,11 @@ def inspect(
         if as_json:
             from pydantic_core import to_json
 
-            sys.stdout.buffer.write(to_json(facts, indent=2) + b"\n")
-            sys.stdout.buffer.flush()
+            out = standard_output()
+            out.write(to_json(facts, indent=2) + b"\n")
+            out.flush()
         else:
-            _print(facts)
+            show(*_tables(facts))
 
 
 def inspection(bundle: Bundle) -> dict[str, Any]:
@@ -126,15 +129,26 @@ def _bands(bundle: Bundle) -> list[dict[str, Any]]:
     return bands
 
 
-def _print(facts: dict[str, Any]) -> None:
-    from rich.console import Console
+def _tables(facts: dict[str, Any]) -> list[RenderableType]:
+    from rich.text import Text
+
+    files = ", ".join(f"{name} {_bytes(size)}" for name, size in facts["files"].items())
+    total = _bytes(sum(facts["files"].values()))
+    return [
+        _overview(facts),
+        _layout(facts),
+        _sizes(facts),
+        Text(f"files: {files}; {total} in all", style="dim"),
+    ]
+
+
+def _overview(facts: dict[str, Any]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False)
     special = facts["special_words"]
-    table = Table(title=Text(facts["name"]), title_justify="left", show_header=False)
     body = ", ".join(f"{key} {value}" for key, value in facts["body"].items())
+    table = Table(title=Text(facts["name"]), title_justify="left", show_header=False)
     for key, value in (
         ("path", facts["path"]),
         ("architecture", f"{facts['architecture']} ({body})"),
@@ -146,24 +160,31 @@ def _print(facts: dict[str, Any]) -> None:
         ("weights", f"{facts['dtype']} on disk, float32 on {facts['device']}"),
     ):
         table.add_row(key, Text(value))
-    console.print(table)
+    return table
+
+
+def _layout(facts: dict[str, Any]) -> Table:
+    from rich.table import Table
 
     table = Table(title="Adaptive softmax", title_justify="left")
     for name in ("", "clusters", "words", "ids", "words a cluster", "width"):
-        table.add_column(name, justify="left" if not name else "right")
+        table.add_column(name, justify="right" if name else "left")
     short = facts["shortlist"]
     table.add_row("head", "", f"{short:,}", f"0-{short - 1}", "", f"{facts['hidden_size']}")
     for band in facts["bands"]:
-        last = band["first_cluster"] + band["clusters"] - 1
         table.add_row(
             f"band {band['band']}",
-            f"{band['clusters']} ({band['first_cluster']}-{last})",
+            f"{band['clusters']} ({band['first_cluster']}-{band['first_cluster'] + band['clusters'] - 1})",
             f"{band['words']:,}",
             f"{band['first_id']}-{band['first_id'] + band['words'] - 1}",
             f"{band['smallest_cluster']:,} to {band['largest_cluster']:,}",
             f"{band['width']}",
         )
-    console.print(table)
+    return table
+
+
+def _sizes(facts: dict[str, Any]) -> Table:
+    from rich.table import Table
 
     table = Table(title="Parameters", title_justify="left")
     for name in ("part", "parameters", "share", "on disk", "in memory"):
@@ -175,9 +196,7 @@ def _print(facts: dict[str, Any]) -> None:
         share = f"{part['parameters'] / facts['parameters']:.1%}"
         sizes = (_bytes(part["disk_bytes"]), _bytes(part["memory_bytes"]))
         table.add_row(part["part"], f"{part['parameters']:,}", share, *sizes)
-    console.print(table)
-    files = ", ".join(f"{name} {_bytes(size)}" for name, size in facts["files"].items())
-    console.print(Text(f"files: {files}; {_bytes(sum(facts['files'].values()))} in all"), style="dim")
+    return table
 
 
 def _bytes(count: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from bisect import bisect_right
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.commands.options import Device, Model, Threads
-from service.commands.session import UserError, load_bundle, session
+from service.commands.session import UserError, load_bundle, session, show, standard_output
 
 if TYPE_CHECKING:
     from models.bundle import Bundle
@@ -62,19 +61,18 @@ def _predictions(
 def _print_json(results: list[PredictedText]) -> None:
     from pydantic_core import to_json
 
+    out = standard_output()
     for result in results:
-        sys.stdout.buffer.write(to_json(result.result(), inf_nan_mode="null") + b"\n")
-    sys.stdout.buffer.flush()
+        out.write(to_json(result.result(), inf_nan_mode="null") + b"\n")
+    out.flush()
 
 
 def _print_tables(bundle: Bundle, texts: list[str], results: list[PredictedText]) -> None:
     import math
 
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False)
     cutoffs, n_clusters = bundle.config.cutoffs, bundle.config.n_clusters
     for text, result in zip(texts, results, strict=True):
         table = Table(title=Text(text or "(start of a sentence)"), title_justify="left")
@@ -86,10 +84,9 @@ def _print_tables(bundle: Bundle, texts: list[str], results: list[PredictedText]
             section = bisect_right(cutoffs, word_id)
             origin = "head" if section == 0 else f"cluster {section - 1}"
             table.add_row(Text(word), f"{math.exp(logprob):.4f}", f"{logprob:.4f}", origin)
-        console.print(table)
         opened = ", ".join(map(str, result.clusters))
-        console.print(
+        note = (
             f"words read: {result.context_words} ({result.unknown_words} unknown); clusters opened:"
-            f" {len(result.clusters)} of {n_clusters}{f' ({opened})' if opened else ''}",
-            style="dim",
+            f" {len(result.clusters)} of {n_clusters}{f' ({opened})' if opened else ''}"
         )
+        show(table, Text(note, style="dim"))

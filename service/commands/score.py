@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Annotated
 import typer
 
 from service.commands.options import Device, Model, Threads
-from service.commands.session import UserError, load_bundle, session
+from service.commands.session import UserError, load_bundle, session, standard_output
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,7 +120,7 @@ def _frozen() -> Iterator[None]:
 @contextmanager
 def _open(output: Path | None) -> Iterator[IO[bytes]]:
     if output is None:
-        yield sys.stdout.buffer
+        yield standard_output()
         return
     with output.open("wb") as file:
         yield file

@@ -7,11 +7,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from models.bundle import Bundle
 
 USAGE_ERROR: Final = 2
@@ -53,6 +55,25 @@ def load_bundle(model: Path | None, device: str, threads: int | None) -> Bundle:
         raise UserError(str(error)) from None
 
 
+def standard_output() -> BinaryIO:
+    """Where results go as bytes. Raises UserError where the shell closed it (``>&-``)."""
+    if sys.stdout is None:
+        raise UserError("standard output is closed")
+    return sys.stdout.buffer
+
+
+def show(*parts: RenderableType) -> None:
+    """Prints tables and lines for a person, in color on a terminal."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    with console.capture() as capture:
+        console.print(*parts, sep="\n")
+    out = standard_output()
+    out.write(capture.get().encode(console.encoding, "replace"))
+    out.flush()
+
+
 def _refuse(command: str, message: str) -> None:
     typer.echo(f"headfirst {command}: {' '.join(message.split())}", err=True)
     raise typer.Exit(USAGE_ERROR) from None
@@ -60,6 +81,8 @@ def _refuse(command: str, message: str) -> None:
 
 def _discard_output() -> None:
     """What is still buffered has no reader; without this, Python complains about that at its exit."""
+    if sys.stdout is None:
+        return
     try:
         descriptor = sys.stdout.fileno()
     except OSError:  # replaced by something in memory

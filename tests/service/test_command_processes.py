@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from service.commands.session import UserError, show
 from tests.service.conftest import clean_environment
 
 COMMAND = [sys.executable, "-m", "service.cli"]
@@ -132,6 +133,24 @@ def test_a_reader_that_goes_away_ends_it_quietly(bundle_path: Path, tmp_path: Pa
     assert json.loads(first)["word_count"] == WORDS
     assert errors == b""
     assert status == 141
+
+
+def test_a_closed_input_is_one_line(bundle_path: Path) -> None:
+    arguments = [*COMMAND, "score", "-", "--model", str(bundle_path)]
+    run = subprocess.run(
+        ["/bin/sh", "-c", '"$@" <&-', "sh", *arguments],
+        env=clean_environment(),
+        capture_output=True,
+        check=False,
+    )
+    assert run.returncode == 2
+    assert run.stderr == b"headfirst score: standard input is closed\n"
+
+
+def test_a_closed_output_is_an_error_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(UserError, match="standard output is closed"):
+        show("the")
 
 
 def terminal(arguments: list[object], shared: bool) -> tuple[str, bytes]:
