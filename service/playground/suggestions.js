@@ -14,7 +14,6 @@ export class Suggestions {
   constructor(field, onAccept) {
     this.#field = field;
     // Pressing must not take the focus out of the text; the click that follows accepts.
-    this.#list.addEventListener("pointerdown", (event) => event.preventDefault());
     this.#list.addEventListener("mousedown", (event) => event.preventDefault());
     this.#list.addEventListener("click", (event) => {
       const option = event.target.closest('[role="option"]');
