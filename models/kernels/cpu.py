@@ -1,10 +1,11 @@
 """Top-k and target scoring on the CPU, in C++ (``cpu/*.cpp``).
 
-Reads the softmax's float32 weights once, into panels of 16 words (float16 panels where every weight is a float16
-number, as in bundles: half the bytes and the same products); keeps the float32 rows for rescoring. A call reads
-the head's panels, the panels of the clusters that are opened, and the float32 rows of about k words a hidden row;
-it writes the answer alone. At one row the time is the head's bytes over the bandwidth of memory or cache, from
-six rows on the flop over the peak. See ``cpu/topk.cpp`` for the method and ``cpu/tile.h`` for the layout.
+Reads the softmax's float32 weights once, into panels of 16 words (float16 panels where every weight is a
+float16 number, as in bundles: half the bytes and the same products); keeps the float32 rows for rescoring. A
+call reads the head's panels, the panels of the clusters that are opened, and the float32 rows of about k words
+a hidden row; it writes the answer alone. At one row the time is the head's bytes over the bandwidth of memory
+or cache, from six rows on the flop over the peak. See ``cpu/topk.cpp`` for the method and ``cpu/tile.h`` for
+the layout.
 
 Modes: ``exact`` (float32 throughout) and ``fast`` (the short-list is screened in 8 bits). In both the ids and
 their order are exact: a logit that the screen knows to within a certificate, ``|z - z'| <= ||h|| ||w - w'|| +
@@ -17,6 +18,7 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections.abc import Sequence
+from ctypes import c_int64
 from itertools import pairwise
 from typing import Final, Literal
 
@@ -24,7 +26,7 @@ import torch
 from torch import Tensor
 
 from models.adaptive_softmax import AdaptiveSoftmax, TopK
-from models.kernels.library import KernelError, best_level, c_int64, load, thread_count
+from models.kernels.library import KernelError, best_level, load, thread_count
 
 Mode = Literal["exact", "fast"]
 

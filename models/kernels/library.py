@@ -1,4 +1,4 @@
-"""The compiled extension, loaded with ctypes: plain C functions over raw pointers, independent of torch's ABI.
+"""The compiled extension, loaded with ctypes: plain C functions over raw pointers, whatever torch it is.
 
 It is built when the package is installed where a C++ compiler is at hand (see pyproject.toml), as
 ``models/kernels/_cpu*.so``. Sources: ``models/kernels/cpu/``.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from ctypes import POINTER, c_char_p, c_float, c_int, c_int64, c_uint8, c_void_p
+from ctypes import POINTER, c_char_p, c_int, c_int64, c_void_p
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -17,7 +17,8 @@ import torch
 
 VERSION: Final = 1
 
-_FLOATS, _IDS = POINTER(c_float), POINTER(c_int64)
+_IDS = POINTER(c_int64)
+_OUT = (c_void_p,) * 4
 
 _SIGNATURES: Final[dict[str, tuple[type | None, tuple[type, ...]]]] = {
     "hf_level": (c_char_p, (c_char_p,)),
@@ -29,8 +30,7 @@ _SIGNATURES: Final[dict[str, tuple[type | None, tuple[type, ...]]]] = {
     "hf_model_free": (None, (c_void_p,)),
     "hf_topk": (
         c_int,
-        (c_void_p, c_void_p, c_int, _IDS, POINTER(c_void_p), _IDS, c_int, c_int, c_int64)
-        + (c_void_p, c_void_p, c_void_p, c_void_p),
+        (c_void_p, c_void_p, c_int, _IDS, POINTER(c_void_p), _IDS, c_int, c_int, c_int64, *_OUT),
     ),
     "hf_target_logprobs": (c_int, (c_void_p, c_void_p, c_void_p, c_int, c_int, c_void_p)),
 }
@@ -83,6 +83,3 @@ def thread_count() -> int:
     if hasattr(os, "sched_getaffinity"):
         threads = min(threads, len(os.sched_getaffinity(0)))
     return threads
-
-
-__all__ = ["VERSION", "KernelError", "best_level", "c_float", "c_int64", "c_uint8", "load", "thread_count"]

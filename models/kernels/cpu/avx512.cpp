@@ -4,6 +4,7 @@
 #include "tile.h"
 
 #include <cstddef>
+#include <cstring>
 #include <immintrin.h>
 
 #if defined(__clang__)
@@ -17,6 +18,7 @@ namespace headfirst {
 namespace {
 
 using V = __m512;
+typedef int32_t Ints __attribute__((vector_size(64)));  // __m512i sums would stay in memory (GCC 12)
 constexpr bool HALF = true;
 constexpr const char* NAME = "avx512";
 
@@ -55,27 +57,30 @@ double dot(const float* a, const float* b, int n) {
 
 template <int N, int ROWS, int PLANES>
 inline void screen_tile(const Screen& m, const float* bias, int first, const Codes& c, float* out, float* slack, int stride) {
-    __m512i sum[ROWS * PLANES][N];
-    for (int r = 0; r < ROWS * PLANES; r++)
-        for (int p = 0; p < N; p++) sum[r][p] = _mm512_setzero_si512();
+    constexpr int CODES = ROWS * PLANES;
+    Ints sum[CODES][N];
+    UNROLL for (int r = 0; r < CODES; r++)
+        UNROLL for (int p = 0; p < N; p++) sum[r][p] = Ints{};
     const size_t panel = (size_t)m.width * LANES;
     const uint8_t* w = m.panel + (size_t)first * panel;
     const int8_t* codes = c.codes;
-    for (int j = 0; j < m.width; j += 4, codes += 4 * ROWS * PLANES) {
+    for (int j = 0; j < m.width; j += 4, codes += 4 * CODES, w += 4 * LANES) {
         __m512i quad[N];
-        for (int p = 0; p < N; p++) quad[p] = _mm512_loadu_si512(w + p * panel + (size_t)j * LANES);
-        for (int r = 0; r < ROWS * PLANES; r++) {
-            const __m512i h = _mm512_set1_epi32(*(const int32_t*)(codes + 4 * r));
-            for (int p = 0; p < N; p++) sum[r][p] = _mm512_dpbusd_epi32(sum[r][p], quad[p], h);
+        UNROLL for (int p = 0; p < N; p++) quad[p] = _mm512_loadu_si512(w + p * panel);
+        UNROLL for (int r = 0; r < CODES; r++) {
+            int32_t four;
+            memcpy(&four, codes + 4 * r, 4);
+            const __m512i h = _mm512_set1_epi32(four);
+            UNROLL for (int p = 0; p < N; p++) sum[r][p] = (Ints)_mm512_dpbusd_epi32((__m512i)sum[r][p], quad[p], h);
         }
     }
-    for (int r = 0; r < ROWS; r++)
-        for (int p = 0; p < N; p++) {
+    UNROLL for (int r = 0; r < ROWS; r++)
+        UNROLL for (int p = 0; p < N; p++) {
             const int at = (first + p) * LANES, i = r;
-            V z = _mm512_cvtepi32_ps(_mm512_sub_epi32(sum[r * PLANES][p], _mm512_set1_epi32(c.sums[i * PLANES])));
+            V z = _mm512_cvtepi32_ps((__m512i)(sum[r * PLANES][p] - c.sums[i * PLANES]));
             if (PLANES == 2) {
-                const __m512i fine = _mm512_sub_epi32(sum[r * PLANES + PLANES - 1][p], _mm512_set1_epi32(c.sums[i * PLANES + PLANES - 1]));
-                z = fma(_mm512_cvtepi32_ps(fine), set(1.0f / 254), z);
+                const Ints fine = sum[r * PLANES + PLANES - 1][p] - c.sums[i * PLANES + PLANES - 1];
+                z = fma(_mm512_cvtepi32_ps((__m512i)fine), set(1.0f / 254), z);
             }
             store(out + i * stride + p * LANES, fma(mul(z, set(c.scale[i])), load(m.scale + at), load(bias + at)));
             store(slack + i * stride + p * LANES,

@@ -108,6 +108,34 @@ void mask(const View& view, float* high, float* low) {
     }
 }
 
+struct Survivor {
+    int word;
+    float logit;   // as stored
+    double high;   // it is at most this
+};
+
+// Score n survivors exactly. Their rows lie all over memory: fetch the next ones while one is computed.
+void rescore(Row& row, const View& view, const Survivor* found, size_t n) {
+    const Matrix& m = view.part.matrix;
+    constexpr size_t AHEAD = 3;
+    auto fetch = [&](size_t i) {
+        const char* at = (const char*)(m.rows + (size_t)found[i].word * m.width);
+        for (int j = 0; j < 4 * m.width; j += 64) __builtin_prefetch(at + j);
+    };
+    for (size_t i = 0; i < n && i < AHEAD; i++) fetch(i);
+    for (size_t i = 0; i < n; i++) {
+        if (i + AHEAD < n) fetch(i + AHEAD);
+        const double exact = view.exact(found[i].word);
+        row.best.push_back({view.score(exact), view.part.first + found[i].word});
+        if (view.screen) {  // its share of the partition function is known now
+            const double share = std::exp(exact - row.shift);
+            row.mass += share - std::exp(found[i].logit - row.shift);
+            row.upper += share - std::exp(found[i].high - row.shift);
+        }
+    }
+    row.prune();
+}
+
 // Add every word of the part that may be among the row's k best.
 void collect(Row& row, const View& view) {
     const Matrix& m = view.part.matrix;
@@ -147,16 +175,10 @@ void collect(Row& row, const View& view) {
         // Bounds from groups of exact logits and the float32 rounding of the others still lack their slack.
         least = std::max(least, kth - (view.screen ? 1e-6 * std::fabs(kth) : view.slack) - tie);
     }
+    std::vector<Survivor> found;
     auto consider = [&](int w, float at) {
-        const double slack = view.slack_of(w);
-        if (!(at + slack >= least) || at == LOW) return;
-        const double exact = view.exact(w);
-        row.best.push_back({view.score(exact), view.part.first + w});
-        if (view.screen) {
-            const double true_part = std::exp(exact - row.shift);
-            row.mass += true_part - std::exp(at - row.shift);
-            row.upper += true_part - std::exp(at + slack - row.shift);
-        }
+        const double high = at + view.slack_of(w);
+        if (high >= least && at != LOW) found.push_back({w, at, high});
     };
     if (row.allowed) {
         for (const int64_t* a = from; a < to; a++) {
@@ -170,7 +192,18 @@ void collect(Row& row, const View& view) {
             for (int j = 0; j < GROUP && g * GROUP + j < m.words; j++) consider(g * GROUP + j, at[j]);
         }
     }
-    row.prune();
+    // The most promising first: their exact scores rule out most of the others.
+    const size_t first = (size_t)row.k + (size_t)row.k / 2 + 4;
+    if (found.size() > first) {
+        std::nth_element(found.begin(), found.begin() + (int64_t)first, found.end(),
+                         [](const Survivor& a, const Survivor& b) { return a.high > b.high; });
+        rescore(row, view, found.data(), first);
+        least = row.kth - row.tie() - view.base + (std::isnan(view.log_z) ? 0 : view.log_z);
+        const auto end = std::remove_if(found.begin() + (int64_t)first, found.end(), [&](const Survivor& s) { return s.high < least; });
+        rescore(row, view, found.data() + first, (size_t)(end - found.begin()) - first);
+    } else {
+        rescore(row, view, found.data(), found.size());
+    }
 }
 
 class Search {
