@@ -157,8 +157,8 @@ class Runner:
             for child in sequence.children:
                 child.state, child.hidden = sequence.state, sequence.hidden
             outcome.unfinished += sequence.children
-            # The children have it. Parent and child refer to each other, so memory would be freed late.
-            sequence.state, sequence.hidden = (), None
+            # The children have it all now; what refers to itself would be freed late.
+            sequence.state, sequence.hidden, sequence.children = (), None, []
             for job in sequence.ends:
                 outcome.answers.append((job, Scored(sequence.path_logprobs(), job.timing(now, batch_size))))
 

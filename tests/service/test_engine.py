@@ -1,5 +1,6 @@
 """Answers: the same as one sequence computed alone, whatever else is in the batch and in the cache."""
 
+import gc
 import random
 import threading
 from collections.abc import Iterator
@@ -263,6 +264,24 @@ def test_idle_threads_use_no_cpu(make: Make) -> None:
             # Both threads are inside `wait`, without a time at which they would look again.
             assert condition._waiters  # type: ignore[attr-defined]
     assert batcher._wake_at == float("inf")
+
+
+@pytest.mark.parametrize(
+    "messages", [[predict([5, 6, 7])], [score([5, 6, 7])], [score([*range(5, 15), i, 1]) for i in range(9)]]
+)
+def test_what_is_answered_leaves_nothing_to_the_garbage_collector(
+    make: Make, messages: list[Message]
+) -> None:
+    watched = make()
+    watched.ask(*messages)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(50):
+            watched.ask(*messages)
+        assert gc.collect() < 50
+    finally:
+        gc.enable()
 
 
 def test_messages_are_predictions_or_scores(make: Make, bundle: Bundle) -> None:
