@@ -94,14 +94,12 @@ function option({ word, logprob }, index, best, prefix) {
   bar.style.inlineSize = `${100 * Math.exp(logprob - best)}%`; // the best word's bar is full
   return element(
     "li",
-    { role: "option", id: `word-${index}`, "data-index": index, "aria-selected": "false", "aria-label": `${name(word)}, ${percent(logprob)}` },
+    { role: "option", id: `word-${index}`, "data-index": index, "aria-selected": "false" },
     element("span", { class: "word" }, ...label(word, prefix)),
     element("span", { class: "track" }, bar),
     element("span", { class: "p" }, percent(logprob)),
   );
 }
-
-const name = (word) => (word === END ? "end of sentence" : word);
 
 function label(word, prefix) {
   if (word === END) return [element("em", {}, "end of sentence")];
