@@ -117,6 +117,9 @@ class Metrics:
         self.inference_failures_total = self._counter(
             "inference_failures_total", "Inputs on which the model failed"
         )
+        self.out_of_memory_total = self._counter(
+            "out_of_memory_total", "Steps for which the device had no memory and that were split"
+        )
         self.engine_ready = self._gauge("engine_ready", "1 while the engine accepts requests, else 0")
         self.model_info = self._gauge(
             "model_info",

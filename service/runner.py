@@ -175,6 +175,7 @@ class Runner:
         freed = len(self._cache) > 0
         if out_of_memory:
             outcome.out_of_memory = True
+            self._metrics.out_of_memory_total.inc()
             self._cache.clear()
             torch.cuda.empty_cache()  # Does nothing where CUDA is not in use.
         if len(slices) > 1:

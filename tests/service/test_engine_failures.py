@@ -186,6 +186,7 @@ def test_out_of_memory_is_split(make: Make, bundle: Bundle, kind: Callable[[list
         check(bundle, message, answer)
     assert watched.sample("inference_failures_total") == 0
     assert watched.engine._batcher._predict.budget < 4096
+    assert watched.sample("out_of_memory_total") >= 2
 
 
 def test_one_token_that_does_not_fit_is_guilty(make: Make) -> None:
@@ -232,6 +233,7 @@ def test_memory_is_given_back(make: Make, monkeypatch: pytest.MonkeyPatch) -> No
     watched.spy.forget()
     watched.ask(predict([4]))
     assert given_back == [True]
+    assert watched.sample("out_of_memory_total") == 1
     assert watched.spy.steps == [[[4]]]  # Its state was given back, too.
 
 
