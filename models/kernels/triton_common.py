@@ -64,13 +64,14 @@ def kth_largest(keys, k, slack):
     low = tl.where(count >= k, start, low)
     high = above
     step = tl.full((), 0, tl.int32)
-    while (count > k + slack) & (between(low, high, 1) > low):
-        middle = between(low, high, step)
+    middle = between(low, high, step)
+    while (count > k + slack) & (middle > low):
         n = tl.sum((keys >= middle).to(tl.int32))
         low = tl.where(n >= k, middle, low)
         count = tl.where(n >= k, n, count)
         high = tl.where(n >= k, high, middle)
         step += 1
+        middle = between(low, high, step)
     return low
 
 

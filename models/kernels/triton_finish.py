@@ -114,13 +114,14 @@ def finish_kernel(
         high = tl.maximum(tl.max(key), largest(mine, n_entries, CHUNK)) + 1
         step = tl.full((), 0, tl.int32)
         most = tl.where(n_entries > 0, k + (k >> 3), count)
-        while (count > most) & (between(low, high, 1) > low):
-            middle = between(low, high, step)
+        middle = between(low, high, step)
+        while (count > most) & (middle > low):
             n = tl.sum((key >= middle).to(tl.int32)) + count_at_least(mine, n_entries, middle, CHUNK)
             low = tl.where(n >= k, middle, low)
             count = tl.where(n >= k, n, count)
             high = tl.where(n >= k, high, middle)
             step += 1
+            middle = between(low, high, step)
 
         # Slots: surviving groups by number, then surviving tiles by -1 - id of their best word.
         my_slots = slots + row * max_slots

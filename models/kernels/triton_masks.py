@@ -20,7 +20,7 @@ def write_masks(allowed: Sequence[Tensor | None], weights: PackedWeights, shared
     shared.make_masks()
     rows, device = len(allowed), weights.device
     free = torch.tensor([ids is None for ids in allowed])
-    free = _send(free, device)
+    free = send(free, device)
     masks, usable = shared.masks[:rows], shared.usable[:rows]
     masks.copy_(torch.where(free[:, None], -1, 0))
     usable[:, 1:].copy_(torch.where(free[:, None], weights.usable[None], 0))
@@ -29,7 +29,7 @@ def write_masks(allowed: Sequence[Tensor | None], weights: PackedWeights, shared
         return
     ids = torch.cat([ids for _, ids in sets]).to(device, non_blocking=True)
     lengths = torch.tensor([len(ids) for _, ids in sets])
-    row = _send(torch.tensor([row for row, _ in sets]).repeat_interleave(lengths), device)
+    row = send(torch.tensor([row for row, _ in sets]).repeat_interleave(lengths), device)
     bit = torch.bitwise_left_shift(torch.ones_like(ids), ids & 31)
     # A set bit must be added once: an id that comes twice stands beside itself.
     place = row * shared.masks.shape[1] * 32 + ids
@@ -41,7 +41,7 @@ def write_masks(allowed: Sequence[Tensor | None], weights: PackedWeights, shared
     usable.view(-1).scatter_(0, row * usable.shape[1] + section, 1)
 
 
-def _send(values: Tensor, device: torch.device) -> Tensor:
+def send(values: Tensor, device: torch.device) -> Tensor:
     """`values` of the CPU on `device`; from pinned memory, so that nobody waits for the copy."""
     if device.type == "cuda":
         return values.pin_memory().to(device, non_blocking=True)

@@ -197,8 +197,8 @@ def combine_kernel(
             part = tl.arange(0, PARTS)
             size = tl.load(clusters + n_clusters + cluster).to(tl.int32)
             mine = part < tl.cdiv(size, PART_WORDS)
-            lse = tl.load(tail_lses + row * max_parts + part, mask=mine, other=float("-inf"))
-            logprob += tl.load(tail_picked + row) - log_sum_exp(lse)
+            tail = tl.load(tail_lses + row * max_parts + part, mask=mine, other=float("-inf"))
+            logprob += tl.load(tail_picked + row) - log_sum_exp(tail)
         tl.store(out + row, logprob)
     else:
         tl.store(out + row, float("nan"))
