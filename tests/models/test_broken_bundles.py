@@ -181,3 +181,12 @@ def test_no_directory(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(BundleError, match=r"file: no such directory$"):
         Bundle.load(tmp_path / "file")
+
+
+def test_a_config_that_cannot_be_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(file: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(file))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(BundleError, match=r"Permission denied: '.*config\.json'$"):
+        Bundle.load(path)

@@ -105,7 +105,7 @@ def check(bundle: Bundle, table: Tensor, hidden: Tensor, k: int, allowed: list[T
 
 @pytest.mark.parametrize("k", [1, 10, 100, 1000])
 def test_topk_is_brute_force(bundle: Bundle, hidden: Tensor, table: Tensor, k: int) -> None:
-    step = max(1, k // 50)
+    step = max(4, k // 50)
     check(bundle, table[::step], hidden[::step], k)
 
 

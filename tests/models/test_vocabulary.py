@@ -145,8 +145,8 @@ def test_spacing_carries_no_information(vocabulary: Vocabulary, words: list[str]
 @pytest.mark.parametrize(
     "part",
     [" ", "\x00\n", " -", "--", "a", "1,", "a.", "\u0301", "\u2014 ", "'", "\u2019", "."],
-    ids=["spaces", "control", "dashes", "long dash", "letters", "commas", "dots", "marks", "em dashes", "quotes",
-         "curly quotes", "points"],
+    ids=["spaces", "control", "dashes", "long dash", "letters", "commas", "dots", "marks", "em dashes",
+         "quotes", "curly quotes", "points"],
 )  # fmt: skip
 def test_very_long_texts_take_linear_time(vocabulary: Vocabulary, part: str) -> None:
     text = part * (40_000 // len(part))
