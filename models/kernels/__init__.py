@@ -1,0 +1,1 @@
+"""The output layer's two operations made fast: one file a technique."""
