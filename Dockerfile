@@ -2,7 +2,7 @@
 #
 #   docker build --build-arg TORCH_INDEX_URL=<index of PyTorch's CPU wheels> -t headfirst .
 #
-# The base needs Python 3.11 or newer with venv; the official slim images and a Debian with python3-venv both do.
+# The base is a Debian with Python 3.11 or newer and its venv: an official slim image, or python3-venv installed.
 ARG BASE_IMAGE=docker.io/library/python:3.12-slim-bookworm
 
 # ---- build: everything that needs pip; none of it reaches the last stage but /opt/headfirst -------------------
@@ -18,6 +18,10 @@ ARG PIP_INDEX_URL
 
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PYTHONDONTWRITEBYTECODE=1
+
+# The compiler of the C++ kernels. Any version will do: it stays in this stage.
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install --yes --no-install-recommends g++ && rm -rf /var/lib/apt/lists/*
 
 # pip lives outside of the environment that it fills, so the image carries none.
 RUN python3 -m venv /opt/pip && python3 -m venv --without-pip /opt/headfirst
