@@ -1,9 +1,9 @@
 """What is on the wire: requests, answers, errors, and how a body becomes a request."""
 
 import json
-from typing import Annotated, Any, Literal, NoReturn, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, NoReturn, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError, WithJsonSchema
 from pydantic_core import ErrorDetails, from_json
 
 from service.errors import InvalidRequest, MalformedBody
@@ -53,11 +53,11 @@ R = TypeVar("R", bound=ModelRequest)
 class PredictRequest(ModelRequest):
     """Which words come next after each text?"""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"inputs": "Thank you very", "k": 3}, {"inputs": [""], "prefix": "Th"}]
-        }
-    )
+    EXAMPLES: ClassVar[list[JsonValue]] = [
+        {"inputs": "Thank you very", "k": 3},
+        {"inputs": ["", "I would like"], "prefix": "t"},
+    ]
+    model_config = ConfigDict(json_schema_extra={"examples": EXAMPLES})
 
     k: int = Field(10, ge=1)
     """How many words; the server limits it (1000 unless set otherwise)."""
@@ -68,9 +68,11 @@ class PredictRequest(ModelRequest):
 class ScoreRequest(ModelRequest):
     """How probable is each text?"""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"inputs": ["Thank you very much.", "Thank you very mulch."]}]}
-    )
+    EXAMPLES: ClassVar[list[JsonValue]] = [
+        {"inputs": "Thank you very much."},
+        {"inputs": ["much.", "well."], "context": "Thank you very"},
+    ]
+    model_config = ConfigDict(json_schema_extra={"examples": EXAMPLES})
 
     context: str = ""
     """Text that the inputs follow; it is read but not scored."""

@@ -1,35 +1,24 @@
 """POST /v1/predict: which words come next?"""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from fastapi import FastAPI
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
+from models.bundle import Bundle
 from models.vocabulary import Vocabulary
 from service.errors import InvalidRequest
 from service.messages import Predict, Predicted
 from service.routes.ask import Ask
 from service.routes.context import Context
 from service.routes.direct import add_model_route
+from service.routes.examples import predicted
 from service.schemas import PredictAnswer, PredictRequest, place
 
 PATH = "/v1/predict"
-
-EXAMPLE_ANSWER = {
-    "results": [
-        {
-            "words": [
-                {"word": "much", "logprob": -0.281304},
-                {"word": "well", "logprob": -3.607215},
-                {"word": "good", "logprob": -4.210733},
-            ],
-            "context_words": 3,
-            "unknown_words": 0,
-        }
-    ]
-}
 
 
 def add(app: FastAPI, context: Context) -> None:
@@ -57,9 +46,18 @@ def add(app: FastAPI, context: Context) -> None:
         predict,
         request=PredictRequest,
         answer=PredictAnswer,
-        example=EXAMPLE_ANSWER,
+        example=example(context.bundle),
         summary="Which words come next?",
     )
+
+
+def example(bundle: Bundle) -> dict[str, Any]:
+    """What the model answers to the first example of a request."""
+    request = PredictRequest.model_validate(PredictRequest.EXAMPLES[0])
+    contexts = bundle.vocabulary.encode_batch(request.inputs)
+    answers = [predicted(bundle, tokens, request.k) for tokens in contexts]
+    answer: dict[str, Any] = from_json(b"".join(_pieces(bundle.vocabulary, contexts, answers)))
+    return answer
 
 
 def last_words(tokens: list[int], limit: int) -> list[int]:

@@ -2,45 +2,32 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from fastapi import FastAPI
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
+from models.bundle import Bundle
 from models.vocabulary import Token, Vocabulary
 from service.errors import InvalidRequest
 from service.messages import Score, Scored
 from service.routes.ask import Ask
 from service.routes.context import Context
 from service.routes.direct import add_model_route
+from service.routes.examples import scored
 from service.schemas import ScoreAnswer, ScoreRequest, place
 
 PATH = "/v1/score"
 
 WORDS_A_PIECE = 1000
 
-EXAMPLE_ANSWER = {
-    "results": [
-        {
-            "logprob": -7.318442,
-            "perplexity": 11.482917,
-            "word_count": 3,
-            "unknown_words": 0,
-            "words": [
-                {"word": "Thank", "logprob": -6.021344, "known": True},
-                {"word": "you", "logprob": -0.173029, "known": True},
-                {"word": "</s>", "logprob": -1.124069, "known": True},
-            ],
-        }
-    ]
-}
-
 
 def add(app: FastAPI, context: Context) -> None:
     """Adds the route to `app`."""
     vocabulary = context.bundle.vocabulary
-    end = Token(vocabulary.end_id, vocabulary.word(vocabulary.end_id))
+    end = end_of_sentence(vocabulary)
 
     async def score(request: Request) -> Response:
         ask = await Ask.read(request, ScoreRequest, context)
@@ -70,9 +57,24 @@ def add(app: FastAPI, context: Context) -> None:
         score,
         request=ScoreRequest,
         answer=ScoreAnswer,
-        example=EXAMPLE_ANSWER,
+        example=example(context.bundle),
         summary="How probable is each text?",
     )
+
+
+def example(bundle: Bundle) -> dict[str, Any]:
+    """What the model answers to the first example of a request."""
+    vocabulary = bundle.vocabulary
+    request = ScoreRequest.model_validate(ScoreRequest.EXAMPLES[0])
+    texts = [[*tokens, end_of_sentence(vocabulary)] for tokens in vocabulary.tokenize_batch(request.inputs)]
+    answers = [scored(bundle, [token.id for token in tokens]) for tokens in texts]
+    answer: dict[str, Any] = from_json(b"".join(_pieces(vocabulary.unknown_id, texts, answers, True)))
+    return answer
+
+
+def end_of_sentence(vocabulary: Vocabulary) -> Token:
+    """The token `</s>`."""
+    return Token(vocabulary.end_id, vocabulary.word(vocabulary.end_id))
 
 
 def _pieces(

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import threading
 from collections.abc import Callable
 
 import httpx
@@ -323,14 +324,12 @@ async def test_long_texts_are_tokenized_off_the_event_loop(
     encode = Vocabulary.encode_batch
 
     def spy(self: Vocabulary, texts: list[str]) -> list[list[int]]:
-        import threading
-
         threads.append(threading.current_thread().name)
         return encode(self, texts)
 
+    app = local()
     monkeypatch.setattr(Vocabulary, "encode_batch", spy)
     monkeypatch.setattr(context_module, "INLINE_CHARS", 10)
-    app = local()
     await post(app, "predict", inputs="a" * 10)
     await post(app, "predict", inputs="a" * 11)
     assert threads[0] == "MainThread"
@@ -457,6 +456,17 @@ async def test_openapi(local: Local) -> None:
             if status != "200":
                 assert content["schema"] == {"$ref": "#/components/schemas/ErrorAnswer"}
     assert "HTTPValidationError" not in json.dumps(document)
+
+
+@pytest.mark.parametrize("path", ["predict", "score"])
+async def test_documented_answers_are_the_models_own(local: Local, path: str) -> None:
+    app = local()
+    async with app.client() as client:
+        document = (await client.get("/openapi.json")).json()
+        operation = document["paths"][f"/v1/{path}"]["post"]
+        request = operation["requestBody"]["content"]["application/json"]["schema"]["examples"][0]
+        response = await client.post(f"/v1/{path}", json=request)
+    assert response.json() == operation["responses"]["200"]["content"]["application/json"]["example"]
 
 
 @pytest.mark.parametrize("path", ["predict", "score"])
