@@ -156,3 +156,25 @@ def check(bundle: Bundle, message: Message, answer: Predicted | Scored) -> None:
         rows = hidden_rows(bundle, message.context + message.targets[:-1])[len(message.context) :]
         expected = model.target_logprobs(rows, torch.tensor(message.targets))
     torch.testing.assert_close(torch.tensor(answer.logprobs), expected, atol=1e-4, rtol=0)
+
+
+def submit(watched: Watched, *messages: Message) -> list[Any]:
+    """The futures of one call."""
+    return watched.engine.submit(messages)
+
+
+def error_of(future: Any) -> BaseException | None:
+    """What a future ends with, None if that is an answer."""
+    error: BaseException | None = future.exception(WAIT_SECONDS)
+    return error
+
+
+POISON = 279
+BLOCKER = predict([3])
+"""Runs while others wait."""
+
+
+def poisoned(rows: list[list[int]]) -> None:
+    """Makes a model fail on one word."""
+    if any(POISON in row for row in rows):
+        raise ValueError("poison")
