@@ -1,6 +1,7 @@
 """`headfirst serve` as a process: how it starts, what stops it at the start, how it ends."""
 
 import concurrent.futures
+import gc
 import http.client
 import json
 import logging
@@ -16,11 +17,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import service
 from service import cli
 from service.commands import serve
+from service.server import Server
 from tests.service.conftest import ServerProcess, clean_environment
 
 StartServer = Callable[..., AbstractContextManager[ServerProcess]]
@@ -43,6 +46,14 @@ def test_help_names_the_command() -> None:
     result = CliRunner().invoke(cli.app, ["--help"])
     assert result.exit_code == 0
     assert "serve" in result.output
+
+
+def test_the_console_script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["headfirst", "--version"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 0
+    assert service.__version__ in capsys.readouterr().out
 
 
 def test_version() -> None:
@@ -157,6 +168,34 @@ def test_ctrl_c_while_loading(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # -- how it runs --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("no_logging_left")
+def test_what_it_starts(
+    bundle_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In this process, with a server that ends at once."""
+    started: list[tuple[str, str, int]] = []
+
+    def run(server: Server, sockets: list[socket.socket]) -> None:
+        (listening,) = sockets
+        context = server.config.app.context  # type: ignore[union-attr]
+        started.append((context.bundle.name, context.engine.state, listening.getsockname()[1]))
+
+    monkeypatch.setattr(Server, "run", run)
+    threads = str(torch.get_num_threads())
+    arguments = ("--model", str(bundle_path), "--port", "0", "--threads", threads, "--api-key", "topsecret")
+    try:
+        assert serve.run(arguments) == 0
+    finally:
+        gc.unfreeze()
+    ((name, state, port),) = started
+    assert (name, port > 0) == ("tiny", True)
+    assert state in ("starting", "ready")
+    assert "headfirst-engine" not in [thread.name for thread in threading.enumerate()]
+    first, second = capsys.readouterr().err.splitlines()
+    assert "on the command line" in first
+    assert "loaded a model model=tiny" in second
 
 
 def test_what_it_logs(start_server: StartServer, bundle_path: Path) -> None:
