@@ -20,6 +20,9 @@ from models.kernels.triton_weights import TILE, PackedWeights
 # k is rounded up to one of these, which the kernels are built for; the value is the most rows of a search.
 K_CAPS: Final = {16: 1024, 128: 1024, 1024: 64}
 
+# Bytes of shared memory for what a kernel needs beside its pipeline.
+SPARE_SHARED: Final = 12 << 10
+
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
@@ -110,6 +113,15 @@ def count_bytes(*spaces: Shared | Workspace) -> int:
     tensors = [value for value in values if isinstance(value, Tensor)]
     tensors += [tensor for value in values if isinstance(value, dict) for tensor in value.values()]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def stages(wanted: int, block_v: int, block_b: int, block_k: int, weight: Tensor, rows: Tensor) -> int:
+    """How many of `wanted` stages of a software pipeline fit the shared memory of `weight`'s device."""
+    if weight.device.type != "cuda":
+        return wanted
+    properties = triton.runtime.driver.active.utils.get_device_properties(weight.device.index or 0)
+    room = int(properties["max_shared_mem"]) - SPARE_SHARED
+    return max(1, min(wanted, room // (block_k * (block_v * weight.itemsize + block_b * rows.itemsize))))
 
 
 def power(n: int) -> int:

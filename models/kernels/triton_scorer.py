@@ -14,7 +14,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from models.kernels.triton_buffers import power
+from models.kernels.triton_buffers import power, stages
 from models.kernels.triton_score import combine_kernel, lse_kernel, section_kernel, tail_lse_kernel
 from models.kernels.triton_topk import multiply
 from models.kernels.triton_weights import TILE, PackedWeights
@@ -85,7 +85,7 @@ class TritonScorer:
             hidden, w.head, w.bias, targets, w.head_columns, lses, picked[0], n_rows=n, n_tiles=n_tiles,
             vocabulary_size=w.vocabulary_size, D=w.depth, BLOCK_B=block_b, BLOCK_V=tuning.block_v,
             BLOCK_K=tuning.block_k, TOGETHER=tuning.together, num_warps=tuning.warps if block_b > 32 else 4,
-            num_stages=tuning.stages,
+            num_stages=stages(tuning.stages, tuning.block_v, block_b, tuning.block_k, w.head, hidden),
         )  # fmt: skip
         tail_lses = lses
         if n_clusters:
@@ -113,12 +113,13 @@ class TritonScorer:
             projected[:n].add_(projected[n:])
         lses = torch.empty(n, self._max_parts, device=w.device)
         block_b = min(tuning.tail_block_b, max(16, power(n // 8)))
+        block_k = min(tuning.tail_block_k, power(w.max_width))
         tail_lse_kernel[(self._programs,)](
             projected, w.tails, w.tail_bias, targets, w.clusters, counts, lists, lses, picked,
             n_clusters=w.n_clusters, max_rows=n, max_parts=self._max_parts, n_widths=len(projections),
             first_column=w.lse_columns, shortlist=w.shortlist, CLUSTERS=power(w.n_clusters),
             MAX_WIDTH=w.max_width, TILE=TILE, TILES=tuning.tail_tiles, BLOCK_B=block_b,
-            BLOCK_K=min(tuning.tail_block_k, power(w.max_width)), num_warps=tuning.tail_warps,
-            num_stages=tuning.tail_stages,
+            BLOCK_K=block_k, num_warps=tuning.tail_warps,
+            num_stages=stages(tuning.tail_stages, TILE, block_b, block_k, w.tails, projected),
         )  # fmt: skip
         return lses

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from models.adaptive_softmax import TopK
-from models.kernels.triton_buffers import K_CAPS, Shared, Tuning, Workspace, count_bytes, power
+from models.kernels.triton_buffers import K_CAPS, Shared, Tuning, Workspace, count_bytes, power, stages
 from models.kernels.triton_finish import finish_kernel
 from models.kernels.triton_head import head_kernel, stats_kernel
 from models.kernels.triton_masks import write_masks
@@ -164,7 +164,8 @@ class TritonTopK:
             head_kernel[(w.columns // tuning.head_block_v, -(-plan.rows // block_b))](
                 rows, w.head, w.bias, w.word_ids, shared.masks, shared.shape, shared.logits, space.keys,
                 shared.lses, space.counts, n_tiles=tiles, D=w.depth, BLOCK_V=tuning.head_block_v,
-                BLOCK_B=block_b, BLOCK_K=block_k, num_warps=tuning.head_warps, num_stages=tuning.head_stages,
+                BLOCK_B=block_b, BLOCK_K=block_k, num_warps=tuning.head_warps,
+                num_stages=stages(tuning.head_stages, tuning.head_block_v, block_b, block_k, w.head, rows),
                 **common,
             )  # fmt: skip
             return tiles
@@ -194,14 +195,15 @@ class TritonTopK:
     def _tail(self, plan: Plan, space: Workspace) -> None:
         w, shared, tuning = self.weights, self._shared, self.tuning
         block_b = 16 if plan.rows <= 16 else 32 if plan.rows <= 128 else 64
+        block_k = min(tuning.tail_block_k, power(w.max_width))
         common = {"n_columns": w.columns, "n_clusters": w.n_clusters, "n_tiles": w.n_tiles,
                   "max_rows": space.rows, "CLUSTERS": power(w.n_clusters), "TILE": TILE}  # fmt: skip
         tail_kernel[(self._programs,)](
             shared.logits, w.tails, w.tail_bias, w.excluded, shared.masks, w.clusters, w.first_tiles,
             space.counts, space.lists, shared.tile_keys, shared.tile_lses, shortlist=w.shortlist,
             n_words=shared.n_words, MAX_WIDTH=w.max_width, BLOCK_B=block_b,
-            BLOCK_K=min(tuning.tail_block_k, power(w.max_width)), MASKED=plan.masked,
-            num_warps=tuning.tail_warps, num_stages=tuning.tail_stages, **common,
+            BLOCK_K=block_k, MASKED=plan.masked, num_warps=tuning.tail_warps,
+            num_stages=stages(tuning.tail_stages, TILE, block_b, block_k, w.tails, shared.logits), **common,
         )  # fmt: skip
         gather_kernel[(self._programs,)](
             shared.logits, w.clusters, w.first_tiles, space.counts, space.lists, shared.tile_keys,
