@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from collections.abc import Sequence as Many
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -20,8 +21,7 @@ class Part:
 
     Attributes:
         lengths: (b,) int64 on the CPU, the slices' numbers of tokens; all 0 where the body has nothing to do.
-        before: (b, d) the hidden rows before each slice.
-        hidden: (b, n, d) the hidden row after each token, zero beyond a slice's end; valid after `run`.
+        hidden: (b, n, d) the hidden row after each token, zero beyond a slice's end; made by `run` if n > 0.
         state: the body before, after `run` after each slice, batched.
     """
 
@@ -29,8 +29,7 @@ class Part:
         self.slices = slices
         self.steps = slices[0].count
         self.lengths = torch.tensor([piece.count for piece in slices])
-        self.before = torch.stack([_hidden(piece) for piece in slices])
-        self.hidden = self.before.new_empty(len(slices), 0, self.before.shape[1])
+        self.hidden: Tensor
         self.state: tuple[Tensor, ...] = ()
         self._after: list[tuple[Tensor, tuple[Tensor, ...]]] = []
         if self.steps:
@@ -40,6 +39,11 @@ class Part:
             ]
             self._ids = torch.tensor(rows, device=device)
             self.state = model.stack_states([piece.sequence.state for piece in slices])
+
+    @cached_property
+    def before(self) -> Tensor:
+        """(b, d) the hidden rows before each slice; to be asked for before `move_on`."""
+        return torch.stack([_hidden(piece) for piece in self.slices])
 
     @property
     def padding(self) -> int:
@@ -60,6 +64,8 @@ class Part:
 
     def shifted(self) -> Tensor:
         """(b * (n + 1), d) for each slice the hidden row before it, then that after each of its tokens."""
+        if not self.steps:
+            return self.before
         return torch.cat([self.before[:, None], self.hidden], dim=1).flatten(0, 1)
 
     @property

@@ -79,7 +79,7 @@ class Head:
         rows: list[Tensor] = []
         targets: list[int] = []
         for part in parts:
-            width = part.hidden.shape[1] + 1
+            width = part.steps + 1
             index: list[int] = []
             for row, piece in enumerate(part.slices):
                 sequence = piece.sequence

@@ -125,8 +125,11 @@ class Runner:
         for part in parts:
             part.move_on()
             self._metrics.batch_padding_tokens_total.inc(part.padding)
-        outcome.unfinished += [piece.sequence for piece in slices if not piece.sequence.finished]
+        unfinished = [piece.sequence for piece in slices if not piece.sequence.finished]
+        outcome.unfinished += unfinished
         if predicts:
+            for sequence in unfinished:  # A long text that was pasted may be asked for with another end.
+                self._keep(sequence)
             self._answer_predictions(words, len(slices), started, outcome)
         else:
             self._answer_scores(scores, len(slices), started, outcome)
@@ -140,12 +143,16 @@ class Runner:
             outcome.answers.append(
                 (job, Predicted(words.ids, words.logprobs, words.clusters, job.timing(now, batch_size)))
             )
-            if sequence.hidden is not None and job.cached < len(sequence.tokens):
-                self._cache.put(sequence.tokens, sequence.state, sequence.hidden)
+            if job.cached < len(sequence.tokens):
+                self._keep(sequence)
         self._metrics.state_cache_bytes.set(self._cache.nbytes)
         self._metrics.cluster_rows_total.inc(len(found))
         for cluster, rows in Counter(chain.from_iterable(words.clusters for _, words in found)).items():
             self._expansions[cluster].inc(rows)
+
+    def _keep(self, sequence: Sequence) -> None:
+        assert sequence.hidden is not None  # noqa: S101 -- it has run
+        self._cache.put(sequence.tokens[: sequence.position], sequence.state, sequence.hidden)
 
     def _answer_scores(
         self, scored: list[tuple[Sequence, list[float]]], batch_size: int, now: float, outcome: Outcome
@@ -177,6 +184,7 @@ class Runner:
             outcome.out_of_memory = True
             self._metrics.out_of_memory_total.inc()
             self._cache.clear()
+            self._metrics.state_cache_bytes.set(0)
             torch.cuda.empty_cache()  # Does nothing where CUDA is not in use.
         if len(slices) > 1:
             half = len(slices) // 2

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from models.bundle import Bundle
-from service.batcher import SCORE_SLICE_TOKENS
+from service.batcher import PREDICT_SLICE_TOKENS, SCORE_SLICE_TOKENS
 from service.messages import Message, Predict
 from tests.service.spy import Make, check, predict, running_engines, score
 
@@ -151,6 +151,18 @@ def test_another_word_after_a_known_context_runs_one_token(make: Make, bundle: B
     message = predict([5, 6, 7, 8])
     check(bundle, message, watched.ask(message)[0])
     assert watched.spy.steps == [[[8]]]
+
+
+def test_a_long_text_with_another_end_is_not_run_again(make: Make, bundle: Bundle) -> None:
+    watched = make()
+    text = words(150)
+    watched.ask(predict(text))
+    watched.spy.forget()
+    message = predict([*text[:140], 5, 6])
+    (answer,) = watched.ask(message)
+    check(bundle, message, answer)
+    assert answer.timing.cached_tokens == 4 * PREDICT_SLICE_TOKENS
+    assert watched.spy.tokens == 142 - 128
 
 
 def test_a_score_s_context_uses_what_predictions_left(make: Make, bundle: Bundle) -> None:
