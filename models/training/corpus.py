@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import lzma
+import zlib
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -31,7 +32,7 @@ class CorpusError(ValueError):
 class CorpusOptions:
     """How text becomes tokens.
 
-    `vocabulary_size` counts ``<unk>`` and ``</s>``. Line i of a file is held out when
+    `vocabulary_size` counts ``<unk>`` and ``</s>``. The non-empty line i of a file, from 0, is held out when
     ``i % holdout_every == holdout_every // 2``. Training lines are shuffled with `seed`.
     """
 
@@ -68,7 +69,7 @@ def lines(path: Path) -> Iterator[str]:
     try:
         with opener(path, "rt", encoding="utf-8") as file:
             yield from (line for line in map(str.strip, file) if line)
-    except (OSError, EOFError, lzma.LZMAError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, lzma.LZMAError, zlib.error, UnicodeDecodeError) as error:
         raise CorpusError(f"{path}: {error}") from None
 
 
@@ -80,7 +81,7 @@ def prepare(
 ) -> Corpus:
     """Tokenize `files` into `directory`, or take what an earlier call with the same input left there.
 
-    `on_line` hears of the bytes of each line read, for progress.
+    `on_line` hears of the characters of each line read, for progress.
     """
     stamp = _stamp(files, options)
     done = directory / "corpus.json"
@@ -122,9 +123,12 @@ def _build(
     train = np.frombuffer(parts[False], dtype=np.uint32)
     if len(train) == 0:
         raise CorpusError("no text to train on")
+    if len(parts[True]) == 0:
+        raise CorpusError(f"no text is held out: no file has more than {options.holdout_every // 2} lines")
     counts = np.bincount(train, minlength=len(provisional))
     words = list(provisional)
-    by_frequency = [i for i in np.argsort(-counts, kind="stable").tolist() if i > 1]
+    # Words that only held-out lines have are not counted, and no part of the vocabulary.
+    by_frequency = [i for i in np.argsort(-counts, kind="stable").tolist() if i > 1 and counts[i] > 0]
     kept = [0, 1, *by_frequency[: options.vocabulary_size - 2]]
     if len(kept) < options.vocabulary_size:
         raise CorpusError(

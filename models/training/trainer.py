@@ -87,11 +87,15 @@ class Trainer:
                          "window": options.window, "seed": options.seed}  # fmt: skip
 
     def resume(self) -> bool:
-        """Continue from the checkpoint, if there is one. Raises TrainingError if it is of another run."""
+        """Continue from the checkpoint, if any. Raises TrainingError if it is broken or of another run."""
         if not self.checkpoint.exists():
             return False
-        saved: dict[str, Any] = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
-        differing = [key for key, value in self.identity.items() if saved["identity"].get(key) != value]
+        try:
+            saved: dict[str, Any] = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+            identity = dict(saved["identity"])
+        except Exception as error:  # on a broken file torch raises whatever it trips over
+            raise TrainingError(f"{self.checkpoint}: not a checkpoint ({type(error).__name__})") from None
+        differing = [key for key, value in self.identity.items() if identity.get(key) != value]
         if differing:
             raise TrainingError(f"{self.checkpoint} is of a run with other {', '.join(differing)}")
         self.model.load_state_dict(saved["model"])
@@ -100,6 +104,8 @@ class Trainer:
         self.step = saved["step"]
         self.seconds = saved.get("seconds", 0.0)
         torch.set_rng_state(saved["rng"].cpu())
+        if self.device.type == "cuda" and "cuda_rng" in saved:
+            torch.cuda.set_rng_state(saved["cuda_rng"].cpu(), self.device)
         return True
 
     def save(self) -> None:
@@ -115,6 +121,8 @@ class Trainer:
                 "step": self.step,
                 "seconds": self.seconds,
                 "rng": torch.get_rng_state(),
+                # Dropout on a GPU draws from the device's own generator.
+                **({"cuda_rng": torch.cuda.get_rng_state(self.device)} if self.device.type == "cuda" else {}),
             },
             temporary,
         )

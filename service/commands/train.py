@@ -121,7 +121,9 @@ def train(
             seconds=trainer.seconds,
             hardware=hardware or f"{platform.machine()}, {torch.get_num_threads()} threads, {target.type}",
         )
-        rule = f"of each file line i, from 0, where i mod {holdout_every} is {holdout_every // 2}"
+        rule = (
+            f"of each file the non-empty line i, from 0, where i mod {holdout_every} is {holdout_every // 2}"
+        )
         card = model_card(out.name, model, data.vocabulary, facts, trainer.validate(), rule, notes)
         Bundle.save(out, model, data.vocabulary, card)
     except (CorpusError, TrainingError, BundleError, ValueError, OSError) as error:
