@@ -10,7 +10,7 @@ from collections import Counter
 import httpx
 
 from tests.service.conftest import ServerProcess
-from tests.service.test_http_contract import samples, sentences
+from tests.service.wire import samples, sentences
 
 ALLOWED = {
     "good": {200, 429},

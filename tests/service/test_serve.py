@@ -1,18 +1,14 @@
-"""`headfirst serve` as a process: how it starts, what stops it at the start, how it ends."""
+"""`headfirst serve`: how it starts, and what stops it at the start."""
 
-import concurrent.futures
 import gc
-import http.client
 import json
 import logging
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import httpx
@@ -24,9 +20,8 @@ import service
 from service import cli
 from service.commands import serve
 from service.server import Server
-from tests.service.conftest import ServerProcess, clean_environment
-
-StartServer = Callable[..., AbstractContextManager[ServerProcess]]
+from tests.service.conftest import clean_environment
+from tests.service.wire import StartServer
 
 
 @pytest.fixture
@@ -37,9 +32,6 @@ def no_logging_left() -> Iterator[None]:
     root.handlers[:] = handlers
     root.setLevel(level)
     logging.getLogger("asyncio").setLevel(quiet)
-
-
-# -- the command line ---------------------------------------------------------------------------------------
 
 
 def test_help_names_the_command() -> None:
@@ -66,9 +58,6 @@ def test_help_of_serve_lists_the_settings() -> None:
     assert result.exit_code == 0
     assert "--max-batch-tokens" in result.output
     assert "HEADFIRST_MAX_BATCH_TOKENS" in result.output
-
-
-# -- what stops it at the start -----------------------------------------------------------------------------
 
 
 def start(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -167,9 +156,6 @@ def test_ctrl_c_while_loading(monkeypatch: pytest.MonkeyPatch) -> None:
     assert serve.run([]) == 130
 
 
-# -- how it runs --------------------------------------------------------------------------------------------
-
-
 @pytest.mark.usefixtures("no_logging_left")
 def test_what_it_starts(
     bundle_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -223,122 +209,3 @@ def test_what_it_logs(start_server: StartServer, bundle_path: Path) -> None:
     (line,) = [line for line in server.lines if line.get("id") == "me"]
     assert (line["status"], line["inputs"], line["path"]) == (200, 1, "/v1/predict")
     assert "Thank" not in json.dumps(server.lines)
-
-
-# -- how it ends --------------------------------------------------------------------------------------------
-
-
-class Load:
-    """Clients that ask until they are turned away, each on one connection."""
-
-    def __init__(self, url: str, clients: int) -> None:
-        self._host = url.removeprefix("http://")
-        self._pool = concurrent.futures.ThreadPoolExecutor(clients)
-        self._lock = threading.Lock()
-        self._warm = threading.Semaphore(0)
-        self.statuses: list[int] = []
-        self.broken: list[str] = []
-        self._running = [self._pool.submit(self._ask) for _ in range(clients)]
-        for _ in range(5 * clients):
-            self._warm.acquire()
-
-    def _ask(self) -> None:
-        body = json.dumps({"inputs": ["Thank you very much . " * 10, "you"], "per_word": False})
-        connection = http.client.HTTPConnection(self._host, timeout=30)
-        while True:
-            try:
-                connection.request("POST", "/v1/score", body)
-            except OSError:
-                # Nothing was accepted: the connection could not be made, or was closed before this request.
-                return
-            try:
-                response = connection.getresponse()
-                response.read()
-            except (http.client.RemoteDisconnected, ConnectionResetError) as error:
-                # Closed while idle: HTTP/1.1 lets a server do that at any time; the server has not read it.
-                with self._lock:
-                    self.broken.append(repr(error))
-                return
-            with self._lock:
-                self.statuses.append(response.status)
-            self._warm.release()
-            if response.status != 200:
-                connection.close()
-                return
-
-    def end(self) -> None:
-        for future in self._running:
-            future.result(30)
-        self._pool.shutdown()
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
-def test_no_accepted_request_is_lost(start_server: StartServer, number: signal.Signals) -> None:
-    with start_server() as server:
-        load = Load(server.url, 16)
-        server.signal(number)
-        load.end()
-        assert server.wait() == 0
-    assert set(load.statuses) <= {200, 503}
-    assert load.statuses.count(503) == 16
-    assert load.broken == []
-    answered = [line["status"] for line in server.lines if line.get("path") == "/v1/score"]
-    assert sorted(answered) == sorted(load.statuses)
-
-
-@pytest.fixture
-def stalled(start_server: StartServer) -> Iterator[tuple[ServerProcess, socket.socket]]:
-    """A server with one accepted request whose body is not all there yet."""
-    with start_server("--drain-timeout", "20") as server:
-        host, port = server.url.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port)), timeout=30) as connection:
-            connection.sendall(b"POST /v1/predict HTTP/1.1\r\nhost: x\r\ncontent-length: 15\r\n\r\n{")
-            page = ""
-            while "headfirst_requests_in_progress 2.0" not in page:
-                page = httpx.get(f"{server.url}/metrics").text
-            yield server, connection
-
-
-def test_draining_is_told_and_the_running_request_finishes(
-    stalled: tuple[ServerProcess, socket.socket],
-) -> None:
-    server, connection = stalled
-    server.signal(signal.SIGTERM)
-    with httpx.Client(base_url=server.url) as client:
-        while (ready := client.get("/health/ready")).status_code == 200:
-            pass
-        assert ready.status_code == 503
-        assert ready.json()["error"]["code"] == "draining"
-        assert ready.headers["retry-after"] == "1"
-        assert client.get("/health/live").status_code == 200
-        refused = client.post("/v1/predict", json={"inputs": "a"})
-        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "draining")
-    connection.sendall(b'"inputs": "a"}')
-    answer = b""
-    while chunk := connection.recv(65536):
-        answer += chunk
-    assert answer.startswith(b"HTTP/1.1 200 ")
-    assert b"connection: close" in answer
-    assert server.wait() == 0
-
-
-def test_the_second_signal_exits_at_once(stalled: tuple[ServerProcess, socket.socket]) -> None:
-    server, _ = stalled
-    server.signal(signal.SIGINT)
-    while httpx.get(f"{server.url}/health").status_code == 200:
-        pass
-    server.signal(signal.SIGINT)
-    assert server.wait() == 130
-
-
-def test_drain_timeout(start_server: StartServer) -> None:
-    with start_server("--drain-timeout", "1") as server:
-        host, port = server.url.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port)), timeout=30) as connection:
-            connection.sendall(b"POST /v1/predict HTTP/1.1\r\nhost: x\r\ncontent-length: 15\r\n\r\n{")
-            page = ""
-            while "headfirst_requests_in_progress 2.0" not in page:
-                page = httpx.get(f"{server.url}/metrics").text
-            server.signal(signal.SIGTERM)
-            assert server.wait() == 0
-    assert any("drain timeout" in str(line["message"]) for line in server.lines)

@@ -1,0 +1,99 @@
+"""Asking an app in this process: with httpx, or in plain ASGI."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from starlette.types import Message
+
+from tests.service.conftest import LocalApp
+
+Local = Callable[..., LocalApp]
+
+
+BODY = b'{"inputs": "Thank you"}'
+
+
+async def post(
+    app: LocalApp, path: str, headers: dict[str, str] | None = None, **body: object
+) -> httpx.Response:
+    async with app.client() as client:
+        return await client.post(f"/v1/{path}", json=body, headers=headers)
+
+
+def error_of(response: httpx.Response) -> dict[str, str | None]:
+    assert list(response.json()) == ["error"]
+    error: dict[str, str | None] = response.json()["error"]
+    assert list(error) == ["message", "type", "param", "code"]
+    return error
+
+
+class Connection:
+    """A client at the ASGI level: its messages go in one by one, what comes back is kept."""
+
+    def __init__(
+        self, app: LocalApp, path: str = "/v1/predict", method: str = "POST", **headers: str
+    ) -> None:
+        self.incoming: asyncio.Queue[Message] = asyncio.Queue()
+        self.sent: list[Message] = []
+        raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": method,
+            "scheme": "http",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": b"",
+            "root_path": "",
+            "headers": raw,
+            "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 2),
+        }
+        self.task = asyncio.create_task(app.app(scope, self.incoming.get, self._send))
+
+    async def _send(self, message: Message) -> None:
+        self.sent.append(message)
+
+    def body(self, *chunks: bytes, last: bool = True) -> "Connection":
+        for index, chunk in enumerate(chunks):
+            more = not last or index < len(chunks) - 1
+            self.incoming.put_nowait({"type": "http.request", "body": chunk, "more_body": more})
+        return self
+
+    def disconnect(self) -> "Connection":
+        self.incoming.put_nowait({"type": "http.disconnect"})
+        return self
+
+    async def done(self) -> "Connection":
+        await self.task
+        return self
+
+    @property
+    def status(self) -> int:
+        status: int = self.sent[0]["status"]
+        return status
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {name.decode(): value.decode() for name, value in self.sent[0]["headers"]}
+
+    @property
+    def error(self) -> dict[str, Any]:
+        content = b"".join(message["body"] for message in self.sent[1:])
+        error: dict[str, Any] = json.loads(content)["error"]
+        return error
+
+
+def access_records(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+    return [record.fields for record in caplog.records if record.name == "headfirst.access"]  # type: ignore[attr-defined]
+
+
+async def wait_for(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 -- the app tells nobody about its progress
+            await asyncio.sleep(0.001)
