@@ -2,10 +2,10 @@
 
 Reads the softmax's float32 weights once, into panels of 16 words (float16 panels where every weight is a
 float16 number, as in bundles: half the bytes and the same products); keeps the float32 rows for rescoring. A
-call reads the head's panels, the panels of the clusters that are opened, and the float32 rows of about k words
-a hidden row; it writes the answer alone. At one row the time is the head's bytes over the bandwidth of memory
-or cache, from six rows on the flop over the peak. See ``cpu/topk.cpp`` for the method and ``cpu/tile.h`` for
-the layout.
+call reads the head's panels, the panels of the clusters that are opened, and the float32 rows of about k
+words a hidden row; it writes the answer alone. At one row the time is the head's bytes over the bandwidth of
+memory or cache, from six rows on the flop over the peak. See ``cpu/topk.cpp`` for the method and
+``cpu/tile.h`` for the layout.
 
 Modes: ``exact`` (float32 throughout) and ``fast`` (the short-list is screened in 8 bits). In both the ids and
 their order are exact: a logit that the screen knows to within a certificate, ``|z - z'| <= ||h|| ||w - w'|| +

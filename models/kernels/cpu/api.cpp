@@ -1,5 +1,6 @@
 // The C interface that Python calls through ctypes: raw pointers, no torch, no Python. Every function may be called
 // from any thread at once; a model is not changed after hf_model_finish. Returns below 0: out of memory.
+#include "lstm.h"
 #include "topk.h"
 
 #include <cstring>
@@ -37,7 +38,7 @@ int guarded(Work work) {
 #define API extern "C" __attribute__((visibility("default")))
 
 // The interface's version: the Python side refuses another.
-API int hf_version() { return 1; }
+API int hf_version() { return 2; }
 
 // The best instruction set of this processor ("" asks for it), or `name` if the processor has it, else null.
 API const char* hf_level(const char* name) {
@@ -112,3 +113,28 @@ API int hf_topk(const Model* model, const float* hidden, int rows, const int64_t
 API int hf_target_logprobs(const Model* model, const float* hidden, const int64_t* targets, int rows, int threads, float* out) {
     return guarded([&] { return target_logprobs(*model, hidden, targets, rows, threads, out); });
 }
+
+API LSTM* hf_lstm_new(const char* level, int inputs, int units, int outputs, const float* input, const float* hidden,
+                      const float* input_bias, const float* hidden_bias, const float* projection, int half) {
+    LSTM* lstm = nullptr;
+    const int code = guarded([&] {
+        lstm = new LSTM;
+        lstm->level = level_named(level);
+        lstm->inputs = inputs, lstm->units = units, lstm->outputs = outputs, lstm->projected = projection != nullptr;
+        pack_lstm(*lstm, input, hidden, input_bias, hidden_bias, projection, half);
+        return 0;
+    });
+    if (code == 0) return lstm;
+    delete lstm;
+    return nullptr;
+}
+
+API int hf_lstm_run(const LSTM* lstm, const float* inputs, int rows, int steps, const int64_t* lengths, float* h, float* c,
+                    float* out, int threads) {
+    return guarded([&] {
+        run_lstm(*lstm, inputs, rows, steps, lengths, h, c, out, threads);
+        return 0;
+    });
+}
+
+API void hf_lstm_free(LSTM* lstm) { delete lstm; }

@@ -76,14 +76,14 @@ double dot(const float* a, const float* b, int n) {
 }
 
 // One panel, one row and plane: 4 words a quarter, 16-bit products added in pairs (8-bit ones would saturate).
-inline void codes_dot(const uint8_t* w, const int8_t* codes, int step, int width, int32_t* out) {
+inline void codes_dot(const uint8_t* w, int w_step, const int8_t* codes, int step, int width, int32_t* out) {
     __m256i sum[4] = {_mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256()};
-    for (int j = 0; j < width; j += 4, codes += step) {
+    for (int j = 0; j < width; j += 4, codes += step, w += w_step) {
         int32_t four;
         memcpy(&four, codes, 4);
         const __m256i h = _mm256_broadcastq_epi64(_mm_cvtepi8_epi16(_mm_cvtsi32_si128(four)));
         for (int q = 0; q < 4; q++) {
-            const __m256i x = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i*)(w + (size_t)j * LANES + 16 * q)));
+            const __m256i x = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i*)(w + 16 * q)));
             sum[q] = _mm256_add_epi32(sum[q], _mm256_madd_epi16(x, h));
         }
     }
@@ -98,7 +98,7 @@ inline void codes_dot(const uint8_t* w, const int8_t* codes, int step, int width
 
 }  // namespace
 
-const Level avx2_level = {NAME, HALF, logits, stats, dot, screen, screen_stats, gates};
+const Level avx2_level = {NAME, HALF, logits, stats, dot, screen, screen_stats, cell};
 
 }  // namespace headfirst
 

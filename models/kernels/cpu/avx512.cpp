@@ -61,12 +61,13 @@ inline void screen_tile(const Screen& m, const float* bias, int first, const Cod
     Ints sum[CODES][N];
     UNROLL for (int r = 0; r < CODES; r++)
         UNROLL for (int p = 0; p < N; p++) sum[r][p] = Ints{};
-    const size_t panel = (size_t)m.width * LANES;
-    const uint8_t* w = m.panel + (size_t)first * panel;
+    const Place place(first, m.panels, m.width / 4);
+    const uint8_t* w = m.panel + place.begin * 4 * LANES;
+    const size_t step = (size_t)place.step * 4 * LANES;
     const int8_t* codes = c.codes;
-    for (int j = 0; j < m.width; j += 4, codes += 4 * CODES, w += 4 * LANES) {
+    for (int j = 0; j < m.width; j += 4, codes += 4 * CODES, w += step) {
         __m512i quad[N];
-        UNROLL for (int p = 0; p < N; p++) quad[p] = _mm512_loadu_si512(w + p * panel);
+        UNROLL for (int p = 0; p < N; p++) quad[p] = _mm512_loadu_si512(w + p * 4 * LANES);
         UNROLL for (int r = 0; r < CODES; r++) {
             int32_t four;
             memcpy(&four, codes + 4 * r, 4);
@@ -111,7 +112,7 @@ void screen(const Screen& m, const float* bias, int first, int n, const Codes& c
 
 }  // namespace
 
-const Level avx512_level = {NAME, HALF, logits, stats, dot, screen, screen_stats, gates};
+const Level avx512_level = {NAME, HALF, logits, stats, dot, screen, screen_stats, cell};
 
 }  // namespace headfirst
 

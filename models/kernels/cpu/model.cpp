@@ -1,4 +1,4 @@
-// Packing: reads the caller's float32 rows once, writes panels of 16 words (float32, float16 where that loses
+// Packing: reads the caller's float32 rows once, writes groups of panels (float32, float16 where that loses
 // nothing, and 8 bits for screening). Some 1 GB/s; done once a model.
 #include "model.h"
 
@@ -28,8 +28,9 @@ template <class T, class Convert>
 void transpose(T* panels, const float* rows, int words, int width, Convert convert) {
     for (int w = 0; w < words; w++) {
         const float* from = rows + (size_t)w * width;
-        T* to = panels + (size_t)(w / LANES) * width * LANES + w % LANES;
-        for (int j = 0; j < width; j++) to[(size_t)j * LANES] = convert(from[j]);
+        const Place place(w / LANES, (words + LANES - 1) / LANES, width);
+        T* to = panels + place.begin * LANES + w % LANES;
+        for (int j = 0; j < width; j++) to[(size_t)j * place.step * LANES] = convert(from[j]);
     }
 }
 
@@ -84,7 +85,7 @@ void pack(Part& part, const Level& level, const float* rows, const float* bias, 
 void pack_screen(Model& model) {
     const Matrix& m = model.head.matrix;
     Screen& s = model.screen;
-    s.width = (m.width + 3) / 4 * 4;
+    s.width = (m.width + 3) / 4 * 4, s.panels = m.panels;
     const size_t words = (size_t)m.panels * LANES;
     model.screen_memory.push_back(allocate(words * s.width));
     uint8_t* panels = (uint8_t*)model.screen_memory.back().get();
@@ -94,6 +95,7 @@ void pack_screen(Model& model) {
     float* residual = floats(model.screen_memory, words);
     for (int w = 0; w < m.words; w++) {
         const float* row = m.rows + (size_t)w * m.width;
+        const Place place(w / LANES, m.panels, s.width / 4);
         float largest = 0;
         for (int j = 0; j < m.width; j++) largest = std::max(largest, std::fabs(row[j]));
         scale[w] = largest / 127;
@@ -104,7 +106,7 @@ void pack_screen(Model& model) {
             const double kept = (double)scale[w] * q;
             square += kept * kept;
             lost += (row[j] - kept) * (row[j] - kept);
-            panels[(size_t)(w / LANES) * s.width * LANES + (size_t)(j / 4) * 4 * LANES + w % LANES * 4 + j % 4] = (uint8_t)(q + 128);
+            panels[(place.begin + (size_t)(j / 4) * place.step) * 4 * LANES + w % LANES * 4 + j % 4] = (uint8_t)(q + 128);
         }
         // The last term covers the float32 rounding of z' itself, some units of 2^-24 of ||h|| ||w||.
         norm[w] = up(std::sqrt(square) * 1.00001);

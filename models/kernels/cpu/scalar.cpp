@@ -51,11 +51,11 @@ double dot(const float* a, const float* b, int n) {
     return sum[0];
 }
 
-inline void codes_dot(const uint8_t* w, const int8_t* codes, int step, int width, int32_t* out) {
+inline void codes_dot(const uint8_t* w, int w_step, const int8_t* codes, int step, int width, int32_t* out) {
     int32_t sum[LANES] = {};
-    for (int j = 0; j < width; j += 4, codes += step)
+    for (int j = 0; j < width; j += 4, codes += step, w += w_step)
         for (int l = 0; l < LANES; l++)
-            for (int i = 0; i < 4; i++) sum[l] += w[(size_t)j * LANES + 4 * l + i] * codes[i];
+            for (int i = 0; i < 4; i++) sum[l] += w[4 * l + i] * codes[i];
     for (int l = 0; l < LANES; l++) out[l] = sum[l];
 }
 
@@ -64,6 +64,6 @@ inline void codes_dot(const uint8_t* w, const int8_t* codes, int step, int width
 
 }  // namespace
 
-const Level scalar_level = {NAME, HALF, logits, stats, dot, screen, screen_stats, gates};
+const Level scalar_level = {NAME, HALF, logits, stats, dot, screen, screen_stats, cell};
 
 }  // namespace headfirst

@@ -1,11 +1,12 @@
 // The pieces that every instruction set provides, and the packed weights that they read.
 //
-// A weight matrix (words, width) is packed into panels of 16 words: panel p holds, for each input j in turn, the
-// 16 weights of words 16 p .. 16 p + 15. A vector register is then 16 words at one input, a logit is one lane,
-// summed over j in ascending order: so its bits do not depend on the batch, the threads or the tile it is in.
-// Hidden rows come in blocks of up to 6, packed as [input][row].
+// A weight matrix (words, width) is packed into groups of 64 words, of 4 panels of 16 (fewer at the end): for each
+// input j in turn the 64 weights, so that a group is one stream. A vector register is then 16 words at one input, a
+// logit is one lane, summed over j in ascending order: so its bits do not depend on the batch, the threads or the
+// tile it is in. Hidden rows come in blocks of up to 6, packed as [input][row].
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 // Before a loop of constant length over sums: without it GCC keeps them in memory.
@@ -18,19 +19,30 @@ constexpr int PANELS = 4;               // panels of a group
 constexpr int GROUP = LANES * PANELS;   // words whose maximum and sum are kept instead of their logits
 constexpr int BLOCK = 6;                // hidden rows that a tile computes at once
 
+// Where panel p of `panels` begins in such an array, and the distance between its inputs, in units of 16 weights.
+struct Place {
+    size_t begin;
+    int step;
+    Place(int p, int panels, int width)
+        : begin((size_t)(p / PANELS * PANELS) * width + p % PANELS),
+          step(panels - p / PANELS * PANELS < PANELS ? panels - p / PANELS * PANELS : PANELS) {}
+};
+
 struct Matrix {
     int words = 0, width = 0;
     int panels = 0, groups = 0;
     bool half = false;              // float16 panels: only where the weights are float16 numbers, so no loss
-    const void* panel = nullptr;    // [panels][width][16]
+    const void* panel = nullptr;    // [groups][width][panels of the group][16]
     const float* bias = nullptr;    // [panels][16], -inf for the padding words
     const float* rows = nullptr;    // (words, width) float32, the caller's own, for exact rescoring
     const float* row_bias = nullptr;  // (words) or null
     double norm = 0;                // the largest Euclidean norm of a row with its bias
 };
 
-// A matrix in 8 bits for screening: w = scale * (q - 128) + residual, in quads of inputs: [panels][width / 4][16][4].
+// A matrix in 8 bits for screening: w = scale * (q - 128) + residual, in quads of inputs:
+// [groups][width / 4][panels of the group][16][4].
 struct Screen {
+    int panels = 0;
     int width = 0;                   // of the packed rows: a multiple of 4, padded with zeros
     const uint8_t* panel = nullptr;
     const float* scale = nullptr;    // [panels][16]
@@ -68,8 +80,8 @@ struct Level {
     // sum[1] = sum exp(z' + slack - top[0]).
     void (*screen_stats)(const float* out, const float* slack, int n, float* top, float* sum);
 
-    // An LSTM cell's gates (input, forget, cell, output: n values each, `step` apart) -> c in place, and h.
-    void (*gates)(const float* gates, int step, int n, float* c, float* h);
+    // 16 LSTM cells: the two shares of their gates (16 each of input, forget, cell, output) -> c in place, and h.
+    void (*cell)(const float* from_hidden, const float* from_input, float* c, float* h);
 };
 
 extern const Level scalar_level;

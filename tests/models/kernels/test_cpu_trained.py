@@ -18,10 +18,11 @@ pytestmark = [
 ]
 
 TEXT = """The committee met in the old town hall to discuss the budget for the coming year . Several members
-were concerned about the rising cost of housing , and asked whether the council had any plan . " We cannot go on
-like this , " said one of them . In 1984 the river flooded the whole valley , and most of the cattle were lost .
-She opened the letter slowly , read it twice , and put it back into the drawer without a word . The protein binds
-to the membrane of the cell . Nobody knew why the engine had stopped . Thank you very much for"""
+were concerned about the rising cost of housing , and asked whether the council had any plan . " We
+cannot go on like this , " said one of them . In 1984 the river flooded the whole valley , and most
+of the cattle were lost . She opened the letter slowly , read it twice , and put it back into the
+drawer without a word . The protein binds to the membrane of the cell . Nobody knew why the engine
+had stopped . Thank you very much for"""
 
 
 @cache
