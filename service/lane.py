@@ -21,7 +21,7 @@ class Lane:
 
     A batch's budget is shared evenly by the groups that wait: each takes a turn, whatever it leaves goes to
     the next ones, and those that had a turn stand at the back. So of two clients that score, the one that
-    sent 10,000 sentences gets no more of a batch than the one that sent a long text.
+    sent 10,000 sentences gets no more of a batch than the one that sent a hundred.
 
     Sequences are run in slices: the body takes a row's tokens one after another, so that many short rows are
     faster than a few long ones, and the longest decides how long those that arrive meanwhile must wait.
@@ -67,35 +67,43 @@ class Lane:
         `begin` is called with each sequence that has no state yet, before its cost is asked: it may move the
         sequence forward to a cached one.
         """
-        batch: list[Slice] = []
+        taken: dict[Group, list[Slice]] = {}
         left = self.budget
-        for turns in range(len(self._rotation), 0, -1):
+        turns = len(self._rotation)
+        while left > 0 and self._rotation:
             group = next(iter(self._rotation))
-            share = min(left, max(self.slice_tokens, left // turns))
-            slices = self._take_turn(group, share, now, begin, alone=not batch)
+            share = min(left, max(self.slice_tokens, left // max(1, turns)))
+            cost = self._take_turn(
+                group, taken.setdefault(group, []), share, now, begin, alone=left == self.budget
+            )
+            left -= cost
+            turns -= 1  # After everybody's turn, the next in line may have all that is left.
             if not group.waiting:
                 del self._rotation[group]
-            elif slices:
+            elif cost:
                 self._rotation.move_to_end(group)
             else:
                 break  # What is left is too little for its turn: it goes first in the next batch.
-            batch += slices
-            left -= sum(piece.cost for piece in slices)
-            if left == 0:
-                break
-        return batch
+        return [piece for slices in taken.values() for piece in slices]
 
     def _take_turn(
-        self, group: Group, share: int, now: float, begin: Callable[[Sequence], None], *, alone: bool
-    ) -> list[Slice]:
-        """The group's next slices, `share` tokens at most. A piece that only the share would cut short is
-        left
-        for the next turn, unless it would be `alone` in its batch."""
-        slices: list[Slice] = []
+        self,
+        group: Group,
+        slices: list[Slice],
+        share: int,
+        now: float,
+        begin: Callable[[Sequence], None],
+        *,
+        alone: bool,
+    ) -> int:
+        """Adds the group's next slices, `share` tokens at most, to those it has in the batch; returns their
+        cost. A piece that only the share would cut short is left for the next turn, unless it would be
+        `alone` in its batch."""
+        left = share
         # With more sequences than the share has room for, shorter slices of more of them.
         even = share // max(1, len(group.waiting))
         most = min(self.slice_tokens, max(MIN_SLICE_TOKENS, even))
-        while group.waiting and share > 0:
+        while group.waiting and left > 0:
             sequence = group.waiting[0]
             if not group.alive(sequence, now):
                 group.waiting.popleft()
@@ -105,13 +113,13 @@ class Lane:
             if sequence.hidden is None:
                 begin(sequence)
             wanted = min(sequence.cost, most)
-            if wanted > share and (slices or not alone):
+            if wanted > left and (left < share or not alone):
                 break
             group.waiting.popleft()
-            count = min(wanted, share, max(0, sequence.inputs - sequence.position))
+            count = min(wanted, left, max(0, sequence.inputs - sequence.position))
             slices.append(Slice(sequence, count))
-            share -= slices[-1].cost
-        return slices
+            left -= slices[-1].cost
+        return share - left
 
     def shrink(self) -> None:
         """Halves the budget."""

@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from service.batcher import PREDICT_SHARE, PREDICT_SLICE_TOKENS
+from service.batcher import PREDICT_SHARE, PREDICT_SLICE_TOKENS, SCORE_SLICE_TOKENS
 from service.messages import Predict, Score
 from tests.service.bench import Bench, messages_of, predict, score
 
@@ -12,13 +12,24 @@ from tests.service.bench import Bench, messages_of, predict, score
 def test_clients_share_a_batch_evenly() -> None:
     bench = Bench(score_tokens=128)
     bench.submit(*(score(11, name="many", first=i) for i in range(1000)))
-    bench.submit(score(1000, name="text"))
+    bench.submit(*(score(11, name="fewer", first=i) for i in range(100)))
     cost: Counter[str] = Counter()
     for _ in range(10):
         for piece in bench.step().slices:
             cost[piece.sequence.jobs[0].message.id] += piece.cost
-    assert cost["text"] == 640
-    assert 500 <= cost["many"] <= 640
+    assert cost == {"many": 600, "fewer": 600}
+
+
+def test_what_a_long_text_cannot_use_the_others_do() -> None:
+    bench = Bench(score_tokens=256)
+    bench.submit(*(score(11, name="many", first=i) for i in range(1000)))
+    bench.submit(score(1000, name="text"))
+    for _ in range(10):
+        cost: Counter[str] = Counter()
+        for piece in bench.step().slices:
+            cost[piece.sequence.jobs[0].message.id] += piece.cost
+        assert cost["text"] == SCORE_SLICE_TOKENS
+        assert cost["many"] > 256 - SCORE_SLICE_TOKENS - 20
 
 
 def test_a_single_sentence_overtakes_ten_thousand() -> None:
