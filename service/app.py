@@ -30,7 +30,8 @@ Word-level language models with an adaptive softmax: *which words come next?* an
 class HeadfirstApp(FastAPI):
     """FastAPI's routes and documentation, with our three layers in the place of all of its own.
 
-    `Observe` answers every exception itself, so that there is one place where an error gets its shape.
+    `Observe` answers every exception itself, so that there is one place where an error gets its shape. The
+    page at /docs is FastAPI's: its scripts come from a public CDN, `/openapi.json` from here alone.
     """
 
     def __init__(self, context: Context) -> None:
@@ -48,8 +49,6 @@ class HeadfirstApp(FastAPI):
         for route in (predict, score, models, health, metrics_route):
             route.add(self, context)
         playground.add(self)
-        # Takes some 20 ms, which the first reader of /docs would make everybody else wait.
-        self.openapi()
 
     def build_middleware_stack(self) -> ASGIApp:
         """From the inside out: the routes, body limit, key and admission, id and log and metrics."""

@@ -49,8 +49,8 @@ class Server(uvicorn.Server):
     """
 
     def __init__(self, app: HeadfirstApp, engine: Drainable, drain_timeout: float) -> None:
-        # A part of the time is uvicorn's, to close connections.
-        self._closing_seconds = min(1.0, drain_timeout / 4)
+        # A part of the time is uvicorn's, to close connections: a little more than its timeout below.
+        self._closing_seconds = min(1.5, drain_timeout / 2)
         super().__init__(
             uvicorn.Config(
                 app,

@@ -27,13 +27,13 @@ def serve(context: typer.Context) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Serves until a signal; the process's exit status: 0, or 2 after one line that says what is wrong."""
-    # These take seconds to import; help and wrong flags need none of them.
     try:
         settings = load_settings(arguments)
         settings.read_api_key()
     except ConfigurationError as error:
         return _refuse(error)
 
+    # This takes seconds; help and wrong flags do without it.
     from models.bundle import BundleError
     from service import logs
 
@@ -77,7 +77,10 @@ def _run(settings: Settings) -> None:
             device=model.device,
         )
         engine = Engine(bundle, settings, metrics)
-        server = Server(create_app(settings, bundle, engine, metrics), engine, settings.drain_timeout)
+        app = create_app(settings, bundle, engine, metrics)
+        # Kept by the app; made at its first use, it would let everybody wait for the first reader of /docs.
+        app.openapi()
+        server = Server(app, engine, settings.drain_timeout)
         logger.info(
             f"headfirst {service.__version__} loaded a model",
             extra={
