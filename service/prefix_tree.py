@@ -14,8 +14,10 @@ from typing import NamedTuple
 from service.messages import Score
 from service.sequence import Job, Sequence
 
-MIN_SAVED_TOKENS = 4
-"""A node is made only where it saves so many tokens: it costs a row of its own and a turn in the queue."""
+MIN_SAVED_TOKENS = 16
+"""A node is made only where it saves so many tokens. It costs a step more before its children can run, and
+few rows run side by side in it. Measured on lists of 100 hypotheses: 16 is best, 4 a tenth to a quarter
+slower."""
 
 
 class _Path(NamedTuple):

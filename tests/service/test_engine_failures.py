@@ -54,11 +54,11 @@ def test_only_the_guilty_fail(make: Make, bundle: Bundle, caplog: pytest.LogCapt
 def test_a_poisoned_part_of_a_tree_fails_those_below_it(make: Make, bundle: Bundle) -> None:
     watched = make()
     watched.spy.before = poisoned
-    start = [5, 6, 7, 8, 9]
+    start = [5, 6, 7, 8, 9, 10]
     messages = [
         score([*start, 2, 3]),
-        score([*start, POISON, 1, 2, 3, 4, 5]),
-        score([*start, POISON, 1, 2, 3, 4, 6]),
+        score([*start, POISON, *range(20, 40), 5]),
+        score([*start, POISON, *range(20, 40), 6]),
         score([*start, 4]),
     ]
     futures = submit(watched, *messages)

@@ -1,13 +1,27 @@
 """Prefix trees: every path spells its message, and nothing is run twice that is worth sharing."""
 
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service import prefix_tree
 from service.messages import Score
-from service.prefix_tree import MIN_SAVED_TOKENS, score_sequences
+from service.prefix_tree import score_sequences
 from service.sequence import Group, Job, Sequence
 
+SAVED = 4
+
 Tokens = tuple[int, ...]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _share_little() -> Iterator[None]:
+    """Short texts suffice here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prefix_tree, "MIN_SAVED_TOKENS", SAVED)
+        yield
 
 
 def job(targets: Tokens, context: Tokens = ()) -> Job:
@@ -56,7 +70,7 @@ def test_too_little_to_share() -> None:
 
 
 def test_what_little_many_share_is_worth_it() -> None:
-    (root,) = score_sequences([job((1, i)) for i in range(MIN_SAVED_TOKENS + 1)])
+    (root,) = score_sequences([job((1, i)) for i in range(SAVED + 1)])
     assert root.tokens == (1,)
 
 
