@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from typing import Generic, TypeVar, cast, overload
 
@@ -21,21 +21,26 @@ from service.schemas import ModelRequest, parse
 WATCH_AFTER_SECONDS = 0.01
 """Nearly every answer is there before this; only later ones pay for watching the client's connection."""
 
-YIELD_BYTES = 64 * 1024
-"""While it writes a long answer, the event loop serves others after so many bytes."""
+INLINE_CHARS = 8192
+INLINE_WORDS = 2048
+"""A request of more characters, and an answer of more words, is worked on in a thread: it takes longer than a
+millisecond or so, for which nobody else should wait. Python lets the event loop's thread go on meanwhile."""
 
 R = TypeVar("R", bound=ModelRequest)
+T = TypeVar("T")
 
 
 class Ask(Generic[R]):
     """One request to the model: what it asks, and by when (`deadline`, as `time.monotonic()`)."""
 
-    def __init__(self, request: Request, body: R, single: bool, deadline: float) -> None:
+    def __init__(self, context: Context, request: Request, body: R, single: bool, deadline: float) -> None:
         self.body = body
         self.single = single
         self.deadline = deadline
         self.exchange = exchange_of(request.scope)
         self.exchange.inputs = len(body.inputs)
+        self.large = sum(map(len, body.inputs)) > INLINE_CHARS
+        self._context = context
         self._receive = request.receive
 
     @classmethod
@@ -56,17 +61,21 @@ class Ask(Generic[R]):
             seconds = body.timeout_ms / 1e3
         context.check_model(body.model)
         context.check_inputs(body.inputs, single)
-        return cls(request, body, single, started + seconds)
+        return cls(context, request, body, single, started + seconds)
+
+    async def work(self, how: Callable[[], T], words: int = 0) -> T:
+        """`how()`, in a thread if the request is large or this is about more than `INLINE_WORDS` words."""
+        if self.large or words > INLINE_WORDS:
+            return await self._context.in_worker(how)
+        return how()
 
     @overload
-    async def of(self, context: Context, messages: Sequence[Predict]) -> list[Predicted]: ...
+    async def of(self, messages: Sequence[Predict]) -> list[Predicted]: ...
 
     @overload
-    async def of(self, context: Context, messages: Sequence[Score]) -> list[Scored]: ...
+    async def of(self, messages: Sequence[Score]) -> list[Scored]: ...
 
-    async def of(
-        self, context: Context, messages: Sequence[Predict] | Sequence[Score]
-    ) -> list[Predicted] | list[Scored]:
+    async def of(self, messages: Sequence[Predict] | Sequence[Score]) -> list[Predicted] | list[Scored]:
         """Submits the messages and waits for all answers; if that fails, none is computed any more.
 
         Raises:
@@ -75,7 +84,7 @@ class Ask(Generic[R]):
             DeadlineExceeded, ClientDisconnected: nobody waits any more.
         """
         try:
-            futures = context.engine.submit(messages)
+            futures = await self.work(lambda: self._context.engine.submit(messages))
         except TooLarge as error:
             raise InvalidRequest(error.message, param="inputs", code="too_many_words") from error
         try:
@@ -89,19 +98,15 @@ class Ask(Generic[R]):
         self.exchange.engine_seconds = max(answer.timing.engine_seconds for answer in answers)
         return answers
 
-    async def answer(self, pieces: Iterable[bytes], answers: Sequence[Predicted | Scored]) -> Response:
+    async def answer(
+        self, pieces: Iterable[bytes], words: int, answers: Sequence[Predicted | Scored]
+    ) -> Response:
         """The response: `pieces` joined as JSON, and the request's times as `Server-Timing` (milliseconds).
 
         Args:
-            pieces: made while others are served, so that a large answer holds nobody up.
+            pieces: not made yet; about so many `words`.
         """
-        body = bytearray()
-        written = 0
-        for piece in pieces:
-            body += piece
-            if len(body) - written > YIELD_BYTES:
-                written = len(body)
-                await asyncio.sleep(0)
+        body = await self.work(lambda: b"".join(pieces), words)
         timing = (
             f"queue;dur={(self.exchange.queue_seconds or 0) * 1e3:.3f}, "
             f"engine;dur={(self.exchange.engine_seconds or 0) * 1e3:.3f}, "
@@ -110,7 +115,7 @@ class Ask(Generic[R]):
             f'cached;desc="{sum(answer.timing.cached_tokens for answer in answers)}"'
         )
         headers = {"server-timing": timing}
-        return Response(bytes(body), media_type="application/json", headers=headers)
+        return Response(body, media_type="application/json", headers=headers)
 
 
 def _header_timeout(request: Request, default: float) -> float:

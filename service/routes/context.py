@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeVar
 
 from models.bundle import Bundle
-from models.vocabulary import Vocabulary
 from service.errors import Draining, HeadfirstError, InvalidRequest, ModelNotFound, NotReady
 from service.lifecycle import Lifecycle
 from service.messages import Predict, Predicted, Score, Scored
@@ -16,9 +15,6 @@ from service.schemas import place
 from service.settings import Settings
 
 T = TypeVar("T")
-
-INLINE_CHARS = 8192
-"""Up to so many characters are tokenized on the event loop (about a millisecond), more are off it."""
 
 
 class Engine(Protocol):
@@ -75,12 +71,6 @@ class Context:
         if count > limit:
             message = f"{param} must have at most {limit} words."
             raise InvalidRequest(message, param=param, code="too_many_words")
-
-    async def tokenize(self, texts: Sequence[str], how: Callable[[Vocabulary, Sequence[str]], T]) -> T:
-        """Runs `how(vocabulary, texts)`, in another thread where it is long enough to hold others up."""
-        if sum(map(len, texts)) <= INLINE_CHARS:
-            return how(self.bundle.vocabulary, texts)
-        return await self.in_worker(lambda: how(self.bundle.vocabulary, texts))
 
     async def in_worker(self, work: Callable[[], T]) -> T:
         """Runs `work` in a thread, so that the event loop serves others meanwhile."""

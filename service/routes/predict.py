@@ -23,22 +23,28 @@ PATH = "/v1/predict"
 
 def add(app: FastAPI, context: Context) -> None:
     """Adds the route to `app`."""
+    vocabulary = context.bundle.vocabulary
 
     async def predict(request: Request) -> Response:
         ask = await Ask.read(request, PredictRequest, context)
         body = ask.body
         if body.k > context.settings.max_k:
             raise InvalidRequest(f"k must be at most {context.settings.max_k}.", param="k")
-        texts = await context.tokenize(body.inputs, Vocabulary.encode_batch)
-        for index, tokens in enumerate(texts):
-            context.check_words(len(tokens), place(index, ask.single))
-        contexts = [last_words(tokens, context.settings.max_context_words) for tokens in texts]
-        messages = [
-            Predict(f"{ask.exchange.id}/{index}", tuple(tokens), body.k, body.prefix or None, ask.deadline)
-            for index, tokens in enumerate(contexts)
-        ]
-        answers = await ask.of(context, messages)
-        return await ask.answer(_pieces(context.bundle.vocabulary, contexts, answers), answers)
+
+        def prepare() -> list[Predict]:
+            messages = []
+            for index, tokens in enumerate(vocabulary.encode_batch(body.inputs)):
+                context.check_words(len(tokens), place(index, ask.single))
+                used = tuple(last_words(tokens, context.settings.max_context_words))
+                request_id = f"{ask.exchange.id}/{index}"
+                messages.append(Predict(request_id, used, body.k, body.prefix or None, ask.deadline))
+            return messages
+
+        messages = await ask.work(prepare)
+        answers = await ask.of(messages)
+        words = sum(len(answer.ids) for answer in answers)
+        contexts = [message.tokens for message in messages]
+        return await ask.answer(_pieces(vocabulary, contexts, answers), words, answers)
 
     add_model_route(
         app,
@@ -73,7 +79,7 @@ def last_words(tokens: list[int], limit: int) -> list[int]:
 
 
 def _pieces(
-    vocabulary: Vocabulary, contexts: Sequence[list[int]], answers: Sequence[Predicted]
+    vocabulary: Vocabulary, contexts: Sequence[Sequence[int]], answers: Sequence[Predicted]
 ) -> Iterator[bytes]:
     before = b'{"results":['
     for tokens, answer in zip(contexts, answers, strict=True):

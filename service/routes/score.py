@@ -13,7 +13,7 @@ from models.bundle import Bundle
 from models.vocabulary import Token, Vocabulary
 from service.errors import InvalidRequest
 from service.messages import Score, Scored
-from service.routes.ask import Ask
+from service.routes.ask import INLINE_CHARS, Ask
 from service.routes.context import Context
 from service.routes.direct import add_model_route
 from service.routes.examples import scored
@@ -33,23 +33,30 @@ def add(app: FastAPI, context: Context) -> None:
         ask = await Ask.read(request, ScoreRequest, context)
         body = ask.body
         context.check_chars(body.context, "context")
-        history, *texts = await context.tokenize([body.context, *body.inputs], Vocabulary.tokenize_batch)
-        context.check_words(len(history), "context")
-        for index, tokens in enumerate(texts):
-            context.check_words(len(tokens), place(index, ask.single))
-            if body.end_of_sentence:
-                tokens.append(end)
-            if not tokens:
+        ask.large = ask.large or len(body.context) > INLINE_CHARS
+
+        def prepare() -> tuple[list[list[Token]], list[Score]]:
+            history, *texts = vocabulary.tokenize_batch([body.context, *body.inputs])
+            context.check_words(len(history), "context")
+            before = tuple(token.id for token in history)
+            messages = []
+            for index, tokens in enumerate(texts):
                 param = place(index, ask.single)
-                message = f"{param} has no word to score; an empty text needs end_of_sentence."
-                raise InvalidRequest(message, param=param, code="empty")
-        before = tuple(token.id for token in history)
-        messages = [
-            Score(f"{ask.exchange.id}/{index}", before, tuple(token.id for token in tokens), ask.deadline)
-            for index, tokens in enumerate(texts)
-        ]
-        answers = await ask.of(context, messages)
-        return await ask.answer(_pieces(vocabulary.unknown_id, texts, answers, body.per_word), answers)
+                context.check_words(len(tokens), param)
+                if body.end_of_sentence:
+                    tokens.append(end)
+                if not tokens:
+                    message = f"{param} has no word to score; an empty text needs end_of_sentence."
+                    raise InvalidRequest(message, param=param, code="empty")
+                targets = tuple(token.id for token in tokens)
+                messages.append(Score(f"{ask.exchange.id}/{index}", before, targets, ask.deadline))
+            return texts, messages
+
+        texts, messages = await ask.work(prepare)
+        answers = await ask.of(messages)
+        words = sum(map(len, texts))
+        pieces = _pieces(vocabulary.unknown_id, texts, answers, body.per_word)
+        return await ask.answer(pieces, words, answers)
 
     add_model_route(
         app,

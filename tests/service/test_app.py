@@ -1,15 +1,15 @@
 """Models, metrics page, and that nobody waits for a large request of another."""
 
-import asyncio
 import threading
+from typing import Any
 
 import pytest
 
 from models.bundle import Bundle
 from models.vocabulary import Vocabulary
-from service.routes import ask
-from service.routes import context as context_module
+from service.routes import score
 from tests.service.asking import Local, post
+from tests.service.doubles import FakeEngine
 
 pytestmark = pytest.mark.anyio
 
@@ -34,42 +34,46 @@ async def test_metrics_page(local: Local) -> None:
     assert "headfirst_requests_total" in page.text
 
 
-async def test_long_texts_are_tokenized_off_the_event_loop(
-    local: Local, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def threads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Where texts are tokenized, messages submitted and answers written, in this order, for each request."""
+    names: list[str] = []
+
+    def spy(owner: Any, name: str) -> None:
+        original = getattr(owner, name)
+
+        def told(*arguments: Any) -> Any:
+            names.append(threading.current_thread().name.partition("_")[0])
+            return original(*arguments)
+
+        monkeypatch.setattr(owner, name, told)
+
+    spy(Vocabulary, "tokenize_batch")
+    spy(FakeEngine, "submit")
+    spy(score, "perplexity")
+    return names
+
+
+INLINE = ["MainThread"] * 3
+IN_WORKER = ["worker"] * 3
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"inputs": "x" * 8192}, INLINE),
+        ({"inputs": "x" * 8193}, IN_WORKER),
+        ({"inputs": "a", "context": "x" * 8193}, IN_WORKER),
+        ({"inputs": "," * 2047}, INLINE),
+        ({"inputs": "," * 2048}, ["MainThread", "MainThread", "worker"]),
+    ],
+    ids=["short", "long", "long context", "few words", "many words"],
+)
+async def test_large_requests_hold_nobody_up(
+    local: Local, threads: list[str], body: dict[str, str], expected: list[str]
 ) -> None:
-    threads: list[str] = []
-    encode = Vocabulary.encode_batch
-
-    def spy(self: Vocabulary, texts: list[str]) -> list[list[int]]:
-        threads.append(threading.current_thread().name)
-        return encode(self, texts)
-
     app = local()
-    monkeypatch.setattr(Vocabulary, "encode_batch", spy)
-    monkeypatch.setattr(context_module, "INLINE_CHARS", 10)
-    await post(app, "predict", inputs="a" * 10)
-    await post(app, "predict", inputs="a" * 11)
-    assert threads[0] == "MainThread"
-    assert threads[1].startswith("worker")
-
-
-async def test_other_requests_are_served_while_a_long_answer_is_written(
-    local: Local, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ask, "YIELD_BYTES", 100)
-    app = local()
-    finished: list[str] = []
-
-    async def score() -> None:
-        await post(app, "score", inputs=["Thank you very much ."] * 150)
-        finished.append("score")
-
-    async def health() -> None:
-        async with app.client() as client:
-            while "score" not in finished:
-                assert (await client.get("/health")).status_code == 200
-                finished.append("health")
-                await asyncio.sleep(0)
-
-    await asyncio.gather(score(), health())
-    assert finished.index("score") > 20
+    threads.clear()
+    response = await post(app, "score", **body)
+    assert response.status_code == 200
+    assert threads == expected
