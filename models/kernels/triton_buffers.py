@@ -88,13 +88,12 @@ class Shared:
         self.tile_keys = make(self.rows, tiles, dtype=torch.int64)
         self.tile_lses = make(self.rows, tiles)
         self.entries = make(self.rows, tiles, dtype=torch.int64)
-        self.shape = torch.zeros(2, dtype=torch.int32, device=weights.device)
+        self.shape = torch.zeros(1, dtype=torch.int32, device=weights.device)
         # Rows beyond those asked for are computed too, so they must be numbers.
         self.hidden = {
             dtype: torch.zeros(self.rows, weights.depth, device=weights.device, dtype=dtype)
             for dtype in {weights.dtype, torch.float32}
         }
-        self.numbers = torch.arange(1 + max(self.rows, *K_CAPS), dtype=torch.int32, device=weights.device)
         self.masks = torch.empty(0, dtype=torch.int32, device=weights.device)
         self.usable = torch.empty(0, dtype=torch.int8, device=weights.device)
 

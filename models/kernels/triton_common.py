@@ -1,8 +1,8 @@
 # mypy: disable-error-code="import-not-found, no-untyped-def, no-untyped-call, untyped-decorator"
 """What the Triton kernels share: sortable keys, the k-th largest of them, dot products, the work list.
 
-Every function here runs on the device, inside another kernel, and reads and writes nothing itself except
-where its docstring says so.
+Every function here runs on the device, inside another kernel, and touches memory only where its docstring
+says so.
 
 A *key* is an int64 that sorts as "larger value first, then smaller id": the float's bits, made monotone,
 above 31 bits of the inverted id. Keys of different words differ, so equal values upset no selection.
@@ -19,6 +19,18 @@ INTERPRETED = tl.constexpr(bool(triton.knobs.runtime.interpret))
 # Below every key, that of -inf too.
 NO_KEY = tl.constexpr(-0x7FFFFFFFFFFFFFFF)
 MAX_ID = tl.constexpr(0x7FFFFFFF)
+
+
+@triton.jit
+def asked_rows(shape):
+    """How many rows there are: the low 16 bits of the int32 in memory at `shape`."""
+    return tl.load(shape) & 0xFFFF
+
+
+@triton.jit
+def asked_k(shape):
+    """How many words each row asks for: the upper bits."""
+    return tl.load(shape) >> 16
 
 
 @triton.jit

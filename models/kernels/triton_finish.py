@@ -22,6 +22,8 @@ from models.kernels.triton_common import (
     INTERPRETED,
     MAX_ID,
     NO_KEY,
+    asked_k,
+    asked_rows,
     between,
     is_allowed,
     key_id,
@@ -100,8 +102,8 @@ def finish_kernel(
 ):
     """Grid (rows,). SLACK: nats by which a word scored again may differ from its tile's best key."""
     row = tl.program_id(0).to(tl.int64)
-    if row < tl.load(shape):
-        k = tl.load(shape + 1)
+    if row < asked_rows(shape):
+        k = asked_k(shape)
         n_entries = tl.load(entry_counts + row)
         mine = entries + row * n_tiles
         group = tl.arange(0, GROUPS)

@@ -20,7 +20,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from models.kernels.triton_common import NO_KEY, dot, is_allowed, log_sum_exp, make_key
+from models.kernels.triton_common import NO_KEY, asked_rows, dot, is_allowed, log_sum_exp, make_key
 
 
 @triton.jit
@@ -30,7 +30,7 @@ def head_kernel(
     bias,  # (C,) float32; -inf in columns of padding
     word_ids,  # (C,) int32; -1 where the column is no word that may be answered
     masks,  # (rows, n_words) int32: a bit a word that may be answered; not read unless MASKED
-    shape,  # (2,) int32: rows, k
+    shape,  # (1,) int32: rows and k, see `asked_rows`
     logits,  # (rows, C) float32
     keys,  # (rows, n_groups) int64
     lses,  # (rows, n_tiles) float32
@@ -62,7 +62,7 @@ def head_kernel(
     for start in range(0, D, BLOCK_K):
         total = dot(tl.load(w_at + start), tl.load(h_at + start), total)
     z = total + tl.load(bias + v)[:, None]
-    asked = b < tl.load(shape)
+    asked = b < asked_rows(shape)
     tl.store(logits + b[None, :].to(tl.int64) * n_columns + v[:, None], z, mask=asked[None, :])
     if tile < n_tiles:
         top = tl.max(z, 0)
@@ -111,13 +111,14 @@ def stats_kernel(
     if (row == 0) & (part == 0):
         cluster = tl.arange(0, CLUSTERS)
         tl.store(counts + cluster, tl.zeros_like(cluster), mask=cluster < n_clusters)
-    if row < tl.load(shape):
+    if row < asked_rows(shape):
         v = part * BLOCK + tl.arange(0, BLOCK)
         inside = v < n_columns
         at = logits + row.to(tl.int64) * n_columns + v
         z = tl.load(at, mask=inside, other=float("-inf"))
         if TERMS == 2:
-            z += tl.load(at + rows.to(tl.int64) * n_columns, mask=inside, other=0.0)
+            low = logits + (row.to(tl.int64) + rows) * n_columns + v
+            z += tl.load(low, mask=inside, other=0.0)
         offset = tl.load(bias + v, mask=inside, other=float("-inf"))
         z += offset
         if BIASED or TERMS == 2:

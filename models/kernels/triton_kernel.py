@@ -9,6 +9,7 @@ k above 1024 goes to the reference.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
 import torch
@@ -63,6 +64,7 @@ class TritonKernel:
         megabytes = self.weights.nbytes / 1e6
         return f"Triton, {dtype} weights ({megabytes:.0f} MB), float32 sums, {graphs}"
 
+    @torch.inference_mode()
     def topk(
         self, hidden: Tensor, k: int | Sequence[int], allowed: Sequence[Tensor | None] | None = None
     ) -> TopK:
@@ -83,7 +85,8 @@ class TritonKernel:
             return self._softmax.topk(hidden, ks, allowed)
         if allowed is not None and all(ids is None for ids in allowed):
             allowed = None
-        found = self.search.topk(hidden, width, allowed)
+        with on_device(hidden.device):
+            found = self.search.topk(hidden, width, allowed)
         if min(ks, default=width) == width:
             return found
         none = send(torch.arange(width) >= torch.tensor(ks)[:, None], hidden.device)
@@ -91,6 +94,7 @@ class TritonKernel:
             ids=found.ids.masked_fill(none, NO_WORD), logprobs=found.logprobs.masked_fill(none, -torch.inf)
         )
 
+    @torch.inference_mode()
     def target_logprobs(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """See `AdaptiveSoftmax.target_logprobs`, but for targets outside the vocabulary: NaN.
 
@@ -100,7 +104,8 @@ class TritonKernel:
         self._check(hidden)
         if targets.shape != hidden.shape[:1] or targets.device != hidden.device:
             raise ValueError(f"{len(hidden)} hidden rows need as many targets beside them")
-        return self.scorer.target_logprobs(hidden, targets.to(torch.int64))
+        with on_device(hidden.device):
+            return self.scorer.target_logprobs(hidden, targets.to(torch.int64))
 
     def _check(self, hidden: Tensor) -> None:
         width = self.weights.hidden_size
@@ -108,6 +113,11 @@ class TritonKernel:
             raise ValueError(f"hidden must be (rows, {width}), got {tuple(hidden.shape)}")
         if hidden.device != self.weights.device:
             raise ValueError(f"hidden is on {hidden.device}, the weights are on {self.weights.device}")
+
+
+def on_device(device: torch.device) -> AbstractContextManager[object]:
+    """Makes `device` the current one: Triton launches there, wherever its arguments are."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def best_dtype(softmax: AdaptiveSoftmax) -> torch.dtype:

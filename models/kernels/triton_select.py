@@ -17,7 +17,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from models.kernels.triton_common import NO_KEY, key_value, kth_largest, log_sum_exp
+from models.kernels.triton_common import NO_KEY, asked_k, asked_rows, key_value, kth_largest, log_sum_exp
 
 
 @triton.jit
@@ -26,7 +26,7 @@ def select_kernel(
     lses,  # (rows, n_parts) float32
     logits,  # (rows, n_columns) float32
     usable,  # (clusters,) or (rows, clusters) int8: whether any of its words may be answered
-    shape,  # (2,) int32: rows, k
+    shape,  # (1,) int32: rows and k, see `asked_rows`
     thresholds,  # (rows,) int64
     log_z,  # (rows,) float32
     expanded,  # (rows, clusters) int8
@@ -46,10 +46,10 @@ def select_kernel(
 ):
     """Grid (rows,)."""
     row = tl.program_id(0)
-    if row < tl.load(shape):
+    if row < asked_rows(shape):
         group = tl.arange(0, GROUPS)
         key = tl.load(keys + row * n_groups + group, mask=group < n_groups, other=NO_KEY)
-        k = tl.load(shape + 1)
+        k = asked_k(shape)
         threshold = kth_largest(key, k, k >> 3)
         part = tl.arange(0, PARTS)
         lse = tl.load(lses + row * n_parts + part, mask=part < n_parts, other=float("-inf"))

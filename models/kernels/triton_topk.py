@@ -4,8 +4,8 @@
     hidden rows -> head (triton_head) -> select (triton_select) -> tail, gather (triton_tail)
                 -> finish (triton_finish) -> ids, log-probabilities
 
-How many rows there are and how large k is are two numbers on the device, so one graph serves all batches of a
-bucket. Nothing is read back: which clusters open is decided and acted on by the device alone.
+The number of rows and k stand in one number on the device, so one graph serves all batches of a bucket.
+Nothing is read back: which clusters open is decided and acted on by the device alone.
 
 Roofline: the head's weights (2 C d bytes) and the opened clusters' (2 words width bytes), each read once for
 up to 64 rows; beyond that the head's product, 2 B C d FLOPs, by cuBLAS, and its float32 logits written and
@@ -50,9 +50,12 @@ class TritonTopK:
 
     Args:
         weights: the packed weights.
-        max_rows: rows of one search; larger batches are cut.
+        max_rows: rows of one search, to 1024; larger batches are cut.
         graphs: whether to capture CUDA graphs; by default where there is a GPU.
         tuning: block sizes and thresholds.
+
+    Attributes:
+        captured: the graphs so far.
     """
 
     def __init__(
@@ -63,11 +66,11 @@ class TritonTopK:
         tuning: Tuning | None = None,
     ) -> None:
         self.weights, self.tuning = weights, tuning or Tuning()
-        self.max_rows = power(max_rows)
+        self.max_rows = min(power(max_rows), max(K_CAPS.values()))
         self.graphs = weights.device.type == "cuda" if graphs is None else graphs
         self._shared = Shared(weights, self.max_rows, self.tuning)
         self._workspaces: dict[int, Workspace] = {}
-        self._captured: dict[Plan, torch.cuda.CUDAGraph] = {}
+        self.captured: dict[Plan, torch.cuda.CUDAGraph] = {}
         self._programs = 3
         if weights.device.type == "cuda":
             processors = torch.cuda.get_device_properties(weights.device).multi_processor_count
@@ -118,8 +121,7 @@ class TritonTopK:
             # The graph's kernels are compiled before anything asks them for rows.
             graph = self._graph(plan, space) if self.graphs else None
             shared.hidden[dtype][:n, : hidden.shape[1]].copy_(hidden)
-            shared.shape[:1].copy_(shared.numbers[n : n + 1])
-            shared.shape[1:].copy_(shared.numbers[k : k + 1])
+            shared.shape.fill_(n | k << 16)
             if graph is not None:
                 graph.replay()
             else:
@@ -128,7 +130,7 @@ class TritonTopK:
         return TopK(space.ids[:n, :k].clone(), space.logprobs[:n, :k].clone(), opened)
 
     def _graph(self, plan: Plan, space: Workspace) -> torch.cuda.CUDAGraph:
-        if plan not in self._captured:
+        if plan not in self.captured:
             stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(stream):
@@ -138,8 +140,8 @@ class TritonTopK:
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 self.launch(plan, space)
-            self._captured[plan] = graph
-        return self._captured[plan]
+            self.captured[plan] = graph
+        return self.captured[plan]
 
     # -- the kernels, in order --------------------------------------------------------------------------
 

@@ -177,6 +177,14 @@ def test_a_row_that_is_not_finite_disturbs_no_other() -> None:
     assert torch.equal(found.ids[[0, 2]], good.ids[[0, 2]])
 
 
+def test_where_it_was_made_does_not_matter() -> None:
+    softmax = make_softmax(24, [100, 30], [(1, 12)])
+    with torch.inference_mode():
+        kernel = build(softmax)
+    hidden = rows(1, 24)
+    verify(softmax, search(kernel, hidden, 5), hidden, [5])
+
+
 def test_no_rows() -> None:
     kernel = build(make_softmax(24, [100, 90, 110], [(2, 12)]))
     for allowed in (None, []):

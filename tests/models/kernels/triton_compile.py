@@ -21,6 +21,7 @@ from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
 
 from models.kernels import triton_scorer, triton_topk
+from models.kernels.triton_buffers import Tuning
 from models.kernels.triton_kernel import TritonKernel
 from tests.models.kernels.softmaxes import make_softmax
 
@@ -76,13 +77,10 @@ def compile_instead(self: Any, *args: Any, grid: object, warmup: bool, **given: 
     print(json.dumps(row | numbers | {"options": options, "blocks": constants}), flush=True)
 
 
-def main() -> None:
-    JITFunction.run = compile_instead
-    for module in (triton_topk, triton_scorer):
-        module.multiply = lambda *_: None
-    sizes = [20000, 1000, 3000] if len(sys.argv) < 2 else json.loads(sys.argv[1])
+def large() -> None:
+    """A shape of published size, in both 16-bit types, at every kind of batch."""
     for dtype in (torch.bfloat16, torch.float16):
-        kernel = TritonKernel(make_softmax(1024, sizes, [(1, 256), (1, 64)]), dtype, max_rows=256)
+        kernel = TritonKernel(make_softmax(1024, [20000, 1000, 3000], [(1, 256), (1, 64)]), dtype, 256)
         hidden, targets = torch.zeros(256, 1024), torch.zeros(256, dtype=torch.int64)
         for n in (1, 64, 256):
             for rows in (hidden[:n].to(dtype), hidden[:n]):
@@ -93,6 +91,25 @@ def main() -> None:
                 kernel.search.topk(hidden[:1].to(dtype), k)
             for n in (1, 256):
                 kernel.search.topk(hidden[:n].to(dtype), 10, [torch.arange(5)] * n)
+
+
+def odd() -> None:
+    """Sizes of 1, which Triton compiles in as constants, and float32 weights, which use no tensor cores."""
+    for sizes, bands in (([1], []), ([70, 1], [(1, 5)]), ([100] + [9] * 30, [(20, 12), (10, 4)])):
+        softmax = make_softmax(20, sizes, bands)
+        for dtype, blas_rows in ((torch.float16, 0), (torch.float32, 64)):
+            kernel = TritonKernel(softmax, dtype, tuning=Tuning(blas_rows=blas_rows))
+            hidden, targets = torch.zeros(1, 20), torch.zeros(1, dtype=torch.int64)
+            kernel.search.topk(hidden, 1)
+            kernel.search.topk(hidden, 1, [torch.arange(1)])
+            kernel.scorer.target_logprobs(hidden, targets)
+
+
+def main() -> None:
+    JITFunction.run = compile_instead
+    for module in (triton_topk, triton_scorer):
+        module.multiply = lambda *_: None
+    {"large": large, "odd": odd}[sys.argv[1]]()
 
 
 if __name__ == "__main__":
