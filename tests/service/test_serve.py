@@ -171,10 +171,12 @@ def test_what_it_starts(
     monkeypatch.setattr(Server, "run", run)
     threads = str(torch.get_num_threads())
     arguments = ("--model", str(bundle_path), "--port", "0", "--threads", threads, "--api-key", "topsecret")
+    interval = sys.getswitchinterval()
     try:
         assert serve.run(arguments) == 0
     finally:
         gc.unfreeze()
+        sys.setswitchinterval(interval)
     ((name, state, port),) = started
     assert (name, port > 0) == ("tiny", True)
     assert state in ("starting", "ready")
