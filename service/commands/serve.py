@@ -101,8 +101,8 @@ def _run(settings: Settings) -> None:
         # What lives as long as the process is not looked through again at every collection.
         gc.collect()
         gc.freeze()
-        # How long a thread that prepares a large request may keep the others from Python, the event loop's and
-        # the engine's among them. With the usual 5 ms a prediction beside it took three times as long.
+        # How long a thread that prepares a large request may keep the others, the event loop's and the engine's
+        # among them, from Python. With the usual 5 ms a prediction beside it took three times as long.
         sys.setswitchinterval(0.0005)
         engine.start()
         try:
