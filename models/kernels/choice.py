@@ -2,7 +2,7 @@
 
 `choose` times the candidates on rows like the model's own (sums of a few of its words' vectors: peaked,
 unlike random rows) at one and at sixteen rows, and returns the fastest with what it measured in its
-description. It costs at most about 0.2 s beside the packing.
+description. It costs at most about 0.2 s beside the packing (on a GPU beside the compilation).
 """
 
 from __future__ import annotations
@@ -82,14 +82,11 @@ def choose(softmax: AdaptiveSoftmax, device: torch.device | str = "cpu", mode: M
         mode: ``exact``, or ``fast`` where a kernel has that mode (see `models.kernels.cpu`).
     """
     reference = TorchKernel(softmax)
-    if torch.device(device).type != "cpu":
-        return Choice(reference, {})
     try:
-        kernel = CpuKernel(softmax, mode)
+        kernel = _kernel(softmax, torch.device(device), mode)
     except KernelError as error:
-        reason = f"not the C++ kernel: {error}"
         logger.warning("Top-k and scoring run on torch's operators, several times slower: %s", error)
-        return Choice(reference, {}, reason)
+        return Choice(reference, {}, str(error))
     rows, k = _rows(softmax), min(K, softmax.cutoffs[-1])
     candidates: tuple[Kernel, ...] = (kernel, reference)
     measured = {one.name: tuple(_time(one, rows[:n], k) for n in BATCHES) for one in candidates}
@@ -97,21 +94,36 @@ def choose(softmax: AdaptiveSoftmax, device: torch.device | str = "cpu", mode: M
     return Choice(best, measured)
 
 
+def _kernel(softmax: AdaptiveSoftmax, device: torch.device, mode: Mode) -> Kernel:
+    """The one made for `device`. Raises KernelError where it cannot be used."""
+    if device.type == "cpu":
+        return CpuKernel(softmax, mode)
+    if device.type != "cuda":
+        raise KernelError(f"there is no kernel for {device.type}")
+    try:
+        from models.kernels.triton_kernel import TritonKernel, best_dtype
+    except ImportError as error:
+        raise KernelError(f"the GPU's kernels need Triton: {error}") from error
+    if mode == "exact" and best_dtype(softmax) != torch.float16:
+        raise KernelError("the weights are not float16 numbers, so the GPU's kernels would round them")
+    return TritonKernel(softmax)
+
+
 def _rows(softmax: AdaptiveSoftmax) -> Tensor:
     """(max(BATCHES), d) rows whose best words stand out by some nats, the same at each call."""
     n, shortlist = max(BATCHES), softmax.shortlist
-    words = torch.arange(n * 4).reshape(n, 4).mul(7919).remainder(shortlist)
+    words = torch.arange(n * 4, device=softmax.head.device).reshape(n, 4).mul(7919).remainder(shortlist)
     rows = softmax.head.detach()[words].float().sum(1)
     best = (rows @ softmax.head.detach()[:shortlist].float().T).amax(1, keepdim=True).clamp(min=1e-6)
     return rows * (10 / best)
 
 
 def _time(kernel: Kernel, rows: Tensor, k: int) -> float:
-    """Microseconds of one call."""
-    kernel.topk(rows, k)
+    """Microseconds of one call, until the host has its answer."""
+    kernel.topk(rows, k).ids.cpu()
     times: list[float] = []
     while len(times) < RUNS and sum(times) < SECONDS:
         start = perf_counter()
-        kernel.topk(rows, k)
+        kernel.topk(rows, k).ids.cpu()
         times.append(perf_counter() - start)
     return median(times) * 1e6

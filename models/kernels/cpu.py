@@ -10,7 +10,7 @@ memory or cache, from six rows on the flop over the peak. See ``cpu/topk.cpp`` f
 Modes: ``exact`` (float32 throughout) and ``fast`` (the short-list is screened in 8 bits). In both the ids and
 their order are exact: a logit that the screen knows to within a certificate, ``|z - z'| <= ||h|| ||w - w'|| +
 ||h - h'|| ||w'||``, is rescored wherever it may matter. In ``fast`` only the head's partition function is
-approximate; `CpuKernel.topk_bounded` says by how much at most.
+approximate; `CpuKernel.topk_bounded` and `target_logprobs_bounded` say by how much at most.
 """
 
 from __future__ import annotations
@@ -122,20 +122,24 @@ class CpuKernel:
             IndexError: as there.
             ValueError: a hidden row that is not finite.
         """
+        return self.target_logprobs_bounded(hidden, targets)[0]
+
+    def target_logprobs_bounded(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """`target_logprobs`, and (N,) float32: by how much each may be off, as `topk_bounded` has it."""
         hidden = self._rows(hidden)
         targets = targets.to(torch.int64).contiguous()
         if targets.shape != hidden.shape[:1]:
             raise ValueError(f"{len(hidden)} hidden rows need as many targets, got {tuple(targets.shape)}")
         if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < self.words:
             raise IndexError(f"targets must be in 0..{self.words - 1}")
-        out = torch.empty(len(targets))
+        out, bound = torch.empty(2, len(targets))
         self._check(
             self._library.hf_target_logprobs(
-                self._model, hidden.data_ptr(), targets.data_ptr(), len(targets),
-                self._threads or thread_count(), out.data_ptr(),
+                self._model, hidden.data_ptr(), targets.data_ptr(), len(targets), self.mode == "fast",
+                self._threads or thread_count(), out.data_ptr(), bound.data_ptr(),
             )
         )  # fmt: skip
-        return out
+        return out, bound
 
     # -- pieces ---------------------------------------------------------------------------------------
 

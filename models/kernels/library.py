@@ -15,7 +15,7 @@ from typing import Final
 
 import torch
 
-VERSION: Final = 2
+VERSION: Final = 3
 
 _IDS = POINTER(c_int64)
 _OUT = (c_void_p,) * 4
@@ -32,7 +32,10 @@ _SIGNATURES: Final[dict[str, tuple[type | None, tuple[type, ...]]]] = {
         c_int,
         (c_void_p, c_void_p, c_int, _IDS, POINTER(c_void_p), _IDS, c_int, c_int, c_int64, *_OUT),
     ),
-    "hf_target_logprobs": (c_int, (c_void_p, c_void_p, c_void_p, c_int, c_int, c_void_p)),
+    "hf_target_logprobs": (
+        c_int,
+        (c_void_p, c_void_p, c_void_p, c_int, c_int, c_int, c_void_p, c_void_p),
+    ),
     "hf_lstm_new": (c_void_p, (c_char_p, c_int, c_int, c_int, *(c_void_p,) * 5, c_int)),
     "hf_lstm_run": (c_int, (c_void_p, c_void_p, c_int, c_int, *(c_void_p,) * 4, c_int)),
     "hf_lstm_free": (None, (c_void_p,)),

@@ -38,7 +38,7 @@ int guarded(Work work) {
 #define API extern "C" __attribute__((visibility("default")))
 
 // The interface's version: the Python side refuses another.
-API int hf_version() { return 2; }
+API int hf_version() { return 3; }
 
 // The best instruction set of this processor ("" asks for it), or `name` if the processor has it, else null.
 API const char* hf_level(const char* name) {
@@ -64,15 +64,15 @@ API Model* hf_model_new(const char* level, int width, int64_t words, int bands) 
 // Rows and biases (or null) stay the caller's and must live as long as the model.
 API int hf_model_head(Model* model, const float* rows, const float* bias, int words, int clusters, int half) {
     return guarded([&] {
-        pack(model->head, *model->level, rows, bias, words, model->width, half != 0);
-        pack(model->columns, *model->level, rows + (size_t)words * model->width, bias ? bias + words : nullptr, clusters, model->width, half != 0);
+        pack(model->head, *model->level, rows, bias, words, model->width, half != 0, true);
+        pack(model->columns, *model->level, rows + (size_t)words * model->width, bias ? bias + words : nullptr, clusters, model->width, half != 0, true);
         return 0;
     });
 }
 
 API int hf_model_projection(Model* model, int band, const float* rows, int width, int half) {
     return guarded([&] {
-        pack(model->projections[(size_t)band], *model->level, rows, nullptr, width, model->width, half != 0);
+        pack(model->projections[(size_t)band], *model->level, rows, nullptr, width, model->width, half != 0, false);
         return 0;
     });
 }
@@ -81,7 +81,7 @@ API int hf_model_cluster(Model* model, int band, const float* rows, const float*
     return guarded([&] {
         Part part;
         part.first = first;
-        pack(part, *model->level, rows, bias, words, model->projections[(size_t)band].matrix.words, half != 0);
+        pack(part, *model->level, rows, bias, words, model->projections[(size_t)band].matrix.words, half != 0, true);
         model->clusters.push_back(std::move(part));
         model->band_of.push_back(band);
         return 0;
@@ -110,8 +110,9 @@ API int hf_topk(const Model* model, const float* hidden, int rows, const int64_t
     return guarded([&] { return topk(*model, call); });
 }
 
-API int hf_target_logprobs(const Model* model, const float* hidden, const int64_t* targets, int rows, int threads, float* out) {
-    return guarded([&] { return target_logprobs(*model, hidden, targets, rows, threads, out); });
+API int hf_target_logprobs(const Model* model, const float* hidden, const int64_t* targets, int rows, int fast, int threads,
+                           float* out, float* bound) {
+    return guarded([&] { return target_logprobs(*model, hidden, targets, rows, fast != 0, threads, out, bound); });
 }
 
 API LSTM* hf_lstm_new(const char* level, int inputs, int units, int outputs, const float* input, const float* hidden,

@@ -56,24 +56,37 @@ inline V keep(V v, V x, float low) {
     const __m256 edge = _mm256_set1_ps(low);
     return {_mm256_and_ps(v.low, _mm256_cmp_ps(x.low, edge, _CMP_GE_OQ)), _mm256_and_ps(v.high, _mm256_cmp_ps(x.high, edge, _CMP_GE_OQ))};
 }
+inline unsigned at_least(V v, float low) {
+    const __m256 edge = _mm256_set1_ps(low);
+    return (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(v.low, edge, _CMP_GE_OQ)) |
+           (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(v.high, edge, _CMP_GE_OQ)) << 8;
+}
 constexpr int panels_at_once(int rows) { return rows == 1 ? 4 : rows <= 3 ? 2 : 1; }
 
-double dot(const float* a, const float* b, int n) {
+inline __m256d four(const float* p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
+inline __m256d four(const uint16_t* p) { return _mm256_cvtps_pd(_mm_cvtph_ps(_mm_loadl_epi64((const __m128i*)p))); }
+
+template <class T>
+inline double dot_of(const float* a, const T* b, int n) {
     __m256d sum[4] = {_mm256_setzero_pd(), _mm256_setzero_pd(), _mm256_setzero_pd(), _mm256_setzero_pd()};
     int j = 0;
     for (; j + 16 <= n; j += 16)
         for (int q = 0; q < 4; q++)
-            sum[q] = _mm256_fmadd_pd(_mm256_cvtps_pd(_mm_loadu_ps(a + j + 4 * q)), _mm256_cvtps_pd(_mm_loadu_ps(b + j + 4 * q)), sum[q]);
+            sum[q] = _mm256_fmadd_pd(four(a + j + 4 * q), four(b + j + 4 * q), sum[q]);
     if (j < n) {
-        float x[16] = {}, y[16] = {};
+        float x[16] = {};
+        T y[16] = {};
         for (int i = 0; j + i < n; i++) x[i] = a[j + i], y[i] = b[j + i];
         for (int q = 0; q < 4; q++)
-            sum[q] = _mm256_fmadd_pd(_mm256_cvtps_pd(_mm_loadu_ps(x + 4 * q)), _mm256_cvtps_pd(_mm_loadu_ps(y + 4 * q)), sum[q]);
+            sum[q] = _mm256_fmadd_pd(four(x + 4 * q), four(y + 4 * q), sum[q]);
     }
-    const __m256d four = _mm256_add_pd(_mm256_add_pd(sum[0], sum[2]), _mm256_add_pd(sum[1], sum[3]));
-    const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
+    const __m256d all = _mm256_add_pd(_mm256_add_pd(sum[0], sum[2]), _mm256_add_pd(sum[1], sum[3]));
+    const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(all), _mm256_extractf128_pd(all, 1));
     return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
 }
+
+double dot(const float* a, const float* b, int n) { return dot_of(a, b, n); }
+double dot_half(const float* a, const uint16_t* b, int n) { return dot_of(a, b, n); }
 
 // One panel, one row and plane: 4 words a quarter, 16-bit products added in pairs (8-bit ones would saturate).
 inline void codes_dot(const uint8_t* w, int w_step, const int8_t* codes, int step, int width, int32_t* out) {
@@ -98,7 +111,7 @@ inline void codes_dot(const uint8_t* w, int w_step, const int8_t* codes, int ste
 
 }  // namespace
 
-const Level avx2_level = {NAME, HALF, logits, stats, dot, screen, screen_stats, cell};
+const Level avx2_level = {NAME, HALF, logits, stats, dot, dot_half, screen, screen_stats, reach, cell};
 
 }  // namespace headfirst
 

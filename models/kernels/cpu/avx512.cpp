@@ -39,13 +39,18 @@ inline V exp2_bits(V t, V p) {
     return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_slli_epi32(_mm512_castps_si512(t), 23), _mm512_castps_si512(p)));
 }
 inline V keep(V v, V x, float low) { return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, set(low), _CMP_GE_OQ), v); }
+inline unsigned at_least(V v, float low) { return _mm512_cmp_ps_mask(v, set(low), _CMP_GE_OQ); }
 constexpr int panels_at_once(int) { return 4; }
 
-double dot(const float* a, const float* b, int n) {
+inline V some(__mmask16 mask, const float* p) { return _mm512_maskz_loadu_ps(mask, p); }
+inline V some(__mmask16 mask, const uint16_t* p) { return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, p)); }
+
+template <class T>
+inline double dot_of(const float* a, const T* b, int n) {
     __m512d low = _mm512_setzero_pd(), high = _mm512_setzero_pd();
     for (int j = 0; j < n; j += 16) {
         const __mmask16 mask = n - j >= 16 ? 0xffff : (__mmask16)((1u << (n - j)) - 1);
-        const __m512 x = _mm512_maskz_loadu_ps(mask, a + j), y = _mm512_maskz_loadu_ps(mask, b + j);
+        const __m512 x = some(mask, a + j), y = some(mask, b + j);
         low = _mm512_fmadd_pd(_mm512_cvtps_pd(_mm512_castps512_ps256(x)), _mm512_cvtps_pd(_mm512_castps512_ps256(y)), low);
         high = _mm512_fmadd_pd(_mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1)), _mm512_cvtps_pd(_mm512_extractf32x8_ps(y, 1)), high);
     }
@@ -54,6 +59,9 @@ double dot(const float* a, const float* b, int n) {
     const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
     return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
 }
+
+double dot(const float* a, const float* b, int n) { return dot_of(a, b, n); }
+double dot_half(const float* a, const uint16_t* b, int n) { return dot_of(a, b, n); }
 
 template <int N, int ROWS, int PLANES>
 inline void screen_tile(const Screen& m, const float* bias, int first, const Codes& c, float* out, float* slack, int stride) {
@@ -112,7 +120,7 @@ void screen(const Screen& m, const float* bias, int first, int n, const Codes& c
 
 }  // namespace
 
-const Level avx512_level = {NAME, HALF, logits, stats, dot, screen, screen_stats, cell};
+const Level avx512_level = {NAME, HALF, logits, stats, dot, dot_half, screen, screen_stats, reach, cell};
 
 }  // namespace headfirst
 

@@ -40,12 +40,12 @@ void pack_lstm(LSTM& l, const float* input, const float* hidden, const float* in
                 std::copy(from + at * width, from + (at + 1) * width, &rows[to * width]);
                 if (with_bias && input_bias) bias[to] = input_bias[at] + hidden_bias[at];
             }
-        pack(part, *l.level, rows.data(), bias.data(), 4 * padded, width, as_half);
+        pack(part, *l.level, rows.data(), bias.data(), 4 * padded, width, as_half, false);
         part.matrix.rows = part.matrix.row_bias = nullptr;  // they were copies
     };
     gates(input, l.inputs, true, l.from_input, half & 1);
     gates(hidden, l.outputs, false, l.from_hidden, half & 2);
-    if (projection) pack(l.projection, *l.level, projection, nullptr, l.outputs, l.units, half & 4);
+    if (projection) pack(l.projection, *l.level, projection, nullptr, l.outputs, l.units, half & 4, false);
     l.projection.matrix.rows = nullptr;
 }
 

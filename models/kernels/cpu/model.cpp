@@ -57,7 +57,7 @@ Memory allocate(size_t bytes) {
     return Memory(p);
 }
 
-void pack(Part& part, const Level& level, const float* rows, const float* bias, int words, int width, bool half) {
+void pack(Part& part, const Level& level, const float* rows, const float* bias, int words, int width, bool half, bool rescored) {
     Matrix& m = part.matrix;
     m.words = words, m.width = width, m.rows = rows, m.row_bias = bias;
     m.panels = (words + LANES - 1) / LANES;
@@ -72,6 +72,12 @@ void pack(Part& part, const Level& level, const float* rows, const float* bias, 
         transpose((float*)part.memory.back().get(), rows, words, width, [](float x) { return x; });
     }
     m.panel = part.memory.back().get();
+    if (m.half && rescored) {
+        part.memory.push_back(allocate((size_t)words * width * sizeof(uint16_t)));
+        uint16_t* to = (uint16_t*)part.memory.back().get();
+        for (size_t i = 0; i < (size_t)words * width; i++) to[i] = to_half(rows[i]);
+        m.half_rows = to;
+    }
     float* padded = floats(part.memory, (size_t)m.panels * LANES);
     for (int w = 0; w < m.panels * LANES; w++)
         padded[w] = w >= words ? -std::numeric_limits<float>::infinity() : bias ? bias[w] : 0.0f;

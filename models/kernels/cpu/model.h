@@ -17,6 +17,13 @@ using Memory = std::unique_ptr<void, Free>;
 // `bytes` of zeros, on huge pages where the system gives them: the weights are streamed.
 Memory allocate(size_t bytes);
 
+// The exact dot product of `input` and word w, with the word's bias.
+inline double exact_logit(const Level& level, const Matrix& m, const float* input, int64_t w) {
+    const double z = m.half_rows ? level.dot_half(input, m.half_rows + w * m.width, m.width)
+                                 : level.dot(input, m.rows + w * m.width, m.width);
+    return m.row_bias ? z + m.row_bias[w] : z;
+}
+
 struct Part {  // the head's words, its clusters' columns, a projection or the words of a cluster
     Matrix matrix;
     int64_t first = 0;               // the id of its first word
@@ -36,8 +43,9 @@ struct Model {
     std::vector<Memory> screen_memory;
 };
 
-// Pack rows (words, width) with their biases (or null); the rows stay the caller's and are read later.
-void pack(Part& part, const Level& level, const float* rows, const float* bias, int words, int width, bool half);
+// Pack rows (words, width) with their biases (or null); the rows stay the caller's and are read later. `rescored`:
+// also keep float16 rows, which are closer together in memory.
+void pack(Part& part, const Level& level, const float* rows, const float* bias, int words, int width, bool half, bool rescored);
 void pack_screen(Model& model);
 
 // Rows in blocks of at most BLOCK, of even sizes, packed as tiles read them.

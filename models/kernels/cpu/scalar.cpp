@@ -38,6 +38,11 @@ inline float total(V v) {
 }
 inline V exp2_bits(V t, V p) { return (V)(((Bits)t << 23) + (Bits)p); }
 inline V keep(V v, V x, float low) { return (V)((Bits)v & (Bits)(x >= set(low))); }
+inline unsigned at_least(V v, float low) {
+    unsigned bits = 0;
+    for (int i = 0; i < LANES; i++) bits |= (unsigned)(v[i] >= low) << i;
+    return bits;
+}
 constexpr int panels_at_once(int rows) { return rows == 1 ? 2 : 1; }
 
 double dot(const float* a, const float* b, int n) {
@@ -50,6 +55,8 @@ double dot(const float* a, const float* b, int n) {
         for (int i = 0; i < half; i++) sum[i] += sum[i + half];
     return sum[0];
 }
+
+double dot_half(const float*, const uint16_t*, int) { return 0; }  // without HALF there are no such rows
 
 inline void codes_dot(const uint8_t* w, int w_step, const int8_t* codes, int step, int width, int32_t* out) {
     int32_t sum[LANES] = {};
@@ -64,6 +71,6 @@ inline void codes_dot(const uint8_t* w, int w_step, const int8_t* codes, int ste
 
 }  // namespace
 
-const Level scalar_level = {NAME, HALF, logits, stats, dot, screen, screen_stats, cell};
+const Level scalar_level = {NAME, HALF, logits, stats, dot, dot_half, screen, screen_stats, reach, cell};
 
 }  // namespace headfirst

@@ -34,7 +34,8 @@ struct Matrix {
     bool half = false;              // float16 panels: only where the weights are float16 numbers, so no loss
     const void* panel = nullptr;    // [groups][width][panels of the group][16]
     const float* bias = nullptr;    // [panels][16], -inf for the padding words
-    const float* rows = nullptr;    // (words, width) float32, the caller's own, for exact rescoring
+    const float* rows = nullptr;    // (words, width) float32, the caller's own, for exact rescoring,
+    const uint16_t* half_rows = nullptr;  // or the same numbers as float16, if `half`
     const float* row_bias = nullptr;  // (words) or null
     double norm = 0;                // the largest Euclidean norm of a row with its bias
 };
@@ -72,6 +73,7 @@ struct Level {
 
     // The dot product in double: 16 partial sums over inputs j mod 16, added pairwise. The same bits everywhere.
     double (*dot)(const float* a, const float* b, int n);
+    double (*dot_half)(const float* a, const uint16_t* b, int n);
 
     // Screening logits z' of n panels, with slack[w] >= |z - z'|.
     void (*screen)(const Screen&, const float* bias, int first, int n, const Codes&, float* out, float* slack, int stride);
@@ -79,6 +81,9 @@ struct Level {
     // top[0] = max (z' + slack), top[1] = max (z' - slack), sum[0] = sum exp(z' - top[0]),
     // sum[1] = sum exp(z' + slack - top[0]).
     void (*screen_stats)(const float* out, const float* slack, int n, float* top, float* sum);
+
+    // Bit w: z[w] + norm * residual[w] + code_norm * norms[w] >= least, of n panels; residual null: z[w] >= least.
+    uint64_t (*reach)(const float* z, const float* residual, float norm, const float* norms, float code_norm, int n, float least);
 
     // 16 LSTM cells: the two shares of their gates (16 each of input, forget, cell, output) -> c in place, and h.
     void (*cell)(const float* from_hidden, const float* from_input, float* c, float* h);

@@ -10,6 +10,7 @@
 // Reads the head (see head.cpp), each opened cluster's panels once per group of rows, and the float32 rows of the
 // survivors (some k a row). Writes k ids and log-probabilities a row. Scratch: 4 bytes a head logit of up to 64
 // rows, 1 MiB of logits of a cluster, 8 bytes a group of 64 words.
+#include "candidates.h"
 #include "head.h"
 #include "pool.h"
 
@@ -23,188 +24,6 @@ namespace {
 constexpr int CHUNK = 64;                  // rows of a head pass
 constexpr int64_t STORED = 1 << 18;        // logits of a cluster that are kept; of larger ones some are made again
 constexpr int64_t WORTH_SHARING = 1 << 19;  // multiply-adds that are worth waking another thread
-constexpr double NONE = -std::numeric_limits<double>::infinity();
-constexpr float LOW = -std::numeric_limits<float>::infinity();
-
-struct Candidate {
-    double score;
-    int64_t id;
-    bool operator<(const Candidate& other) const {
-        return score != other.score ? score > other.score : id < other.id;
-    }
-};
-
-struct Row {
-    const float* hidden;
-    int index;                        // in the call
-    int64_t k;
-    const int64_t *allowed, *allowed_end;  // null: every word
-    double log_z, mass, upper, shift;
-    double kth = NONE;                // the k-th best score so far
-    std::vector<Candidate> best;      // at least all that may be among the k best
-    std::vector<float> clusters;      // float32 logits, -inf once opened or without a word to answer
-    std::vector<double> projected_norm;  // a band each, negative: not projected yet
-    std::vector<std::vector<float>> projected;
-
-    // Scores that float32 log-probabilities cannot tell apart.
-    double tie() const { return 2.5e-7 * (std::fabs(kth - log_z) + 1); }
-
-    void prune() {
-        if ((int64_t)best.size() < k) return;
-        std::nth_element(best.begin(), best.begin() + (k - 1), best.end());
-        kth = best[(size_t)k - 1].score;
-        const double edge = kth - tie();
-        best.erase(std::remove_if(best.begin() + k, best.end(), [&](const Candidate& c) { return c.score < edge; }), best.end());
-    }
-};
-
-// The logits of one part (short-list or cluster) for one row, and what they are known to.
-struct View {
-    const Part& part;
-    const Level& level;
-    const float* input;     // the row as this part sees it
-    float* stored;          // its logits, or null: made again where needed
-    const float *high, *low;  // a group each; low null: high less the slack
-    double slack;           // of each logit, if exact
-    float norm, code_norm;  // of the row, for the slack of screened logits
-    const Screen* screen;   // null: exact
-    double base, log_z;     // score = base + min(0, z - log_z); the short-list: base + z
-
-    double slack_of(int w) const {
-        return screen ? (double)norm * screen->residual[w] + (double)code_norm * screen->norm[w] : slack;
-    }
-    const float* group(int g, float* scratch) const {
-        if (stored) return stored + (size_t)g * GROUP;
-        const Matrix& m = part.matrix;
-        level.logits(m, g * PANELS, std::min(PANELS, m.panels - g * PANELS), input, 1, scratch, GROUP);
-        for (auto w = std::lower_bound(part.excluded.begin(), part.excluded.end(), g * GROUP);
-             w != part.excluded.end() && *w < (g + 1) * GROUP; ++w)
-            scratch[*w - g * GROUP] = LOW;
-        return scratch;
-    }
-    double exact(int w) const {
-        const Matrix& m = part.matrix;
-        const double z = level.dot(input, m.rows + (size_t)w * m.width, m.width);
-        return m.row_bias ? z + m.row_bias[w] : z;
-    }
-    double score(double z) const { return std::isnan(log_z) ? base + z : base + std::min(0.0, z - log_z); }
-};
-
-// Never answer the excluded words: their logits become -inf, after the normalizer has been made.
-void mask(const View& view, float* high, float* low) {
-    float scratch[GROUP];
-    for (size_t i = 0; i < view.part.excluded.size(); i++) {
-        const int w = view.part.excluded[i], g = w / GROUP;
-        if (view.stored) view.stored[w] = LOW;
-        if (i + 1 < view.part.excluded.size() && view.part.excluded[i + 1] / GROUP == g) continue;
-        const float* z = view.group(g, scratch);
-        high[g] = LOW;
-        if (low) low[g] = LOW;
-        for (int j = 0; j < GROUP && g * GROUP + j < view.part.matrix.words; j++) {
-            const double slack = view.screen ? view.slack_of(g * GROUP + j) : 0;
-            high[g] = std::max(high[g], (float)(z[j] + slack));
-            if (low) low[g] = std::max(low[g], (float)(z[j] - slack));
-        }
-    }
-}
-
-struct Survivor {
-    int word;
-    float logit;   // as stored
-    double high;   // it is at most this
-};
-
-// Score n survivors exactly. Their rows lie all over memory: fetch the next ones while one is computed.
-void rescore(Row& row, const View& view, const Survivor* found, size_t n) {
-    const Matrix& m = view.part.matrix;
-    constexpr size_t AHEAD = 3;
-    auto fetch = [&](size_t i) {
-        const char* at = (const char*)(m.rows + (size_t)found[i].word * m.width);
-        for (int j = 0; j < 4 * m.width; j += 64) __builtin_prefetch(at + j);
-    };
-    for (size_t i = 0; i < n && i < AHEAD; i++) fetch(i);
-    for (size_t i = 0; i < n; i++) {
-        if (i + AHEAD < n) fetch(i + AHEAD);
-        const double exact = view.exact(found[i].word);
-        row.best.push_back({view.score(exact), view.part.first + found[i].word});
-        if (view.screen) {  // its share of the partition function is known now
-            const double share = std::exp(exact - row.shift);
-            row.mass += share - std::exp(found[i].logit - row.shift);
-            row.upper += share - std::exp(found[i].high - row.shift);
-        }
-    }
-    row.prune();
-}
-
-// Add every word of the part that may be among the row's k best.
-void collect(Row& row, const View& view) {
-    const Matrix& m = view.part.matrix;
-    float scratch[GROUP];
-    const int64_t *from = nullptr, *to = nullptr;
-    int64_t available = m.words - (int64_t)view.part.excluded.size();
-    if (row.allowed) {
-        from = std::lower_bound(row.allowed, row.allowed_end, view.part.first);
-        to = std::lower_bound(from, row.allowed_end, view.part.first + m.words);
-        available = to - from;
-    }
-    // Only logits from `least` on can matter.
-    double least = row.kth > NONE ? row.kth - row.tie() - view.base + (std::isnan(view.log_z) ? 0 : view.log_z) : NONE;
-    std::vector<float> sure;  // lower bounds of distinct words' logits
-    int last = -1;
-    const float* z = nullptr;
-    auto logit = [&](int w) {
-        if (w / GROUP != last) z = view.group(last = w / GROUP, scratch);
-        return z[w % GROUP];
-    };
-    if (row.allowed) {
-        if (available > row.k)
-            for (const int64_t* a = from; a < to; a++) {
-                const int w = (int)(*a - view.part.first);
-                sure.push_back((float)(logit(w) - view.slack_of(w)));
-            }
-    } else if (available > row.k && m.groups >= row.k) {
-        const float* bounds = view.low ? view.low : view.high;
-        sure.assign(bounds, bounds + m.groups);
-    } else if (available > row.k && row.kth == NONE) {
-        for (int w = 0; w < m.words; w++) sure.push_back((float)(logit(w) - view.slack_of(w)));
-    }
-    if ((int64_t)sure.size() >= row.k) {
-        std::nth_element(sure.begin(), sure.begin() + (row.k - 1), sure.end(), std::greater<float>());
-        const double kth = sure[(size_t)row.k - 1];
-        const double tie = 2.5e-7 * (std::fabs(kth) + std::fabs(row.log_z) + std::fabs(view.base) + 1);
-        // Bounds from groups of exact logits and the float32 rounding of the others still lack their slack.
-        least = std::max(least, kth - (view.screen ? 1e-6 * std::fabs(kth) : view.slack) - tie);
-    }
-    std::vector<Survivor> found;
-    auto consider = [&](int w, float at) {
-        const double high = at + view.slack_of(w);
-        if (high >= least && at != LOW) found.push_back({w, at, high});
-    };
-    if (row.allowed) {
-        for (const int64_t* a = from; a < to; a++) {
-            const int w = (int)(*a - view.part.first);
-            consider(w, logit(w));
-        }
-    } else {
-        for (int g = 0; g < m.groups; g++) {
-            if (!(view.high[g] + (view.screen ? 1e-6 * std::fabs(view.high[g]) : view.slack) >= least)) continue;
-            const float* at = view.group(g, scratch);
-            for (int j = 0; j < GROUP && g * GROUP + j < m.words; j++) consider(g * GROUP + j, at[j]);
-        }
-    }
-    // The most promising first: their exact scores rule out most of the others.
-    const size_t first = (size_t)row.k + (size_t)row.k / 2 + 4;
-    if (found.size() > first) {
-        std::nth_element(found.begin(), found.begin() + (int64_t)first, found.end(),
-                         [](const Survivor& a, const Survivor& b) { return a.high > b.high; });
-        rescore(row, view, found.data(), first);
-        least = row.kth - row.tie() - view.base + (std::isnan(view.log_z) ? 0 : view.log_z);
-        const auto end = std::remove_if(found.begin() + (int64_t)first, found.end(), [&](const Survivor& s) { return s.high < least; });
-        rescore(row, view, found.data() + first, (size_t)(end - found.begin()) - first);
-    } else {
-        rescore(row, view, found.data(), found.size());
-    }
-}
 
 class Search {
   public:
@@ -268,8 +87,7 @@ class Search {
 
     double column(const Row& row, int c) const {
         const Matrix& m = model_.columns.matrix;
-        const double z = model_.level->dot(row.hidden, m.rows + (size_t)c * m.width, m.width);
-        return m.row_bias ? z + m.row_bias[c] : z;
+        return exact_logit(*model_.level, m, row.hidden, c);
     }
 
     // The most probable unopened cluster if its words may compete, else -1.
@@ -313,12 +131,15 @@ class Search {
         const bool stored = (int64_t)n * stride <= STORED;
         Blocks blocks;
         blocks.fill(n, m.width, [&](int i) { return wanted[i].second->projected[(size_t)band].data(); });
-        std::vector<float> logits(stored ? (size_t)n * stride : 0), high((size_t)n * m.groups), sum((size_t)n * m.groups);
+        static thread_local std::vector<float> logits;  // kept between calls, at most STORED of them
+        if (stored && logits.size() < (size_t)n * stride) logits.resize((size_t)n * stride);
+        float* const kept = logits.data();
+        std::vector<float> high((size_t)n * m.groups), sum((size_t)n * m.groups);
         auto group = [&](int g) {
             float tile[BLOCK * GROUP];
             const int first = g * PANELS, many = std::min(PANELS, m.panels - first);
             for (int b = 0; b < blocks.count(); b++) {
-                float* z = stored ? &logits[(size_t)blocks.first[b] * stride + first * LANES] : tile;
+                float* z = stored ? kept + (size_t)blocks.first[b] * stride + first * LANES : tile;
                 const int step = stored ? stride : GROUP;
                 level.logits(m, first, many, blocks.block(b), blocks.rows(b), z, step);
                 for (int r = 0; r < blocks.rows(b); r++) {
@@ -342,7 +163,7 @@ class Search {
             double mass = 0;
             for (int g = 0; g < m.groups; g++) mass += std::exp(highs[g] - shift) * sum[(size_t)i * m.groups + g];
             const float* input = row.projected[(size_t)band].data();
-            View view{part, level, input, stored ? &logits[(size_t)i * stride] : nullptr, highs, nullptr,
+            View view{part, level, input, stored ? kept + (size_t)i * stride : nullptr, highs, nullptr,
                       rounding(m.width) * norm * m.norm, 0, 0, nullptr, column(row, c), shift + std::log(mass)};
             if (m.words == 1) view.log_z = view.exact(0);  // it is the cluster: no rounding between them
             mask(view, highs, nullptr);
@@ -386,7 +207,9 @@ class Search {
 double norm_of(const Level& level, const float* row, int width) { return std::sqrt(level.dot(row, row, width)); }
 
 int topk(const Model& model, const TopK& call) {
-    HeadPass head;
+    // Kept between calls: megabytes of fresh memory would cost more than what is computed into them.
+    static thread_local HeadPass mine;
+    HeadPass& head = mine;  // the helpers' lambdas must see this thread's
     std::atomic<bool> overflow{false};
     for (int first = 0; first < call.rows; first += CHUNK) {
         const int rows = std::min(CHUNK, call.rows - first);

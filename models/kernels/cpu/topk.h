@@ -25,8 +25,10 @@ struct TopK {
 // 0, or 1 + the index of a row that is not finite or whose logits would not be.
 int topk(const Model& model, const TopK& call);
 
-// Log-probabilities (rows) of `targets` (rows), each inside the vocabulary. Returns as topk.
-int target_logprobs(const Model& model, const float* hidden, const int64_t* targets, int rows, int threads, float* out);
+// Log-probabilities (rows) of `targets` (rows), each inside the vocabulary, and what they may be wrong by beyond
+// float32 rounding: 0 unless `fast`. Returns as topk.
+int target_logprobs(const Model& model, const float* hidden, const int64_t* targets, int rows, bool fast, int threads,
+                    float* out, float* bound);
 
 // The largest |logit| that is computed: beyond it float32 sums may overflow.
 constexpr double LARGEST = 1e36;

@@ -34,6 +34,18 @@ def prove(softmax: AdaptiveSoftmax, rows: int, batch: int) -> None:
         check(found, truth, [10] * batch, bound)
 
 
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("rows", [1, 2, 5, 300])
+def test_scores_stay_within_their_bound(level: str, rows: int) -> None:
+    softmax = layer()
+    hidden, targets = peaked(softmax, 300, rows)[:rows], torch.randint(1, 1500, (rows,))
+    found, bound = CpuKernel(softmax, "fast", level).target_logprobs_bounded(hidden, targets)
+    want = true_logprobs(softmax, hidden).gather(1, targets[:, None])[:, 0]
+    assert ((found - want).abs() <= bound + 1e-4).all()
+    assert (bound > 0).all()
+    assert (CpuKernel(softmax, "exact", level).target_logprobs_bounded(hidden, targets)[1] == 0).all()
+
+
 def test_never_violated() -> None:
     prove(layer(), rows=4000, batch=500)
     prove(layer(), rows=1000, batch=2)  # few rows are coded in two planes
