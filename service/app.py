@@ -1,5 +1,8 @@
 """The app: routes and what surrounds them, around one loaded model."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
@@ -58,11 +61,20 @@ class HeadfirstApp(FastAPI):
         return Observe(stack, context.metrics, context.lifecycle)
 
 
-def create_app(settings: Settings, bundle: Bundle, engine: Engine, metrics: Metrics) -> HeadfirstApp:
+def create_app(
+    settings: Settings,
+    bundle: Bundle,
+    engine: Engine,
+    metrics: Metrics,
+    examples: Mapping[str, dict[str, Any]] | None = None,
+) -> HeadfirstApp:
     """The app that serves `bundle` through `engine`; `app.context.lifecycle` is how to drain it.
+
+    Args:
+        examples: the model's answers for the OpenAPI page, by path; None asks `bundle`'s model.
 
     Raises:
         ConfigurationError: the key cannot be read.
     """
     lifecycle = Lifecycle(settings.max_concurrent_requests)
-    return HeadfirstApp(Context(settings, bundle, engine, metrics, lifecycle))
+    return HeadfirstApp(Context(settings, bundle, engine, metrics, lifecycle, examples or {}))

@@ -6,6 +6,7 @@ as `name=value`, the JSON format makes them keys. What a client typed is never l
 
 import json
 import logging
+import os
 import sys
 import time
 from typing import Any, Literal, TextIO
@@ -28,6 +29,19 @@ def configure(log_format: Literal["text", "json"], level: str, stream: TextIO | 
     root.setLevel(LEVELS[level])
     # asyncio reports every slow callback and selector at debug; that is never what is looked for.
     logging.getLogger("asyncio").setLevel(max(logging.INFO, LEVELS[level]))
+
+
+def name_process(name: str) -> None:
+    """From now on each line says which of our processes it is from."""
+    fields = {"process": name, "pid": os.getpid()}
+
+    def mark(record: logging.LogRecord) -> bool:
+        record.fields = getattr(record, "fields", {}) | fields
+        return True
+
+    for handler in logging.getLogger().handlers:
+        handler.filters.clear()
+        handler.addFilter(mark)
 
 
 class TextFormatter(logging.Formatter):

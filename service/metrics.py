@@ -164,7 +164,14 @@ class Metrics:
         return Counter(f"headfirst_{name}", documentation, list(labels), registry=self.registry)
 
     def _gauge(self, name: str, documentation: str, labels: Iterable[str] = ()) -> Gauge:
-        return Gauge(f"headfirst_{name}", documentation, list(labels), registry=self.registry)
+        return Gauge(
+            f"headfirst_{name}",
+            documentation,
+            list(labels),
+            registry=self.registry,
+            # Where several workers answer: their sum. Of no effect in one process.
+            multiprocess_mode="livesum",
+        )
 
     def _histogram(
         self, name: str, documentation: str, buckets: tuple[float, ...], labels: Iterable[str] = ()

@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from typing import Literal, Protocol
 
 import uvicorn
@@ -87,9 +87,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listens, and says where."""
         await super().startup(sockets)
-        for listening in sockets or []:
-            url = _url(listening)
-            logger.info(f"playground {url}/  documentation {url}/docs", extra={"fields": {"url": url}})
+        log_urls(sockets or [])
         self._warming = asyncio.get_running_loop().create_task(self._tell_ready())
 
     async def _tell_ready(self) -> None:
@@ -148,6 +146,13 @@ def bind(host: str, port: int) -> socket.socket:
         raise ConfigurationError(f"--host {host} --port {port}: {error.strerror}") from error
     listening.setblocking(False)
     return listening
+
+
+def log_urls(sockets: Iterable[socket.socket]) -> None:
+    """Says where each of the sockets can be reached."""
+    for listening in sockets:
+        url = _url(listening)
+        logger.info(f"playground {url}/  documentation {url}/docs", extra={"fields": {"url": url}})
 
 
 def _url(listening: socket.socket) -> str:

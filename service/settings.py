@@ -59,6 +59,9 @@ class Settings(BaseSettings):
     api_key_file: Path | None = None
     """File that holds the key on its first line."""
 
+    http_workers: int = Field(0, ge=0, le=64)
+    """Processes that answer HTTP around one engine process; 0 does everything in one process."""
+
     max_batch_tokens: int = Field(4096, ge=1)
     """Tokens that the model computes in one batch at most."""
     max_queue_requests: int = Field(1024, ge=1)

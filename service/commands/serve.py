@@ -1,6 +1,5 @@
 """`headfirst serve`: load a model and answer over HTTP."""
 
-import gc
 import logging
 import os
 import sys
@@ -9,7 +8,6 @@ from collections.abc import Sequence
 
 import typer
 
-import service
 from service.settings import ConfigurationError, Settings, load_settings, unknown_variables
 
 logger = logging.getLogger("headfirst")
@@ -40,6 +38,8 @@ def run(arguments: Sequence[str]) -> int:
     logs.configure(settings.log_format, settings.log_level)
     _warn(arguments)
     try:
+        if settings.http_workers:
+            return _run_processes(settings)
         _run(settings)
     except (ConfigurationError, BundleError) as error:
         return _refuse(error)
@@ -55,6 +55,7 @@ def _run(settings: Settings) -> None:
     from models.bundle import Bundle
     from service.app import create_app
     from service.engine import Engine
+    from service.loading import log_loaded, settle
     from service.metrics import Metrics
     from service.routes.models import card
     from service.server import Server, bind
@@ -81,34 +82,19 @@ def _run(settings: Settings) -> None:
         # Kept by the app; made at its first use, it would let everybody wait for the first reader of /docs.
         app.openapi()
         server = Server(app, engine, settings.drain_timeout)
-        logger.info(
-            f"headfirst {service.__version__} loaded a model",
-            extra={
-                "fields": {
-                    "model": model.name,
-                    "architecture": model.architecture,
-                    "vocabulary": model.vocabulary_size,
-                    "clusters": model.clusters,
-                    "parameters": model.parameters,
-                    "dtype": model.dtype,
-                    "device": model.device,
-                    "threads": torch.get_num_threads(),
-                    "seconds": round(time.monotonic() - started, 3),
-                    "path": str(bundle.path),
-                }
-            },
-        )
-        # What lives as long as the process is not looked through again at every collection.
-        gc.collect()
-        gc.freeze()
-        # How long a thread that prepares a large request may keep the event loop's and the engine's waiting.
-        # With the usual 5 ms a prediction beside it took three times as long.
-        sys.setswitchinterval(0.0005)
+        log_loaded(bundle, started)
+        settle()
         engine.start()
         try:
             server.run(sockets=[listening])
         finally:
             engine.stop()
+
+
+def _run_processes(settings: Settings) -> int:
+    from service.supervisor import Supervisor
+
+    return Supervisor(settings).run()
 
 
 def _warn(arguments: Sequence[str]) -> None:

@@ -83,12 +83,13 @@ class Ask(Generic[R]):
             QueueFull, NotReady, Draining, InferenceFailed: from the engine.
             DeadlineExceeded, ClientDisconnected: nobody waits any more.
         """
+        futures: Sequence[Future[Predicted | Scored]] = ()
         try:
             futures = await self.work(lambda: self._context.engine.submit(messages))
-        except TooLarge as error:
-            raise InvalidRequest(error.message, param="inputs", code="too_many_words") from error
-        try:
             await _wait(futures, self.deadline, self._receive)
+        except TooLarge as error:
+            # From an engine in another process by way of its futures.
+            raise InvalidRequest(error.message, param="inputs", code="too_many_words") from error
         except BaseException:
             for future in futures:
                 future.cancel()

@@ -1,10 +1,10 @@
 """What the routes share: the served model, its engine, the limits."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from models.bundle import Bundle
 from service.errors import Draining, HeadfirstError, InvalidRequest, ModelNotFound, NotReady
@@ -41,6 +41,8 @@ class Context:
     engine: Engine
     metrics: Metrics
     lifecycle: Lifecycle
+    examples: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    """Answers for the OpenAPI page, by path, where the model itself is in another process."""
     workers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "worker"))
 
     def check_model(self, name: str | None) -> None:

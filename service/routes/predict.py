@@ -52,7 +52,7 @@ def add(app: FastAPI, context: Context) -> None:
         predict,
         request=PredictRequest,
         answer=PredictAnswer,
-        example=example(context.bundle),
+        example=context.examples.get(PATH) or example(context.bundle),
         summary="Which words come next?",
     )
 

@@ -64,7 +64,7 @@ def add(app: FastAPI, context: Context) -> None:
         score,
         request=ScoreRequest,
         answer=ScoreAnswer,
-        example=example(context.bundle),
+        example=context.examples.get(PATH) or example(context.bundle),
         summary="How probable is each text?",
     )
 

@@ -31,6 +31,7 @@ OTHER_VALUES = {
     "threads": "3",
     "host": "::1",
     "port": "0",
+    "http_workers": "3",
     "api_key": "secret",
     "api_key_file": "key.txt",
     "request_timeout": "1.5",

@@ -1,0 +1,265 @@
+"""What an HTTP worker has instead of an engine: the engine process at the other end of a socket.
+
+Whatever is asked is a frame out and a future that waits; the frame that comes back resolves it. When the
+connection ends, the engine process has: all that wait get 503 at once. The socket listens in the supervisor,
+so that the next connection is there at once, and the next engine process takes it when it has loaded.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from functools import partial
+from typing import Literal, cast
+
+from service import wire
+from service.errors import Draining, HeadfirstError, NotReady
+from service.messages import Answer, Message
+
+logger = logging.getLogger(__name__)
+
+State = Literal["starting", "ready", "draining", "dead"]
+
+RECONNECT_SECONDS = 0.1
+"""Pause after a connection that could not be made: the supervisor is gone, or very many wait before us."""
+
+
+class RemoteEngine:
+    """Has what HTTP uses of an `Engine`. Made before the event loop runs, connected by `run` on it.
+
+    Futures are resolved on the event loop's thread; `submit` and their `cancel` may be called by any.
+
+    Args:
+        path: of the engine process's socket.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._state: State = "starting"
+        self._reason = "the engine process is starting"
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._connection: _Connection | None = None
+        # Whoever cancels inside a callback of another future comes back in.
+        self._lock = threading.RLock()
+        self._number = 0
+        self._waiting: dict[int, dict[int, Future[Answer]]] = {}
+        self._samples: dict[int, Future[tuple[wire.Sample, ...]]] = {}
+
+    @property
+    def state(self) -> State:
+        """`starting` until the engine process is connected and warm, also when it is being restarted."""
+        return self._state
+
+    @property
+    def reason(self) -> str:
+        """Why it is not ready; empty when it is."""
+        return self._reason
+
+    # -- asking, from any thread ------------------------------------------------------------------------
+
+    def submit(self, messages: Sequence[Message]) -> list[Future[Answer]]:
+        """Sends all messages. Their futures get the answers or a `HeadfirstError`.
+
+        `QueueFull` and `TooLarge`, which an `Engine` raises here, come to all futures at once. Cancelling one
+        tells the engine.
+
+        Raises:
+            NotReady, Draining: the engine accepts nothing now.
+        """
+        futures: list[Future[Answer]] = [Future() for _ in messages]
+        with self._lock:
+            if self._state != "ready":
+                raise self._unready()
+            self._number += 1
+            number = self._number
+            self._waiting[number] = dict(enumerate(futures))
+            connection = self._connection
+        for index, future in enumerate(futures):
+            future.add_done_callback(partial(self._forget, number, index))
+        self._send(connection, wire.encode_ask(number, messages))
+        return futures
+
+    def samples(self) -> Future[tuple[wire.Sample, ...]]:
+        """The engine's metrics that are not 0; nothing if it is not there. May be called by any thread."""
+        future: Future[tuple[wire.Sample, ...]] = Future()
+        with self._lock:
+            connection = self._connection
+            if connection is None:
+                future.set_result(())
+                return future
+            self._number += 1
+            self._samples[self._number] = future
+            frame = wire.encode(wire.AskSamples(self._number))
+        self._send(connection, frame)
+        return future
+
+    def drain(self, timeout: float) -> bool:
+        """Accepts nothing more; what still waits gets `Draining`. Whether nothing did.
+
+        The server calls this when the requests that it accepted are answered, or their time is over: there is
+        nothing to wait for.
+        """
+        with self._lock:
+            self._state, self._reason = "draining", "the server is shutting down"
+            idle = not self._waiting
+        self._call(partial(self._abandon, Draining))
+        return idle
+
+    def stop(self) -> None:
+        """Ends the connection for good, with which the engine drops what it was asked."""
+        with self._lock:
+            if self._state != "dead":
+                self._state, self._reason = "dead", "the engine was stopped"
+            connection = self._connection
+        if connection is not None:
+            self._call(connection.close)
+
+    # -- the connection, on the event loop --------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Keeps a connection until `stop`."""
+        self._loop = asyncio.get_running_loop()
+        while self._state not in ("draining", "dead"):
+            connection = _Connection(self._receive)
+            try:
+                await self._loop.create_unix_connection(lambda: connection, self._path)  # noqa: B023
+            except OSError as error:
+                logger.debug("no connection to the engine process", exc_info=error)
+                await asyncio.sleep(RECONNECT_SECONDS)
+                continue
+            with self._lock:
+                self._connection = connection
+            try:
+                await connection.lost
+            finally:
+                self._lose(connection)
+
+    def _lose(self, connection: "_Connection") -> None:
+        connection.close()
+        with self._lock:
+            self._connection = None
+            if self._state in ("starting", "ready"):
+                self._state, self._reason = "starting", "the engine process ended and is being restarted"
+        self._abandon(self._unready)
+
+    def _receive(self, body: bytes) -> None:
+        reply = wire.decode_reply(body)
+        match reply:
+            case wire.PredictedOne() | wire.ScoredOne():
+                future = self._take(reply.number, reply.index)
+                if future is not None:
+                    future.set_result(reply.answer)
+            case wire.Failed():
+                future = self._take(reply.number, reply.index)
+                if future is not None:
+                    future.set_exception(reply.fault.error())
+            case wire.Refused():
+                with self._lock:
+                    refused = self._waiting.pop(reply.number, {})
+                for future in refused.values():
+                    _resolve(future, reply.fault.error())
+            case wire.State():
+                with self._lock:
+                    if self._state in ("starting", "ready"):
+                        self._state, self._reason = cast(State, reply.state), reply.reason
+            case wire.Samples():
+                with self._lock:
+                    asked = self._samples.pop(reply.number, None)
+                if asked is not None:
+                    asked.set_result(reply.samples)
+
+    # -- what waits -------------------------------------------------------------------------------------
+
+    def _take(self, number: int, index: int) -> Future[Answer] | None:
+        """The future to resolve; None if it was cancelled, which nobody can do any more afterwards."""
+        with self._lock:
+            group = self._waiting.get(number)
+            future = group.pop(index, None) if group is not None else None
+            if group is not None and not group:
+                del self._waiting[number]
+        return future if future is not None and future.set_running_or_notify_cancel() else None
+
+    def _forget(self, number: int, index: int, future: Future[Answer]) -> None:
+        """Called when a future is done: the engine is told of one that was cancelled."""
+        if not future.cancelled():
+            return
+        with self._lock:
+            group = self._waiting.get(number)
+            if group is None or group.pop(index, None) is None:
+                return
+            if not group:
+                del self._waiting[number]
+            connection = self._connection
+        self._send(connection, wire.encode(wire.Cancel(number, (index,))))
+
+    def _abandon(self, make_error: Callable[[], HeadfirstError]) -> None:
+        with self._lock:
+            futures = [future for group in self._waiting.values() for future in group.values()]
+            samples = list(self._samples.values())
+            self._waiting.clear()
+            self._samples.clear()
+        for future in futures:
+            _resolve(future, make_error())
+        for asked in samples:
+            asked.set_result(())
+
+    def _unready(self) -> HeadfirstError:
+        if self._state == "draining":
+            return Draining()
+        return NotReady(f"The model is not ready: {self._reason}.")
+
+    def _send(self, connection: "_Connection | None", frame: bytes) -> None:
+        """A frame for a connection that has ended since is dropped: who waits for its answer was told."""
+        if connection is not None:
+            self._call(partial(connection.write, frame))
+
+    def _call(self, work: Callable[[], None]) -> None:
+        """Runs `work` on the event loop's thread: now, if this is it."""
+        loop = self._loop
+        if loop is None or _running_loop() is loop:
+            work()
+        else:
+            loop.call_soon_threadsafe(work)
+
+
+class _Connection(asyncio.Protocol):
+    """Frames in, frames out; `lost` is done when it has ended."""
+
+    def __init__(self, receive: Callable[[bytes], None]) -> None:
+        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._receive = receive
+        self._splitter = wire.Splitter()
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        for body in self._splitter.feed(data):
+            self._receive(body)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        if not self.lost.done():
+            self.lost.set_result(None)
+
+    def write(self, frame: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(frame)
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+
+def _resolve(future: Future[Answer], error: HeadfirstError) -> None:
+    if future.set_running_or_notify_cancel():
+        future.set_exception(error)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

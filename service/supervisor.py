@@ -1,0 +1,289 @@
+"""`--http-workers N`: the parent of an engine process and N HTTP workers.
+
+It starts them, starts again what ends, and ends them in the right order: workers stop admission and finish,
+then the engine. A process that fails again and again is given up: the others end in that order, and the exit
+status is 1, for whoever restarts containers. So readiness tells of an engine that is being restarted, and
+liveness fails only with the server.
+
+It has one thread, which waits for a signal, an event of the engine process or the time of the next step.
+"""
+
+import contextlib
+import logging
+import os
+import selectors
+import shutil
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Generator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from models.bundle import Bundle
+from service import logs, wire
+from service.backoff import Backoff
+from service.child import Child, Leash, fork, how_it_ended
+from service.engine_child import Broken, Loaded, Ready, decode_event, run_engine
+from service.listening import listen
+from service.process_group import write_processes
+from service.served_model import ServedModel
+from service.server import log_urls
+from service.settings import ConfigurationError, Settings
+from service.worker import SOCKET, run_worker
+from service.worker_metrics import forget_gauges
+
+logger = logging.getLogger("headfirst")
+
+ENGINE = "engine"
+GRACE_SECONDS = 5.0
+"""After its time to drain, a worker is killed; so is an engine process that does not end."""
+ENGINE_GRACE_SECONDS = 15.0
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+
+
+class Supervisor:
+    """Runs `settings.http_workers` workers and their engine process until a signal.
+
+    Raises:
+        ConfigurationError: there is no such address here, or the port is taken.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._listening = listen(settings.host, settings.port, settings.http_workers)
+        self._directory = Path(tempfile.mkdtemp(prefix="headfirst-"))
+        self._leash = Leash(self._directory)
+        self._engine_socket = socket.socket(socket.AF_UNIX)
+        self._selector = selectors.DefaultSelector()
+        self._children: dict[int, Child] = {}
+        self._backoffs: dict[str, Backoff] = {}
+        self._steps: list[tuple[float, Callable[[], None]]] = []
+        self._model: ServedModel | None = None
+        self._bundle: Bundle | None = None
+        self._ready_at: float | None = None
+        self._stopping = False
+        self._failure: ConfigurationError | None = None
+        self._status = 0
+
+    def run(self) -> int:
+        """Serves; the exit status: 0 after a signal, 1 if a process failed again and again.
+
+        Raises:
+            ConfigurationError: the bundle cannot be served.
+        """
+        logs.name_process("supervisor")
+        try:
+            with self._signals() as wakeup:
+                self._selector.register(wakeup, selectors.EVENT_READ, partial(self._on_signals, wakeup))
+                self._engine_socket.bind(str(self._directory / SOCKET))
+                self._engine_socket.listen(128)
+                self._start_engine()
+                while self._children or not self._stopping:
+                    self._wait()
+        finally:
+            self._kill_all()
+            for each in (*self._listening, self._engine_socket):
+                each.close()
+            self._selector.close()
+            self._leash.close()
+            shutil.rmtree(self._directory, ignore_errors=True)
+        if self._failure is not None:
+            raise self._failure
+        return self._status
+
+    def _wait(self) -> None:
+        timeout = min((when for when, _ in self._steps), default=None)
+        if timeout is not None:
+            timeout = max(0.0, timeout - time.monotonic())
+        for key, _ in self._selector.select(timeout):
+            key.data()
+        now = time.monotonic()
+        due = [step for step in self._steps if step[0] <= now]
+        self._steps = [step for step in self._steps if step[0] > now]
+        for _, step in due:
+            step()
+
+    def _after(self, seconds: float, step: Callable[[], None]) -> None:
+        self._steps.append((time.monotonic() + seconds, step))
+
+    # -- starting ---------------------------------------------------------------------------------------
+
+    def _start(self, name: str, work: Callable[[], int]) -> None:
+        child = fork(name, self._leash, work)
+        self._children[child.pid] = child
+        self._backoffs.setdefault(name, Backoff())
+        self._list_processes()
+
+    def _start_engine(self) -> None:
+        read_end, write_end = os.pipe()
+        self._ready_at = None
+        work = partial(run_engine, self._settings, self._engine_socket, write_end, self._model)
+        self._start(ENGINE, work)
+        os.close(write_end)
+        self._selector.register(
+            read_end, selectors.EVENT_READ, partial(self._on_events, read_end, wire.Splitter())
+        )
+
+    def _start_worker(self, index: int) -> None:
+        assert self._bundle is not None  # noqa: S101 -- workers start after the engine has loaded
+        assert self._model is not None  # noqa: S101
+        name = f"worker-{index + 1}"
+        listening, examples = self._listening[index], self._model.examples
+        self._start(
+            name,
+            partial(run_worker, self._settings, self._bundle, examples, listening, self._directory, name),
+        )
+
+    def _on_events(self, read_end: int, splitter: wire.Splitter) -> None:
+        data = os.read(read_end, 65536)
+        if not data:
+            self._selector.unregister(read_end)
+            os.close(read_end)
+        for body in splitter.feed(data):
+            event = decode_event(body)
+            if isinstance(event, Broken):
+                self._fail(ConfigurationError(event.message))
+            elif isinstance(event, Ready):
+                started = self._child(ENGINE)
+                self._ready_at = time.monotonic()
+                if started is not None:
+                    seconds = round(self._ready_at - started.started, 3)
+                    logger.info("ready", extra={"fields": {"seconds": seconds}})
+            elif self._model is None:
+                self._on_loaded(event)
+
+    def _on_loaded(self, event: Loaded) -> None:
+        self._bundle = event.model.bundle()
+        self._model = event.model
+        if self._stopping:
+            return
+        log_urls(self._listening[:1])
+        for index in range(self._settings.http_workers):
+            self._start_worker(index)
+
+    # -- when one ends ----------------------------------------------------------------------------------
+
+    def _reap(self) -> None:
+        while self._children:
+            pid, wait_status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            child = self._children.pop(pid, None)
+            if child is None:
+                continue  # As process 1 of a container we get others' orphans.
+            self._list_processes()
+            if child.name != ENGINE:
+                forget_gauges(self._directory, child.name)
+            if self._stopping:
+                self._stop_next()
+            else:
+                self._replace(child, wait_status)
+
+    def _replace(self, child: Child, wait_status: int) -> None:
+        since = self._ready_at if child.name == ENGINE else child.started
+        served = 0.0 if since is None else time.monotonic() - since
+        delay = self._backoffs[child.name].next(served)
+        fields: dict[str, Any] = {"ended": child.name, "child": child.pid, **how_it_ended(wait_status)}
+        if delay is None:
+            logger.critical("a process failed again and again: gives up", extra={"fields": fields})
+            self._status = 1
+            self._stop()
+            return
+        logger.error("a process ended; it is started again", extra={"fields": fields | {"seconds": delay}})
+        if child.name == ENGINE:
+            self._after(delay, self._restart_engine)
+        else:
+            index = int(child.name.removeprefix("worker-")) - 1
+            self._after(delay, partial(self._restart_worker, index))
+
+    def _restart_engine(self) -> None:
+        if not self._stopping:
+            self._start_engine()
+
+    def _restart_worker(self, index: int) -> None:
+        if not self._stopping:
+            self._start_worker(index)
+
+    # -- the end ----------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _signals(self) -> Generator[socket.socket, None, None]:
+        """Signals become bytes on a socket: they are seen between two steps, and none is lost."""
+        wakeup, writer = socket.socketpair()
+        wakeup.setblocking(False)
+        writer.setblocking(False)
+        before = {number: signal.signal(number, lambda *_: None) for number in _SIGNALS}
+        before_wakeup = signal.set_wakeup_fd(writer.fileno())
+        try:
+            yield wakeup
+        finally:
+            signal.set_wakeup_fd(before_wakeup)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            wakeup.close()
+            writer.close()
+
+    def _on_signals(self, wakeup: socket.socket) -> None:
+        for number in wakeup.recv(4096):
+            if number == signal.SIGCHLD:
+                self._reap()
+            elif self._stopping:
+                logger.warning(
+                    "second signal: exits at once", extra={"fields": {"signal": signal.Signals(number).name}}
+                )
+                self._kill_all()
+                self._status = 128 + number
+            else:
+                fields = {"signal": signal.Signals(number).name}
+                logger.info("ending; a second signal exits at once", extra={"fields": fields})
+                if self._model is None:
+                    self._status = 128 + number  # Nothing was accepted yet.
+                self._stop()
+
+    def _fail(self, error: ConfigurationError) -> None:
+        self._failure = error
+        if not self._stopping:
+            self._stop()
+
+    def _stop(self) -> None:
+        self._stopping = True
+        self._steps.clear()
+        # The workers have their own; a port that is closed when they are done tells clients so at once.
+        for listening in self._listening:
+            listening.close()
+        self._signal_workers(signal.SIGTERM)
+        self._after(
+            self._settings.drain_timeout + GRACE_SECONDS, partial(self._signal_workers, signal.SIGKILL)
+        )
+        self._stop_next()
+
+    def _stop_next(self) -> None:
+        """The engine's turn comes when no worker is left."""
+        engine = self._child(ENGINE)
+        if engine is not None and len(self._children) == 1:
+            engine.signal(signal.SIGTERM)
+            self._after(ENGINE_GRACE_SECONDS, self._kill_all)
+
+    def _signal_workers(self, number: signal.Signals) -> None:
+        for child in self._children.values():
+            if child.name != ENGINE:
+                child.signal(number)
+
+    def _kill_all(self) -> None:
+        for child in self._children.values():
+            child.signal(signal.SIGKILL)
+        for pid in list(self._children):
+            os.waitpid(pid, 0)
+            del self._children[pid]
+
+    # -- who there is -----------------------------------------------------------------------------------
+
+    def _child(self, name: str) -> Child | None:
+        return next((child for child in self._children.values() if child.name == name), None)
+
+    def _list_processes(self) -> None:
+        write_processes(self._directory, [os.getpid(), *self._children])
