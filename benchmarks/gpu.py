@@ -39,15 +39,26 @@ TESTS = ["test_triton_topk.py", "test_triton_score.py", "test_triton_gpu.py"]
 def start_tests(out: Path) -> subprocess.Popen[bytes]:
     """The kernels' tests, in a process of their own."""
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", "not slow", "--timeout", "240"]
-    command += ["-q", "--durations=10", *(f"tests/models/kernels/{name}" for name in TESTS)]
+    # The card's machine has other versions of Python and torch: their warnings are not what is tested.
+    command += ["-W", "default", "-q", "--durations=10", *(f"tests/models/kernels/{name}" for name in TESTS)]
     with (out / "gpu_tests.log").open("wb") as log:
         return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
 
 
-def start_compiling(names: list[str]) -> list[subprocess.Popen[bytes]]:
+def start_compiling() -> dict[str, subprocess.Popen[bytes]]:
     """Fills Triton's cache with what the sections will need, side by side: a process for each of them."""
     command = [sys.executable, "-m", "benchmarks.gpu", "--compile"]
-    return [subprocess.Popen([*command, name], stdout=subprocess.DEVNULL) for name in names]
+    return {name: subprocess.Popen([*command, name], stdout=subprocess.DEVNULL) for name in SLOW_TO_COMPILE}
+
+
+def end(process: subprocess.Popen[bytes], seconds: float) -> int | str:
+    """The exit status, or that it was stopped after so many seconds."""
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return f"stopped after {seconds:.0f} s more"
 
 
 def main() -> None:
@@ -81,7 +92,6 @@ def main() -> None:
     started = time.monotonic()
     report = Report(args.out)
     context = sections.Context(report, args.dry)
-    tests = None if args.dry else start_tests(args.out)
     if not args.dry:
         for process in start_compiling(
             ["default", "wt103", "score", "tune-head", "tune-score", "txl", "gbw"]

@@ -33,6 +33,7 @@ def select_kernel(
     counts,  # (clusters,) int32, zero before
     lists,  # (clusters, max_rows) int32
     entry_counts,  # (rows,) int32: set to zero for a later kernel
+    tile_count,  # (1,) int32: set to zero for a later kernel
     n_groups,
     n_parts,
     n_columns,
@@ -46,6 +47,8 @@ def select_kernel(
 ):
     """Grid (rows,)."""
     row = tl.program_id(0)
+    if row == 0:
+        tl.store(tile_count, 0)
     if row < asked_rows(shape):
         group = tl.arange(0, GROUPS)
         key = tl.load(keys + row * n_groups + group, mask=group < n_groups, other=NO_KEY)

@@ -1,8 +1,8 @@
 # mypy: disable-error-code="import-not-found"
-"""The top-k on the GPU: four steps, five small kernels, one CUDA graph a bucket of rows, no waiting.
+"""The top-k on the GPU: four steps, seven small kernels, one CUDA graph a bucket of rows, no waiting.
 
     hidden rows -> head (triton_head) -> select (triton_select) -> tail, gather (triton_tail)
-                -> finish (triton_finish) -> ids, log-probabilities
+                -> pick, rescore, rank (triton_finish) -> ids, log-probabilities
 
 The number of rows and k stand in one number on the device, so one graph serves all batches of a bucket.
 Nothing is read back: which clusters open is decided and acted on by the device alone.
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from models.adaptive_softmax import TopK
 from models.kernels.triton_buffers import K_CAPS, Shared, Tuning, Workspace, count_bytes, power, stages
-from models.kernels.triton_finish import finish_kernel
+from models.kernels.triton_finish import pick_kernel, rank_kernel, rescore_kernel
 from models.kernels.triton_head import head_kernel, stats_kernel
 from models.kernels.triton_masks import write_masks
 from models.kernels.triton_select import select_kernel
@@ -187,8 +187,8 @@ class TritonTopK:
         usable = shared.usable[:, 1:] if plan.masked else w.usable
         select_kernel[(plan.rows,)](
             space.keys, shared.lses, shared.logits, usable, shared.shape, space.thresholds, space.log_z,
-            space.expanded, space.counts, space.lists, space.entry_counts, n_groups=space.n_groups,
-            n_parts=parts, n_columns=w.columns, n_clusters=w.n_clusters, cluster_column=w.cluster_column,
+            space.expanded, space.counts, space.lists, space.entry_counts, space.tile_count,
+            n_groups=space.n_groups, n_parts=parts, n_columns=w.columns, n_clusters=w.n_clusters, cluster_column=w.cluster_column,
             max_rows=space.rows, usable_stride=1 + w.n_clusters if plan.masked else 0,
             GROUPS=power(space.n_groups), PARTS=power(parts), CLUSTERS=power(w.n_clusters),
             num_warps=self._row_warps(space),
@@ -207,24 +207,35 @@ class TritonTopK:
             BLOCK_K=block_k, MASKED=plan.masked, num_warps=tuning.tail_warps,
             num_stages=stages(tuning.tail_stages, TILE, block_b, block_k, w.tails, shared.logits), **common,
         )  # fmt: skip
+        chunk = min(2048, power(w.most_tiles))
         gather_kernel[(self._programs,)](
             shared.logits, w.clusters, w.first_tiles, space.counts, space.lists, shared.tile_keys,
             shared.tile_lses, space.thresholds, space.cluster_lses, shared.entries, space.entry_counts,
-            cluster_column=w.cluster_column, CHUNK=256, num_warps=2, **common,
+            cluster_column=w.cluster_column, CHUNK=chunk, num_warps=max(1, min(8, chunk // 128)), **common,
         )  # fmt: skip
 
     def _finish(self, plan: Plan, space: Workspace) -> None:
         w, shared, warps = self.weights, self._shared, self._row_warps(space)
-        finish_kernel[(plan.rows,)](
-            space.keys, w.word_ids, shared.logits, w.tails, w.tail_bias, w.excluded, w.clusters, shared.masks,
-            w.first_ids, space.cluster_lses, shared.shape, space.thresholds, space.log_z, shared.entries,
-            space.entry_counts, space.slots, space.candidates, space.ids, space.logprobs,
-            n_groups=space.n_groups, n_columns=w.columns, n_clusters=w.n_clusters, n_tiles=w.n_tiles,
-            cluster_column=w.cluster_column, max_slots=space.max_slots, max_candidates=space.max_candidates,
-            max_k=space.cap, n_words=shared.n_words, CLUSTERS=power(w.n_clusters), MAX_WIDTH=w.max_width,
-            GROUPS=power(space.n_groups), GROUP=space.group, TILE=TILE, CHUNK=128,
-            BLOCK_S=1024 // space.group, BLOCK_I=32 * warps, BLOCK_J=32,
-            BLOCK_K=min(64, power(w.max_width)), SLACK=SLACK, MASKED=plan.masked, num_warps=warps,
+        common = {"max_candidates": space.max_candidates, "n_words": shared.n_words, "MASKED": plan.masked}
+        pick_kernel[(plan.rows,)](
+            space.keys, w.word_ids, shared.logits, shared.masks, shared.shape, space.thresholds, space.log_z,
+            shared.entries, space.entry_counts, space.slots, space.tile_count, space.tile_rows,
+            space.tile_ids, space.floors, space.candidates, space.candidate_counts, n_groups=space.n_groups,
+            n_columns=w.columns, n_tiles=w.n_tiles, max_slots=space.max_slots, GROUPS=power(space.n_groups),
+            GROUP=space.group, CHUNK=128, BLOCK_S=1024 // space.group, SLACK=SLACK, num_warps=warps, **common,
+        )  # fmt: skip
+        if w.n_clusters:
+            rescore_kernel[(self._programs,)](
+                shared.logits, w.tails, w.tail_bias, w.excluded, w.clusters, w.first_ids, shared.masks,
+                space.cluster_lses, space.log_z, space.tile_count, space.tile_rows, space.tile_ids,
+                space.floors, space.candidates, space.candidate_counts, n_columns=w.columns,
+                n_clusters=w.n_clusters, cluster_column=w.cluster_column, CLUSTERS=power(w.n_clusters),
+                MAX_WIDTH=w.max_width, TILE=TILE, BLOCK_K=min(64, power(w.max_width)), num_warps=4, **common,
+            )  # fmt: skip
+        rank_kernel[(plan.rows,)](
+            shared.shape, space.candidates, space.candidate_counts, space.ids, space.logprobs,
+            max_candidates=space.max_candidates, max_k=space.cap, BLOCK_I=32 * warps, BLOCK_J=32,
+            num_warps=warps,
         )  # fmt: skip
 
     def _row_warps(self, space: Workspace) -> int:

@@ -38,6 +38,7 @@ class PackedWeights:
         clusters: (5, n) int64: first word counted from the short-list's end, words, offset in `tails`,
             padded width, column of the projection.
         barred: (V,) bool, words that are never answered; `excluded` int8, those of the tails.
+        n_tiles, most_tiles: tiles of all clusters, and of the largest.
         first_tiles, first_ids: (n,) int32, each cluster's first tile among all, and first word.
     """
 
@@ -122,7 +123,7 @@ class PackedWeights:
             offset += size * widths[band]
         self.clusters = torch.tensor(rows, dtype=torch.int64).reshape(-1, 5).T.contiguous().to(self.device)
         tiles = [-(-size // TILE) for size in sizes]
-        self.n_tiles = sum(tiles)
+        self.n_tiles, self.most_tiles = sum(tiles), max(tiles, default=1)
         first = [0, *accumulate(tiles)][: self.n_clusters]
         self.first_tiles = torch.tensor(first, dtype=torch.int32, device=self.device)
         self.first_ids = torch.tensor(cutoffs[: self.n_clusters], dtype=torch.int32, device=self.device)

@@ -17,7 +17,9 @@ OTHERS = {
     "stats_kernel",
     "select_kernel",
     "gather_kernel",
-    "finish_kernel",
+    "pick_kernel",
+    "rescore_kernel",
+    "rank_kernel",
     "section_kernel",
     "combine_kernel",
 }
