@@ -188,7 +188,8 @@ class TritonTopK:
         select_kernel[(plan.rows,)](
             space.keys, shared.lses, shared.logits, usable, shared.shape, space.thresholds, space.log_z,
             space.expanded, space.counts, space.lists, space.entry_counts, space.tile_count,
-            n_groups=space.n_groups, n_parts=parts, n_columns=w.columns, n_clusters=w.n_clusters, cluster_column=w.cluster_column,
+            n_groups=space.n_groups, n_parts=parts, n_columns=w.columns, n_clusters=w.n_clusters,
+            cluster_column=w.cluster_column,
             max_rows=space.rows, usable_stride=1 + w.n_clusters if plan.masked else 0,
             GROUPS=power(space.n_groups), PARTS=power(parts), CLUSTERS=power(w.n_clusters),
             num_warps=self._row_warps(space),

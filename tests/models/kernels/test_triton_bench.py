@@ -22,6 +22,7 @@ def test_a_dry_run_writes_every_section(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     sections = json.loads((tmp_path / "gpu.json").read_text())["sections"]
     assert {"ceilings", "topk", "score", "tune topk", "tune score"} <= sections.keys()
+    assert all(row["exit_status"] == 0 for row in sections["preparation"])
     assert all(row["same_ids"] == 1 for row in sections["topk"])
     assert all(row["error"] <= 1e-3 for row in (*sections["topk"], *sections["score"]))
     assert (tmp_path / "gpu.md").read_text().startswith("# GPU results")
