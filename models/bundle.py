@@ -15,6 +15,7 @@ from torch import Tensor
 from models.config import ModelConfig
 from models.language_model import LanguageModel
 from models.vocabulary import Vocabulary
+from models.weightless import weightless
 
 CONFIG: Final = "config.json"
 WEIGHTS: Final = "model.safetensors"
@@ -70,8 +71,7 @@ class Bundle:
         vocabulary = _read_vocabulary(path / TOKENIZER, config)
         target = resolve_device(device)
         try:
-            with torch.device("meta"):
-                model = LanguageModel(config, vocabulary.special_ids)
+            model = weightless(config, vocabulary.special_ids)
         except RuntimeError as error:  # sizes that no tensor can have
             raise BundleError(f"{path / CONFIG}: {error}") from None
         weights, dtype = _read_weights(path / WEIGHTS, model.state_dict(), target)

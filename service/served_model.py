@@ -9,8 +9,8 @@ import torch
 
 from models.bundle import TOKENIZER, Bundle, BundleError
 from models.config import ModelConfig
-from models.language_model import LanguageModel
 from models.vocabulary import Vocabulary
+from models.weightless import weightless
 from service.routes import predict, score
 
 
@@ -62,8 +62,7 @@ class ServedModel(msgspec.Struct, frozen=True):
             vocabulary = Vocabulary.load(path / TOKENIZER, config.unknown_word, config.end_word)
         except (OSError, ValueError) as error:
             raise BundleError(str(error)) from error
-        with torch.device("meta"):
-            model = LanguageModel(config, vocabulary.special_ids)
+        model = weightless(config, vocabulary.special_ids)
         return Bundle(self.name, path, config, vocabulary, model, self.dtype, torch.device(self.device))
 
 
