@@ -112,12 +112,18 @@ def start_server(bundle_path: Path) -> Callable[..., contextlib.AbstractContextM
     return start
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(
+    scope="session",
+    params=["0", pytest.param("2", marks=pytest.mark.slow)],
+    ids=["one process", "two workers"],
+)
 def server(
     start_server: Callable[..., contextlib.AbstractContextManager[ServerProcess]],
+    request: pytest.FixtureRequest,
 ) -> Iterator[ServerProcess]:
-    """One server for all tests that leave it as it was."""
-    with start_server("--max-body-bytes", "2000000", "--max-input-words", "20000") as running:
+    """One server for all tests that leave it as it was; the same tests for either way to run it."""
+    limits = ("--max-body-bytes", "2000000", "--max-input-words", "20000")
+    with start_server("--http-workers", request.param, *limits) as running:
         yield running
 
 
