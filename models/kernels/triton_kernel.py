@@ -107,6 +107,21 @@ class TritonKernel:
         with on_device(hidden.device):
             return self.scorer.target_logprobs(hidden, targets.to(torch.int64))
 
+    def prepare(
+        self, ks: Sequence[int] = (10,), rows: int = 1024, dtype: torch.dtype = torch.float32
+    ) -> None:
+        """Compile and capture now what batches of up to `rows` rows need, so that no request waits for it.
+
+        To be called when a server warms up: compilation takes some ten seconds, unless Triton's cache on disk
+        has it (``TRITON_CACHE_DIR``, which must be writable).
+        """
+        device, width = self.weights.device, self.weights.hidden_size
+        for n in (1 << exponent for exponent in range(max(1, rows).bit_length())):
+            hidden = torch.zeros(n, width, dtype=dtype, device=device)
+            for k in ks:
+                self.topk(hidden, min(k, self.weights.vocabulary_size))
+            self.target_logprobs(hidden, torch.zeros(n, dtype=torch.int64, device=device))
+
     def _check(self, hidden: Tensor) -> None:
         width = self.weights.hidden_size
         if hidden.dim() != 2 or hidden.shape[1] != width:

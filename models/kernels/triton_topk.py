@@ -95,16 +95,6 @@ class TritonTopK:
             return parts[0]
         return TopK(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
-    def prepare(self, k: int, dtype: torch.dtype, rows: int | None = None, masked: bool = False) -> None:
-        """Compile and capture for all buckets up to `rows` now, so that no request waits for it."""
-        space = self._space(k)
-        if masked:
-            self._shared.make_masks()
-        if not self.graphs:
-            return
-        for exponent in range(power(min(rows or space.rows, space.rows)).bit_length()):
-            self._graph(Plan(1 << exponent, space.cap, dtype, masked), space)
-
     def _space(self, k: int) -> Workspace:
         cap = next(cap for cap in K_CAPS if k <= cap)
         if cap not in self._workspaces:

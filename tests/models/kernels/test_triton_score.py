@@ -111,6 +111,15 @@ def test_it_is_a_kernel_that_says_what_it_does() -> None:
     assert "float16" in kernel.description
 
 
+def test_a_prepared_kernel_answers_the_same() -> None:
+    softmax = make_softmax(16, [60, 4], [(1, 8)])
+    kernel = build(softmax)
+    hidden, targets = cases(2, 16, 64)
+    want = softmax.to("cpu").target_logprobs(hidden, targets)
+    kernel.prepare(rows=2)
+    assert (score(kernel, hidden, targets) - want).abs().max() <= 1e-5
+
+
 def test_weights_that_are_halves_are_kept_as_such() -> None:
     softmax = make_softmax(16, [60, 40], [(1, 8)])
     assert best_dtype(softmax) == torch.bfloat16

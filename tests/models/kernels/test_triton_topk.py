@@ -35,6 +35,12 @@ def build(
     return TritonKernel(softmax.to(DEVICE), dtype, max_rows, tuning=Tuning(**tuning))
 
 
+def compete(softmax: AdaptiveSoftmax) -> AdaptiveSoftmax:
+    """Makes the clusters about as probable as the best words, so that tail words are answered."""
+    softmax.head[softmax.shortlist :].mul_(3)
+    return softmax
+
+
 def rows(n: int, d: int, seed: int = 1) -> Tensor:
     return torch.randn(n, d, generator=torch.Generator().manual_seed(seed))
 
@@ -67,10 +73,20 @@ def test_equals_brute_force(name: str) -> None:
     verify(softmax, search(build(softmax), hidden, k), hidden, [k])
 
 
+@pytest.mark.parametrize("name", [name for name, (_, sizes, _) in SHAPES.items() if len(sizes) > 2])
+def test_equals_brute_force_where_tail_words_compete(name: str) -> None:
+    d, sizes, bands = SHAPES[name]
+    softmax = compete(make_softmax(d, sizes, bands, bias=len(sizes) % 2 == 0, excluded=[sizes[0] + 1]))
+    hidden = rows(2, d)
+    found = search(build(softmax), hidden, 10)
+    verify(softmax, found, hidden, [10, 10])
+    assert (found.ids >= sizes[0]).any(), "no tail word was answered"
+
+
 @pytest.mark.parametrize("blas_rows", [0, 64], ids=["cuBLAS head", "own head"])
 @pytest.mark.parametrize("k", [1, 17, 140])
 def test_every_size_of_k(k: int, blas_rows: int) -> None:
-    softmax = make_softmax(24, [200, 90, 110], [(2, 12)], excluded=[0])
+    softmax = compete(make_softmax(24, [200, 90, 110], [(2, 12)], excluded=[0]))
     hidden = rows(1, 24, seed=k)
     found = search(build(softmax, blas_rows=blas_rows), hidden, k)
     verify(softmax, found, hidden, [k])
@@ -102,7 +118,7 @@ def test_ties_go_to_the_smaller_id(dtype: torch.dtype, blas_rows: int) -> None:
 @pytest.mark.parametrize("blas_rows", [0, 64], ids=["cuBLAS head", "own head"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_sixteen_bit_weights(dtype: torch.dtype, blas_rows: int) -> None:
-    softmax = make_softmax(32, [160, 120, 140], [(1, 24), (1, 8)], excluded=[0, 170])
+    softmax = compete(make_softmax(32, [160, 120, 140], [(1, 24), (1, 8)], excluded=[0, 170]))
     kernel = build(softmax, dtype, blas_rows=blas_rows)
     hidden = rows(2, 32)
     for given in (hidden.to(dtype), hidden):
@@ -131,7 +147,7 @@ def test_every_batch_size_gives_a_row_the_same_words() -> None:
 
 @pytest.mark.parametrize("blas_rows", [0, 64], ids=["cuBLAS head", "own head"])
 def test_allowed_words(blas_rows: int) -> None:
-    softmax = make_softmax(24, [70, 90, 50, 40], [(1, 12), (2, 6)], excluded=[7, 33])
+    softmax = compete(make_softmax(24, [70, 90, 50, 40], [(1, 12), (2, 6)], excluded=[7, 33]))
     hidden = rows(6, 24)
     allowed = [
         None,
@@ -183,6 +199,20 @@ def test_where_it_was_made_does_not_matter() -> None:
         kernel = build(softmax)
     hidden = rows(1, 24)
     verify(softmax, search(kernel, hidden, 5), hidden, [5])
+
+
+@pytest.mark.skipif(DEVICE.type == "cuda", reason="a GPU's order is its own")
+def test_programs_may_run_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    from triton.runtime import interpreter
+
+    softmax = compete(make_softmax(24, [70, 90, 50, 40], [(1, 12), (2, 6)]))
+    kernel, hidden = build(softmax), rows(3, 24)
+    want = search(kernel, hidden, 6)
+    assert want.expanded.any()
+    # The interpreter's loops over the grid are its only loops here whose order is not numpy's.
+    monkeypatch.setattr(interpreter, "range", lambda *ends: reversed(range(*ends)), raising=False)
+    found = search(kernel, hidden, 6)
+    assert all(torch.equal(a, b) for a, b in zip(found, want, strict=True))
 
 
 def test_no_rows() -> None:
