@@ -61,8 +61,8 @@ struct Blocks {
     void fill(int n, int row_width, Row row) {
         width = row_width;
         const int blocks = (n + BLOCK - 1) / BLOCK;
-        first.resize(blocks + 1);
-        for (int b = 0; b <= blocks; b++) first[b] = (int)((int64_t)n * b / blocks);
+        first.assign((size_t)blocks + 1, 0);
+        for (int b = 1; b <= blocks; b++) first[b] = (int)((int64_t)n * b / blocks);
         packed.resize((size_t)n * width);
         for (int b = 0; b < blocks; b++) {
             const int many = rows(b);

@@ -7,7 +7,7 @@ namespace headfirst {
 namespace {
 
 typedef float V __attribute__((vector_size(64)));
-typedef int32_t Bits __attribute__((vector_size(64)));
+typedef uint32_t Bits __attribute__((vector_size(64)));
 constexpr bool HALF = false;  // a conversion in software would cost more than the bytes it saves
 constexpr const char* NAME = "scalar";
 

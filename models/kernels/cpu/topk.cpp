@@ -61,7 +61,7 @@ class Search {
         row.allowed = call_.allowed ? call_.allowed[at] : nullptr;
         row.allowed_end = row.allowed ? row.allowed + call_.allowed_count[at] : nullptr;
         row.log_z = head_.log_z[i], row.shift = head_.shift[i], row.mass = head_.mass[i], row.upper = head_.upper[i];
-        const float* columns = &head_.columns[(size_t)i * head_.columns_stride];
+        const float* columns = head_.columns.data() + (size_t)i * head_.columns_stride;
         row.clusters.assign(columns, columns + model_.clusters.size());
         for (size_t c = 0; c < row.clusters.size(); c++)
             if (!usable(row, model_.clusters[c])) row.clusters[c] = LOW;
