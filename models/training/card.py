@@ -113,7 +113,7 @@ def _examples(model: LanguageModel, vocabulary: Vocabulary, texts: Sequence[str]
         hidden, _ = model.encode(ids, torch.tensor([ids.shape[1]]), model.initial_state(1))
         best = model.topk(hidden[:, -1], min(5, len(vocabulary)))
         words = [
-            f"`{vocabulary.word(i)}` {math.exp(logprob):.0%}"
+            f"`{vocabulary.word(i)}` {math.exp(logprob):.1%}"
             for i, logprob in zip(best.ids[0].tolist(), best.logprobs[0].tolist(), strict=True)
             if i >= 0
         ]

@@ -89,7 +89,9 @@ def prepare(
         directory.mkdir(parents=True, exist_ok=True)
         done.unlink(missing_ok=True)
         _build(files, directory, options, on_line)
-        done.write_text(json.dumps({"stamp": stamp, **asdict(options)}))
+        unfinished = done.with_suffix(".tmp")
+        unfinished.write_text(json.dumps({"stamp": stamp, **asdict(options)}))
+        unfinished.replace(done)
     return Corpus(
         train=np.memmap(directory / "train.u32", dtype=np.uint32, mode="r"),
         heldout=np.memmap(directory / "heldout.u32", dtype=np.uint32, mode="r"),
@@ -100,7 +102,8 @@ def prepare(
 
 def _stamp(files: Sequence[Path], options: CorpusOptions) -> str:
     facts = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]
-    return hashlib.sha256(json.dumps([facts, asdict(options)]).encode()).hexdigest()
+    rules = new_tokenizer([UNKNOWN]).to_str()
+    return hashlib.sha256(json.dumps([facts, asdict(options), rules]).encode()).hexdigest()
 
 
 def _build(
