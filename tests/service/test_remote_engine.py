@@ -1,0 +1,285 @@
+"""A worker's engine, the socket and the engine process's side of it, all on one event loop."""
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from models.bundle import Bundle
+from service import wire
+from service.engine import Engine
+from service.engine_process import EngineServer
+from service.errors import (
+    DeadlineExceeded,
+    Draining,
+    HeadfirstError,
+    InternalError,
+    NotReady,
+    QueueFull,
+    TooLarge,
+)
+from service.messages import Answer, Predict, Score
+from service.metrics import Metrics
+from service.remote_engine import RemoteEngine
+from service.settings import Settings
+from tests.service.asking import wait_for
+from tests.service.doubles import FakeEngine, compute
+from tests.service.wire import assert_same
+
+pytestmark = pytest.mark.anyio
+
+
+class Startable(FakeEngine):
+    """The double, with what its process does to it."""
+
+    def start(self) -> None:
+        """It is ready from the first."""
+
+    def stop(self) -> None:
+        self.close()
+
+
+class Link:
+    """Both ends. The listening socket outlives the engine's end, as the supervisor's does."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path / "engine.sock")
+        self.listening = socket.socket(socket.AF_UNIX)
+        self.listening.bind(self.path)
+        self.listening.listen()
+        self.remote = RemoteEngine(self.path)
+        self.server: EngineServer | None = None
+        self._serving: asyncio.Task[bool] | None = None
+        self._running = asyncio.create_task(self.remote.run())
+
+    def start(self, engine: Startable | Engine, metrics: Metrics | None = None) -> None:
+        self.server = EngineServer(engine, metrics or Metrics(), lambda: None)  # type: ignore[arg-type]
+        self._serving = asyncio.create_task(self.server.serve(self.listening.dup()))
+
+    async def until(self, state: str) -> None:
+        await wait_for(lambda: self.remote.state == state)
+
+    async def kill(self) -> None:
+        """Ends the engine's side as a death does: the connections are gone, nothing is answered."""
+        assert self.server is not None
+        for connection in list(self.server.connections):
+            connection._transport.abort()  # type: ignore[union-attr]
+        await self.end()
+
+    async def end(self) -> bool:
+        assert self.server is not None
+        assert self._serving is not None
+        self.server.stop()
+        async with asyncio.timeout(20):
+            return await self._serving
+
+    async def close(self) -> None:
+        self.remote.drain(0)
+        self.remote.stop()
+        if self._serving is not None and not self._serving.done():
+            await self.end()
+        async with asyncio.timeout(20):
+            self._running.cancel()
+            await asyncio.wait([self._running])
+        self.listening.close()
+
+
+@asynccontextmanager
+async def linked(
+    path: Path, engine: Startable | Engine | None = None, **more: Metrics
+) -> AsyncIterator[Link]:
+    link = Link(path)
+    try:
+        if engine is not None:
+            link.start(engine, **more)
+            await link.until("ready")
+        yield link
+    finally:
+        await link.close()
+
+
+@pytest.fixture
+def fake(bundle: Bundle) -> Startable:
+    return Startable(lambda message: compute(bundle, message))
+
+
+PREDICT = Predict("me/0", (5, 9), 3, None, None)
+SCORE = Score("me/1", (4,), (8, 1), None)
+
+
+async def answer_of(future: "asyncio.Future[Answer] | object") -> Answer:
+    async with asyncio.timeout(20):
+        return await asyncio.wrap_future(future)  # type: ignore[arg-type]
+
+
+async def test_answers_are_the_engines(tmp_path: Path, bundle: Bundle, fake: Startable) -> None:
+    async with linked(tmp_path, fake) as link:
+        for message in (PREDICT, SCORE):
+            (one, other) = link.remote.submit([message, message])
+            assert await answer_of(one) == await answer_of(other) == compute(bundle, message)
+
+
+async def test_the_real_engine(tmp_path: Path, bundle: Bundle) -> None:
+    metrics = Metrics(bundle.config.n_clusters)
+    engine = Engine(bundle, Settings(), metrics)
+    async with linked(tmp_path, engine, metrics=metrics) as link:
+        messages = [Predict(f"{i}", tuple(range(i)), 5, None, time.monotonic() + 30) for i in range(40)]
+        futures = link.remote.submit(messages)
+        for message, future in zip(messages, futures, strict=True):
+            answer, expected = await answer_of(future), compute(bundle, message)
+            assert answer.ids == expected.ids  # type: ignore[union-attr]
+            assert_same(list(answer.logprobs), list(expected.logprobs))
+        samples = {sample.name: sample.value for sample in await answer_of(link.remote.samples())}  # type: ignore[attr-defined]
+        assert samples["headfirst_cluster_rows_total"] == 40
+        assert samples["headfirst_engine_ready"] == 1
+
+
+async def test_from_many_threads(tmp_path: Path, bundle: Bundle, fake: Startable) -> None:
+    async with linked(tmp_path, fake) as link:
+
+        def ask(first: int) -> None:
+            for word in range(first, first + 10):
+                message = Predict("", (word,), 2, None, None)
+                (future,) = link.remote.submit([message])
+                assert future.result(20) == compute(bundle, message)
+
+        await asyncio.gather(*(asyncio.to_thread(ask, 10 * n) for n in range(8)))
+
+
+async def test_not_ready_before_the_engine_is(tmp_path: Path, fake: Startable) -> None:
+    async with linked(tmp_path) as link:
+        assert link.remote.state == "starting"
+        with pytest.raises(NotReady, match="starting") as refused:
+            link.remote.submit([PREDICT])
+        assert refused.value.retry_after is not None
+        assert (await answer_of(link.remote.samples())) == ()
+        link.start(fake)
+        await link.until("ready")
+        assert link.remote.reason == ""
+
+
+@pytest.mark.parametrize(
+    ("refusal", "expected"),
+    [
+        (QueueFull(retry_after=7), QueueFull),
+        (TooLarge("Too many."), TooLarge),
+        (Draining(), Draining),
+        (ValueError("a fault"), InternalError),
+    ],
+)
+async def test_a_refused_group(
+    tmp_path: Path, fake: Startable, refusal: Exception, expected: type[HeadfirstError]
+) -> None:
+    async with linked(tmp_path, fake) as link:
+        fake.refusal = refusal
+        futures = link.remote.submit([PREDICT, PREDICT])
+        for future in futures:
+            with pytest.raises(expected) as refused:
+                await answer_of(future)
+            assert refused.value.retry_after == getattr(refusal, "retry_after", None)
+
+
+async def test_a_message_that_fails_fails_alone(tmp_path: Path, bundle: Bundle, fake: Startable) -> None:
+    def answer(message: Predict | Score) -> Answer:
+        if message.id == "late":
+            raise DeadlineExceeded
+        return compute(bundle, message)
+
+    fake.answer = answer
+    async with linked(tmp_path, fake) as link:
+        late, good = link.remote.submit([Predict("late", (), 1, None, 1.5), PREDICT])
+        with pytest.raises(DeadlineExceeded):
+            await answer_of(late)
+        assert await answer_of(good) == compute(bundle, PREDICT)
+        assert fake.submitted[0].deadline == 1.5
+
+
+async def test_cancelling_travels(tmp_path: Path, bundle: Bundle, fake: Startable) -> None:
+    async with linked(tmp_path, fake) as link:
+        fake.hold.clear()
+        one, other = link.remote.submit([PREDICT, PREDICT])
+        await wait_for(lambda: bool(fake.futures))
+        assert one.cancel()
+        await wait_for(fake.futures[0].cancelled)
+        fake.hold.set()
+        assert await answer_of(other) == compute(bundle, PREDICT)
+        assert not fake.futures[1].cancelled()
+
+
+async def test_a_worker_that_goes_cancels_what_it_asked(tmp_path: Path, fake: Startable) -> None:
+    async with linked(tmp_path, fake) as link:
+        fake.hold.clear()
+        (future,) = link.remote.submit([PREDICT])
+        await wait_for(lambda: bool(fake.futures))
+        link.remote.drain(0)
+        link.remote.stop()
+        with pytest.raises(Draining):
+            await answer_of(future)
+        await wait_for(fake.futures[0].cancelled)
+        with pytest.raises(HeadfirstError):
+            link.remote.submit([PREDICT])
+        fake.hold.set()
+
+
+async def test_when_the_engine_dies_nobody_waits(tmp_path: Path, bundle: Bundle, fake: Startable) -> None:
+    async with linked(tmp_path, fake) as link:
+        fake.hold.clear()
+        futures = link.remote.submit([PREDICT] * 5)
+        await wait_for(lambda: bool(fake.futures))
+        threading.Timer(0.01, fake.hold.set).start()  # Its end waits for what it does.
+        await link.kill()
+        for future in futures:
+            with pytest.raises(NotReady, match="restarted") as failed:
+                await answer_of(future)
+            assert failed.value.retry_after is not None
+        assert link.remote.state == "starting"
+        with pytest.raises(NotReady, match="restarted"):
+            link.remote.submit([PREDICT])
+        # The next engine gets nothing of the old one's, and the connection that waits for it.
+        again = Startable(lambda message: compute(bundle, message))
+        link.start(again)
+        await link.until("ready")
+        assert again.submitted == []
+        (future,) = link.remote.submit([PREDICT])
+        assert await answer_of(future) == compute(bundle, PREDICT)
+
+
+async def test_the_engine_ends_after_its_workers(tmp_path: Path, fake: Startable) -> None:
+    async with linked(tmp_path, fake) as link:
+        (future,) = link.remote.submit([PREDICT])
+        assert link.server is not None
+        link.server.stop()
+        await answer_of(future)
+        (future,) = link.remote.submit([PREDICT])
+        await answer_of(future)
+        link.remote.drain(0)
+        link.remote.stop()
+        assert await link.end()
+
+
+async def test_an_engine_that_dies_ends_its_process(tmp_path: Path, fake: Startable) -> None:
+    async with linked(tmp_path, fake) as link:
+        fake.state = "dead"
+        assert not await link.end()
+        await link.until("starting")
+
+
+async def test_what_is_no_message_ends_the_connection(
+    tmp_path: Path, fake: Startable, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with linked(tmp_path, fake) as link:
+        reader, writer = await asyncio.open_unix_connection(link.path)
+        writer.write((3).to_bytes(4, "little") + b"\x91\x63\x00")
+        async with asyncio.timeout(20):
+            state, *_ = wire.Splitter().feed(await reader.read(4096))
+            assert wire.decode_reply(state) == wire.State("ready", "")
+            assert await reader.read() == b""
+        writer.close()
+        assert "no message" in caplog.text
+        (future,) = link.remote.submit([PREDICT])
+        await answer_of(future)
