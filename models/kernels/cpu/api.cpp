@@ -10,6 +10,8 @@ using namespace headfirst;
 
 namespace {
 
+constexpr int SCREENED_WIDTH = 48;  // narrower clusters: the exponentials cost more than the products
+
 const Level* level_named(const char* name) {
     const Level* best = &scalar_level;
 #if defined(__x86_64__)
@@ -88,7 +90,7 @@ API int hf_model_cluster(Model* model, int band, const float* rows, const float*
     });
 }
 
-// `excluded`: ascending ids that are never answered. `screen`: also pack the short-list in 8 bits.
+// `excluded`: ascending ids that are never answered. `screen`: also pack the short-list in 8 bits, for the fast mode.
 API int hf_model_finish(Model* model, const int64_t* excluded, int64_t n, int screen) {
     return guarded([&] {
         const int64_t* id = excluded;
@@ -96,7 +98,9 @@ API int hf_model_finish(Model* model, const int64_t* excluded, int64_t n, int sc
             Part& part = c < 0 ? model->head : model->clusters[(size_t)c];
             for (; id < excluded + n && *id < part.first + part.matrix.words; id++) part.excluded.push_back((int)(*id - part.first));
         }
-        if (screen) pack_screen(*model);
+        if (screen) pack_screen(model->head);
+        for (Part& part : model->clusters)
+            if (model->level->quick_screen && part.matrix.width >= SCREENED_WIDTH && part.matrix.words >= GROUP) pack_screen(part);
         return 0;
     });
 }

@@ -111,7 +111,7 @@ inline void codes_dot(const uint8_t* w, int w_step, const int8_t* codes, int ste
 
 }  // namespace
 
-const Level avx2_level = {NAME, HALF, logits, stats, dot, dot_half, screen, screen_stats, reach, cell};
+const Level avx2_level = {NAME, HALF, false, logits, stats, dot, dot_half, screen, screen_stats, reach, cell};
 
 }  // namespace headfirst
 

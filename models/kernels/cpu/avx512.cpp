@@ -120,7 +120,7 @@ void screen(const Screen& m, const float* bias, int first, int n, const Codes& c
 
 }  // namespace
 
-const Level avx512_level = {NAME, HALF, logits, stats, dot, dot_half, screen, screen_stats, reach, cell};
+const Level avx512_level = {NAME, HALF, true, logits, stats, dot, dot_half, screen, screen_stats, reach, cell};
 
 }  // namespace headfirst
 

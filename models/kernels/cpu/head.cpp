@@ -24,7 +24,7 @@ void HeadPass::run(const Model& model, const float* hidden, int n, bool in_fast,
     Blocks blocks;
     blocks.fill(rows, model.width, [&](int i) { return hidden + (size_t)i * model.width; });
     Coded coded;
-    if (fast) coded.fill(blocks, hidden, rows, model.width, model.screen.width);
+    if (fast) coded.fill(blocks, hidden, rows, model.width, model.head.screen.width);
     code_norm = coded.residual;
 
     auto group = [&](int g) {
@@ -39,7 +39,7 @@ void HeadPass::run(const Model& model, const float* hidden, int n, bool in_fast,
             if (fast && is_word) {
                 // Rows of z are `step` apart, of slack too: they share the indexing, so slack is made a row at a time.
                 float tile[BLOCK * GROUP];
-                level.screen(model.screen, words.bias, first, many, coded.block(blocks, b, model.screen.width, norm.data()), tile, slack, GROUP);
+                level.screen(model.head.screen, words.bias, first, many, coded.block(blocks, b, model.head.screen.width, norm.data()), tile, slack, GROUP);
                 for (int r = 0; r < blocks.rows(b); r++) {
                     const size_t i = (size_t)(blocks.first[b] + r);
                     float tops[2], sums[2];

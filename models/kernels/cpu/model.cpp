@@ -88,17 +88,17 @@ void pack(Part& part, const Level& level, const float* rows, const float* bias, 
     }
 }
 
-void pack_screen(Model& model) {
-    const Matrix& m = model.head.matrix;
-    Screen& s = model.screen;
+void pack_screen(Part& part) {
+    const Matrix& m = part.matrix;
+    Screen& s = part.screen;
     s.width = (m.width + 3) / 4 * 4, s.panels = m.panels;
     const size_t words = (size_t)m.panels * LANES;
-    model.screen_memory.push_back(allocate(words * s.width));
-    uint8_t* panels = (uint8_t*)model.screen_memory.back().get();
+    part.memory.push_back(allocate(words * s.width));
+    uint8_t* panels = (uint8_t*)part.memory.back().get();
     memset(panels, 128, words * s.width);
-    float* scale = floats(model.screen_memory, words);
-    float* norm = floats(model.screen_memory, words);
-    float* residual = floats(model.screen_memory, words);
+    float* scale = floats(part.memory, words);
+    float* norm = floats(part.memory, words);
+    float* residual = floats(part.memory, words);
     for (int w = 0; w < m.words; w++) {
         const float* row = m.rows + (size_t)w * m.width;
         const Place place(w / LANES, m.panels, s.width / 4);

@@ -28,6 +28,7 @@ struct Part {  // the head's words, its clusters' columns, a projection or the w
     Matrix matrix;
     int64_t first = 0;               // the id of its first word
     std::vector<int> excluded;       // positions of words never answered, ascending
+    Screen screen;                   // the matrix in 8 bits; width 0: none
     std::vector<Memory> memory;
 };
 
@@ -39,14 +40,12 @@ struct Model {
     std::vector<Part> projections;    // a band each
     std::vector<Part> clusters;
     std::vector<int> band_of;         // a cluster each
-    Screen screen;                    // of the short-list, for the fast mode; width 0: none
-    std::vector<Memory> screen_memory;
 };
 
 // Pack rows (words, width) with their biases (or null); the rows stay the caller's and are read later. `rescored`:
 // also keep float16 rows, which are closer together in memory.
 void pack(Part& part, const Level& level, const float* rows, const float* bias, int words, int width, bool half, bool rescored);
-void pack_screen(Model& model);
+void pack_screen(Part& part);  // also in 8 bits
 
 // Rows in blocks of at most BLOCK, of even sizes, packed as tiles read them.
 struct Blocks {

@@ -44,7 +44,7 @@ struct Sums {
         const Matrix& m = model.head.matrix;
         const int first = g * PANELS, many = std::min(PANELS, m.panels - first);
         for (int b = 0; b < blocks.count(); b++) {
-            model.level->screen(model.screen, m.bias, first, many, coded.block(blocks, b, model.screen.width, norms), tile, slack, GROUP);
+            model.level->screen(model.head.screen, m.bias, first, many, coded.block(blocks, b, model.head.screen.width, norms), tile, slack, GROUP);
             for (int r = 0; r < blocks.rows(b); r++) {
                 float tops[2], sums[2];
                 model.level->screen_stats(tile + r * GROUP, slack + r * GROUP, many, tops, sums);
@@ -105,6 +105,7 @@ int chunk_logprobs(const Model& model, const float* hidden, const int64_t* targe
         const double norm = norm_of(level, hidden + (size_t)i * model.width, model.width);
         if (!(norm * heaviest < LARGEST)) return 1 + i;
         norms[(size_t)i] = (float)(norm * 1.000001);
+        if (norm * heaviest > SCREENABLE) fast = false;
     }
     Blocks blocks;
     blocks.fill(rows, model.width, [&](int i) { return hidden + (size_t)i * model.width; });
@@ -112,7 +113,7 @@ int chunk_logprobs(const Model& model, const float* hidden, const int64_t* targe
     const int all = words.groups + columns.groups;
     sums.resize(rows, all, fast);
     Coded coded;
-    if (fast) coded.fill(blocks, hidden, rows, model.width, model.screen.width);
+    if (fast) coded.fill(blocks, hidden, rows, model.width, model.head.screen.width);
     const int tasks = std::min(all, threads <= 1 ? 1 : 8 * threads);
     parallel(tasks, threads, [&](int t) {
         for (int g = (int)((int64_t)all * t / tasks); g < (int)((int64_t)all * (t + 1) / tasks); g++)
@@ -161,7 +162,7 @@ int target_logprobs(const Model& model, const float* hidden, const int64_t* targ
                     float* out, float* bound) {
     for (int first = 0; first < rows; first += CHUNK) {
         const int failed = chunk_logprobs(model, hidden + (size_t)first * model.width, targets + first,
-                                          std::min(CHUNK, rows - first), fast && model.screen.width > 0, threads, out + first, bound + first);
+                                          std::min(CHUNK, rows - first), fast && model.head.screen.width > 0, threads, out + first, bound + first);
         if (failed) return first + failed;
     }
     return 0;

@@ -63,7 +63,8 @@ struct Codes {
 
 struct Level {
     const char* name;
-    bool half;  // float16 panels are read at no great cost
+    bool half;          // float16 panels are read at no great cost
+    bool quick_screen;  // 8 bits are multiplied faster than float32
 
     // out[r * stride + w] = logits of the words of panels first .. first + n - 1 for a block of rows [width][rows].
     void (*logits)(const Matrix&, int first, int n, const float* block, int rows, float* out, int stride);

@@ -4,13 +4,15 @@
 // The head pass leaves a maximum a group of 64 words; the k-th largest of them bounds the k-th best word, and only
 // groups that reach it are looked into. Whatever may belong to the k best, given the slack of the logits at hand
 // (float32 rounding, or 8 bits), is rescored in double from the float32 rows in one fixed order. Clusters are then
-// opened in descending z_c while z_c reaches the k-th best score; rows that want the same cluster share its pass.
+// opened in descending z_c while z_c reaches the k-th best score; rows that want the same cluster share its pass. Wide
+// clusters are looked at in 8 bits first, which proves of most that none of their words is among the k best.
 // Final order: float32 log-probabilities, descending; equal ones by the smaller id.
 //
 // Reads the head (see head.cpp), each opened cluster's panels once per group of rows, and the float32 rows of the
 // survivors (some k a row). Writes k ids and log-probabilities a row. Scratch: 4 bytes a head logit of up to 64
 // rows, 1 MiB of logits of a cluster, 8 bytes a group of 64 words.
 #include "candidates.h"
+#include "coded.h"
 #include "head.h"
 #include "pool.h"
 
@@ -71,7 +73,7 @@ class Search {
         float* low = head_.fast ? &head_.low[(size_t)i * head_.groups] : nullptr;
         const double slack = rounding(model_.width) * head_.norm[i] * model_.head.matrix.norm;
         const View view{model_.head, *model_.level, row.hidden, head_.row(i), high, low, slack, head_.norm[i],
-                        head_.fast ? head_.code_norm[i] : 0, head_.fast ? &model_.screen : nullptr, 0, std::nan("")};
+                        head_.fast ? head_.code_norm[i] : 0, head_.fast ? &model_.head.screen : nullptr, 0, std::nan("")};
         mask(view, high, low);
         collect(row, view);
     }
@@ -121,12 +123,79 @@ class Search {
         }
     }
 
+    // Run group(g) for all groups of `m`, on several threads if n rows are worth it.
+    template <class Group>
+    void share(const Matrix& m, int n, Group group) {
+        const int threads = (int64_t)n * m.words * m.width >= WORTH_SHARING ? threads_ : 1;
+        const int tasks = std::min(m.groups, threads <= 1 ? 1 : 4 * threads);
+        parallel(tasks, threads, [&](int t) {
+            for (int g = (int)((int64_t)m.groups * t / tasks); g < (int)((int64_t)m.groups * (t + 1) / tasks); g++) group(g);
+        });
+    }
+
+    // Most clusters that must be opened hold no word of the k best. Where 8 bits prove it (an upper bound of the best
+    // word's logit, a lower bound of log Z_c), that is all the row needs of it. Moves the other rows to the front.
+    int screen(int c, std::pair<int, Row*>* wanted, int n) {
+        const Part& part = model_.clusters[(size_t)c];
+        const Matrix& m = part.matrix;
+        const int band = model_.band_of[(size_t)c];
+        std::vector<float> rows((size_t)n * m.width), norms((size_t)n);
+        for (int i = 0; i < n; i++) {
+            const std::vector<float>& row = wanted[i].second->projected[(size_t)band];
+            std::copy(row.begin(), row.end(), rows.begin() + (int64_t)i * m.width);
+            norms[(size_t)i] = (float)(wanted[i].second->projected_norm[(size_t)band] * 1.000001);
+        }
+        Blocks blocks;
+        blocks.fill(n, m.width, [&](int i) { return &rows[(size_t)i * m.width]; });
+        Coded coded;
+        coded.fill(blocks, rows.data(), n, m.width, part.screen.width);
+        std::vector<float> high((size_t)n * m.groups), sum((size_t)n * m.groups), upper((size_t)n * m.groups);
+        share(m, n, [&](int g) {
+            float tile[BLOCK * GROUP], slack[BLOCK * GROUP];
+            const int first = g * PANELS, many = std::min(PANELS, m.panels - first);
+            for (int b = 0; b < blocks.count(); b++) {
+                model_.level->screen(part.screen, m.bias, first, many, coded.block(blocks, b, part.screen.width, norms.data()), tile, slack, GROUP);
+                for (int r = 0; r < blocks.rows(b); r++) {
+                    const size_t at = (size_t)(blocks.first[b] + r) * m.groups + g;
+                    float tops[2], sums[2];
+                    model_.level->screen_stats(tile + r * GROUP, slack + r * GROUP, many, tops, sums);
+                    high[at] = tops[0], sum[at] = sums[0], upper[at] = sums[1];
+                }
+            }
+        });
+        int left = 0;
+        for (int i = 0; i < n; i++) {
+            const float* highs = &high[(size_t)i * m.groups];
+            const double top = *std::max_element(highs, highs + m.groups);
+            double mass = 0, most = 0;
+            for (int g = 0; g < m.groups; g++) {
+                const double factor = std::exp((float)(highs[g] - top));
+                mass += factor * sum[(size_t)i * m.groups + g], most += factor * upper[(size_t)i * m.groups + g];
+            }
+            // sum exp(z' - e) >= (sum exp z')^2 / sum exp(z' + e), by Cauchy and Schwarz.
+            const double log_z = top + 2 * std::log(mass) - std::log(most);
+            const Row& row = *wanted[i].second;
+            const double best = column(row, c) + std::min(0.0, top - log_z) + 1e-5 * (1 + std::fabs(top));
+            if (!(row.kth > NONE && best < row.kth - row.tie())) std::swap(wanted[left++], wanted[i]);
+        }
+        return left;
+    }
+
     void open(int c, std::pair<int, Row*>* wanted, int n) {
         const int band = model_.band_of[(size_t)c];
         project(band, wanted, n);
         const Part& part = model_.clusters[(size_t)c];
         const Matrix& m = part.matrix;
         const Level& level = *model_.level;
+        for (int i = 0; i < n; i++) {
+            Row& row = *wanted[i].second;
+            if (!(row.projected_norm[(size_t)band] * m.norm < LARGEST)) overflow = true;
+            row.clusters[(size_t)c] = LOW;
+            call_.expanded[(size_t)row.index * model_.clusters.size() + c] = 1;
+        }
+        if (overflow) return;
+        if (part.screen.width) n = screen(c, wanted, n);
+        if (n == 0) return;
         const int stride = m.panels * LANES;
         const bool stored = (int64_t)n * stride <= STORED;
         Blocks blocks;
@@ -148,16 +217,10 @@ class Search {
                 }
             }
         };
-        const int64_t work = (int64_t)n * m.words * m.width;
-        const int threads = work >= WORTH_SHARING ? threads_ : 1;
-        const int tasks = std::min(m.groups, threads <= 1 ? 1 : 4 * threads);
-        parallel(tasks, threads, [&](int t) {
-            for (int g = (int)((int64_t)m.groups * t / tasks); g < (int)((int64_t)m.groups * (t + 1) / tasks); g++) group(g);
-        });
+        share(m, n, group);
         for (int i = 0; i < n; i++) {
             Row& row = *wanted[i].second;
             const double norm = row.projected_norm[(size_t)band];
-            if (!(norm * m.norm < LARGEST)) overflow = true;
             float* highs = &high[(size_t)i * m.groups];
             const double shift = *std::max_element(highs, highs + m.groups);
             double mass = 0;
@@ -168,8 +231,6 @@ class Search {
             if (m.words == 1) view.log_z = view.exact(0);  // it is the cluster: no rounding between them
             mask(view, highs, nullptr);
             collect(row, view);
-            row.clusters[(size_t)c] = LOW;
-            call_.expanded[(size_t)row.index * model_.clusters.size() + c] = 1;
         }
     }
 
@@ -191,7 +252,9 @@ class Search {
             ids[i] = is_word ? words[(size_t)i].id : -1;
             logprobs[i] = is_word ? words[(size_t)i].logprob : LOW;
         }
-        if (call_.bound) call_.bound[row.index] = head_.fast ? (float)(std::max(0.0, std::log(row.upper / row.mass)) + 2e-6) : 0;
+        // The last term: rounding of the float32 sums from which the rescored words' shares were taken.
+        const double before = head_.mass[(size_t)(row.index - first_)];
+        call_.bound[row.index] = head_.fast ? (float)(std::max(0.0, std::log(row.upper / row.mass)) + 1e-6 * (1 + before / row.mass)) : 0;
     }
 
     const Model& model_;
@@ -216,12 +279,14 @@ int topk(const Model& model, const TopK& call) {
         const float* hidden = call.hidden + (size_t)first * model.width;
         const double heaviest = std::max(model.head.matrix.norm, model.columns.matrix.norm);
         head.norm.resize((size_t)rows);
+        bool fast = call.fast && model.head.screen.width > 0;
         for (int i = 0; i < rows; i++) {
             const double norm = norm_of(*model.level, hidden + (size_t)i * model.width, model.width);
             if (!(norm * heaviest < LARGEST)) return 1 + first + i;
             head.norm[(size_t)i] = (float)(norm * 1.000001);
+            if (norm * heaviest > SCREENABLE) fast = false;
         }
-        head.run(model, hidden, rows, call.fast && model.screen.width > 0, call.threads);
+        head.run(model, hidden, rows, fast, call.threads);
         if (rows == 1 || call.threads <= 1) {
             Search search(model, call, head, first);
             search.run(0, rows, call.threads);

@@ -33,6 +33,9 @@ int target_logprobs(const Model& model, const float* hidden, const int64_t* targ
 // The largest |logit| that is computed: beyond it float32 sums may overflow.
 constexpr double LARGEST = 1e36;
 
+// Up to this product of the norms of a row and of the heaviest word 8 bits are worth it: their slack is some 2% of it.
+constexpr double SCREENABLE = 500;
+
 // A bound of the error of a float32 dot product of `width` terms, a share of the product of the norms.
 inline double rounding(int width) { return (width + 4) * 6.0e-8; }
 

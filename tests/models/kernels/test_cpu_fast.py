@@ -71,6 +71,20 @@ def test_the_bound_means_something(level: str, rows: int) -> None:
     assert ((exact.logprobs - fast.logprobs).abs().amax(1) <= bound + 1e-5).all()
 
 
+@pytest.mark.parametrize("scale", [30.0, 1e3, 1e6, 1e12])
+def test_rows_too_long_for_8_bits(scale: float) -> None:
+    softmax = layer()
+    hidden = peaked(softmax, 20, 0) * scale
+    kernel, exact = CpuKernel(softmax, "fast"), CpuKernel(softmax, "exact").topk(hidden, 5)
+    found, bound = kernel.topk_bounded(hidden, 5)
+    assert torch.equal(found.ids, exact.ids)
+    error = (found.logprobs - exact.logprobs).abs().amax(1)
+    assert (error <= bound + 1e-5 * exact.logprobs.abs().amax(1) + 1e-5).all()
+    scores, bounds = kernel.target_logprobs_bounded(hidden, found.ids[:, 0])
+    error = (scores - exact.logprobs[:, 0]).abs()
+    assert (error <= bounds + 1e-5 * exact.logprobs[:, 0].abs() + 1e-4).all()
+
+
 def test_zero_rows_and_words() -> None:
     softmax = make_softmax(20, (90,), scale=1.0)
     softmax.head[3] = 0

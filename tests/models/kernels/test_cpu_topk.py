@@ -44,7 +44,7 @@ def shapes(draw: st.DrawFn) -> Shape:
     bands, left = [], clusters
     while left:
         n = draw(st.integers(1, left)) if len(bands) < 3 else left
-        bands.append((n, draw(st.integers(1, 40))))
+        bands.append((n, draw(st.sampled_from([1, 3, 16, 33, 48, 64, 70]))))
         left -= n
     excluded = draw(st.lists(st.integers(0, sum(sizes) - 1), max_size=6, unique=True))
     return Shape(draw(st.integers(1, 90)), tuple(sizes), tuple(bands), draw(st.booleans()), tuple(excluded))
@@ -125,6 +125,23 @@ def test_a_cluster_too_large_to_keep_its_logits() -> None:
         for allowed in (None, [torch.arange(i, 70_050, 17) for i in range(12)]):
             found, bound = CpuKernel(softmax, mode).topk_bounded(hidden, 25, allowed)
             check(found, true_logprobs(softmax, hidden, allowed), [25] * 12, bound)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("rows", [1, 2, 9, 40])
+def test_wide_clusters_are_screened_first(mode: Mode, rows: int) -> None:
+    """Opened clusters: some without a word among the best, some with, by a little or by far."""
+    softmax = make_softmax(64, (100, 640, 500, 65, 64, 3), ((3, 64), (2, 50)), bias=True, excluded=(101,))
+    for scale in (0.3, 1.0, 3.0):
+        hidden = rows_of(rows, 64, seed=rows, scale=scale)
+        truth = true_logprobs(softmax, hidden)
+        for k in (1, 10, 90):
+            found, bound = CpuKernel(softmax, mode).topk_bounded(hidden, k)
+            check(found, truth, [k] * rows, bound)
+            assert (found.expanded != softmax.topk(hidden, k).expanded).sum() <= 1
+    from_tails = (found.ids >= 100).any(1)
+    assert from_tails.any()
+    assert found.expanded.any()
 
 
 def test_the_same_bits_alone_in_a_batch_and_with_any_vector_width() -> None:
