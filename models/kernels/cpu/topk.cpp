@@ -12,7 +12,7 @@
 // survivors (some k a row). Writes k ids and log-probabilities a row. Scratch: 4 bytes a head logit of up to 64
 // rows, 1 MiB of logits of a cluster, 8 bytes a group of 64 words.
 #include "candidates.h"
-#include "coded.h"
+#include "cluster_screen.h"
 #include "head.h"
 #include "pool.h"
 
@@ -133,50 +133,23 @@ class Search {
         });
     }
 
-    // Most clusters that must be opened hold no word of the k best. Where 8 bits prove it (an upper bound of the best
-    // word's logit, a lower bound of log Z_c), that is all the row needs of it. Moves the other rows to the front.
+    // Most clusters that must be opened hold no word of the k best. Where 8 bits prove it, that is all the row needs of
+    // it. Moves the other rows to the front.
     int screen(int c, std::pair<int, Row*>* wanted, int n) {
         const Part& part = model_.clusters[(size_t)c];
-        const Matrix& m = part.matrix;
-        const int band = model_.band_of[(size_t)c];
-        std::vector<float> rows((size_t)n * m.width), norms((size_t)n);
+        const int band = model_.band_of[(size_t)c], width = part.matrix.width;
+        std::vector<float> rows((size_t)n * width), norms((size_t)n);
         for (int i = 0; i < n; i++) {
-            const std::vector<float>& row = wanted[i].second->projected[(size_t)band];
-            std::copy(row.begin(), row.end(), rows.begin() + (int64_t)i * m.width);
-            norms[(size_t)i] = (float)(wanted[i].second->projected_norm[(size_t)band] * 1.000001);
+            const Row& row = *wanted[i].second;
+            std::copy_n(row.projected[(size_t)band].begin(), width, rows.begin() + (int64_t)i * width);
+            norms[(size_t)i] = (float)(row.projected_norm[(size_t)band] * 1.000001);
         }
-        Blocks blocks;
-        blocks.fill(n, m.width, [&](int i) { return &rows[(size_t)i * m.width]; });
-        Coded coded;
-        coded.fill(blocks, rows.data(), n, m.width, part.screen.width);
-        std::vector<float> high((size_t)n * m.groups), sum((size_t)n * m.groups), upper((size_t)n * m.groups);
-        share(m, n, [&](int g) {
-            float tile[BLOCK * GROUP], slack[BLOCK * GROUP];
-            const int first = g * PANELS, many = std::min(PANELS, m.panels - first);
-            for (int b = 0; b < blocks.count(); b++) {
-                model_.level->screen(part.screen, m.bias, first, many, coded.block(blocks, b, part.screen.width, norms.data()), tile, slack, GROUP);
-                for (int r = 0; r < blocks.rows(b); r++) {
-                    const size_t at = (size_t)(blocks.first[b] + r) * m.groups + g;
-                    float tops[2], sums[2];
-                    model_.level->screen_stats(tile + r * GROUP, slack + r * GROUP, many, tops, sums);
-                    high[at] = tops[0], sum[at] = sums[0], upper[at] = sums[1];
-                }
-            }
-        });
+        ClusterScreen screen(part, *model_.level, rows, norms);
+        share(part.matrix, n, [&](int g) { screen.group(g); });
         int left = 0;
         for (int i = 0; i < n; i++) {
-            const float* highs = &high[(size_t)i * m.groups];
-            const double top = *std::max_element(highs, highs + m.groups);
-            double mass = 0, most = 0;
-            for (int g = 0; g < m.groups; g++) {
-                const double factor = std::exp((float)(highs[g] - top));
-                mass += factor * sum[(size_t)i * m.groups + g], most += factor * upper[(size_t)i * m.groups + g];
-            }
-            // sum exp(z' - e) >= (sum exp z')^2 / sum exp(z' + e), by Cauchy and Schwarz.
-            const double log_z = top + 2 * std::log(mass) - std::log(most);
             const Row& row = *wanted[i].second;
-            const double best = column(row, c) + std::min(0.0, top - log_z) + 1e-5 * (1 + std::fabs(top));
-            if (!(row.kth > NONE && best < row.kth - row.tie())) std::swap(wanted[left++], wanted[i]);
+            if (!(row.kth > NONE && column(row, c) + screen.best_word(i) < row.kth - row.tie())) std::swap(wanted[left++], wanted[i]);
         }
         return left;
     }
