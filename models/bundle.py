@@ -79,6 +79,11 @@ class Bundle:
         # Made on "meta" with the model, and not among the weights.
         model.softmax.exclude(vocabulary.special_ids)
         model.eval().requires_grad_(False)
+        if target.type == "cuda":
+            # cuDNN's default, TF32, has a mantissa of 10 bits: too coarse for our 1e-4.
+            torch.backends.cudnn.allow_tf32 = False
+            model.body.flatten_parameters()
+        model.accelerate()
         return cls(name or path.resolve().name, path, config, vocabulary, model, dtype, target)
 
     @staticmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 import torch
@@ -11,12 +12,20 @@ from models.adaptive_embedding import AdaptiveEmbedding
 from models.adaptive_softmax import AdaptiveSoftmax, TopK
 from models.bodies.lstm import LSTMBody, State
 from models.config import ModelConfig
+from models.kernels.base import Kernel, TorchKernel
+from models.kernels.choice import choose
+from models.kernels.cpu_lstm import CpuLSTM
+from models.kernels.library import KernelError
 
 RowState = State
 
 
 class LanguageModel(nn.Module):
-    """A word-level language model. A text runs as the end-of-sentence word, then its own words."""
+    """A word-level language model. A text runs as the end-of-sentence word, then its own words.
+
+    Attributes:
+        kernel: what runs the output layer's operations; torch's operators until `accelerate`.
+    """
 
     def __init__(self, config: ModelConfig, excluded: frozenset[int] = frozenset()) -> None:
         """`excluded`: ids that `topk` never answers (the unknown word)."""
@@ -25,6 +34,22 @@ class LanguageModel(nn.Module):
         self.softmax = AdaptiveSoftmax(config, excluded)
         self.embedding = AdaptiveEmbedding(config, self.softmax)
         self.body = LSTMBody(config.body, config.hidden_size)
+        self.kernel: Kernel = TorchKernel(self.softmax)
+        self._fast_body: CpuLSTM | None = None
+
+    def accelerate(self) -> None:
+        """Choose the fastest kernels for where the weights are; the weights must not change afterwards."""
+        self.kernel = choose(self.softmax, self.device)
+        if self.device.type == "cpu":
+            # Without the extension torch runs the body too; `choose` has said why.
+            with contextlib.suppress(KernelError):
+                self._fast_body = CpuLSTM(self.body)
+
+    @property
+    def kernels(self) -> dict[str, str]:
+        """One line each on what runs the body and the output layer, for a person."""
+        body = "torch operators, float32" if self._fast_body is None else self._fast_body.description
+        return {"body": body, "softmax": self.kernel.description}
 
     def initial_state(self, batch_size: int) -> State:
         """The state before a text, for a batch."""
@@ -44,18 +69,19 @@ class LanguageModel(nn.Module):
         `lengths` (B,) int64 on the CPU, each at least 1: padding beyond them is not computed by the body,
         its hidden rows are zero and the state is that after each row's last word.
         """
-        hidden, after = self.body(self.embedding(ids), lengths, state)
+        run = self.body if self._fast_body is None else self._fast_body
+        hidden, after = run(self.embedding(ids), lengths, state)
         return hidden, after
 
     def topk(
         self, hidden: Tensor, k: int | Sequence[int], allowed: Sequence[Tensor | None] | None = None
     ) -> TopK:
         """The exact k most probable next words; see `AdaptiveSoftmax.topk`."""
-        return self.softmax.topk(hidden, k, allowed)
+        return self.kernel.topk(hidden, k, allowed)
 
     def target_logprobs(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """(N,) log-probabilities of the given next words; see `AdaptiveSoftmax.target_logprobs`."""
-        return self.softmax.target_logprobs(hidden, targets)
+        return self.kernel.target_logprobs(hidden, targets)
 
     def parameter_count(self) -> int:
         """Distinct parameters; tied ones count once."""

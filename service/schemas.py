@@ -153,6 +153,7 @@ class ModelCard(BaseModel):
     parameters: int
     dtype: str
     device: str
+    kernels: dict[str, str] = Field(description="What runs the body and the softmax, as measured at load.")
 
 
 class ModelList(BaseModel):

@@ -42,6 +42,12 @@ class LSTMBody(nn.Module):
                 else:
                     nn.init.normal_(weight, std=weight.shape[1] ** -0.5)
 
+    def flatten_parameters(self) -> None:
+        """Put each layer's weights in one piece, as cuDNN wants them; needed after they were replaced."""
+        for layer in self.modules():
+            if isinstance(layer, nn.LSTM):
+                layer.flatten_parameters()
+
     def initial_state(self, batch_size: int) -> State:
         """Zeros."""
         weight = next(self.parameters())

@@ -64,6 +64,7 @@ def inspection(bundle: Bundle) -> dict[str, Any]:
         "tied": config.tied,
         "embedding_scale": config.embedding_scale,
         "dtype": bundle.dtype,
+        "kernels": bundle.model.kernels,
         "device": str(bundle.device),
         "parameters": bundle.model.parameter_count(),
         "memory_bytes": sum(part["memory_bytes"] for part in parts),
@@ -158,6 +159,7 @@ def _overview(facts: dict[str, Any]) -> Table:
         ("parameters", f"{facts['parameters']:,}"),
         ("embeddings", f"{'tied' if facts['tied'] else 'not tied'}, scale {facts['embedding_scale']:g}"),
         ("weights", f"{facts['dtype']} on disk, float32 on {facts['device']}"),
+        *((f"{part} runs on", kernel) for part, kernel in facts["kernels"].items()),
     ):
         table.add_row(key, Text(value))
     return table

@@ -44,4 +44,5 @@ def card(bundle: Bundle) -> ModelCard:
         parameters=bundle.model.parameter_count(),
         dtype=bundle.dtype,
         device=str(bundle.device),
+        kernels=bundle.model.kernels,
     )
