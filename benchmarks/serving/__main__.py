@@ -1,0 +1,324 @@
+"""Measures `headfirst serve` beside FastAPI, LitServe, mosec, BentoML and Ray Serve, in one command.
+
+    python -m benchmarks.serving                 about five minutes
+    python -m benchmarks.serving --full          what is committed: more and longer runs
+    python -m benchmarks.serving --servers headfirst mosec --no-open
+
+Every server has the same model and the same `topk` behind it; each peer gets a virtual environment of its
+own in a cache folder. Needs wrk and Linux. README.md says what is measured, and how.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import service
+from benchmarks.serving import machine, peers
+from benchmarks.serving.closed_loop import ClosedLoop
+from benchmarks.serving.environments import cache_folder
+from benchmarks.serving.processes import Running
+from benchmarks.serving.report import LOADS, Report
+from benchmarks.serving.texts import Texts
+from models.bundle import DEFAULT
+
+CHECKED = 50
+TOLERANCE = 1e-4
+READY_SECONDS = 120.0
+
+
+class Benchmark:
+    """One run of the command."""
+
+    def __init__(self, args: argparse.Namespace, folder: Path) -> None:
+        self.args = args
+        model = machine.copy_packages(folder, args.model)
+        self.place = peers.Place(folder, model, args.cache, folder, args.threads)
+        self.closed = ClosedLoop(folder)
+        self.peers = {peer.name: peer for peer in peers.PEERS if peer.name in args.servers}
+        self.reference: list[dict[str, Any]] | None = None
+        self.results: dict[str, Any] = {
+            "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            "commit": machine.commit(),
+            "machine": machine.machine(),
+            "model": machine.digest(args.model),
+            "load_average": f"{os.getloadavg()[0]:.2f}",
+            "settings": {
+                key: value for key, value in vars(args).items() if isinstance(value, int | float | list)
+            },
+            "same": "",
+            "servers": {name: self._describe(name) for name in args.servers},
+        }
+
+    def _describe(self, name: str) -> dict[str, Any]:
+        if name in peers.OURS_ALL:
+            flags = " ".join((*peers.OURS_ALL[name], *self.args.flags))
+            note = f"--threads {self.args.threads} {flags}".strip()
+            return {"version": service.__version__, "workers": 1, "wait": "none", "note": note}
+        peer = self.peers[name]
+        return {
+            "version": peers.version(peer, self.place),
+            "workers": peer.workers,
+            "wait": "no batches" if peer.wait_ms is None else f"{peer.wait_ms:g} ms",
+            "note": peer.note,
+        }
+
+    @contextlib.contextmanager
+    def _server(self, name: str) -> Iterator[Running]:
+        """A server that is ready, alone on the machine as far as the lock tells."""
+        with self._alone():
+            began = time.monotonic()
+            if name in peers.OURS_ALL:
+                server = peers.start_ours(self.place, (*peers.OURS_ALL[name], *self.args.flags))
+            else:
+                server = peers.start_peer(self.peers[name], self.place)
+            try:
+                with server:
+                    server.wait_ready(READY_SECONDS)
+                    self._found(name).setdefault("ready", []).append(time.monotonic() - began)
+                    yield server
+            except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+                # One server's trouble is a row of the report, not the end of the others' measurement.
+                self._found(name).setdefault("errors", []).append(str(error))
+                self._say(f"{name}: {error}")
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        if self.args.lock is None:
+            yield
+            return
+        with self.args.lock.open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _found(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.results["servers"][name]
+        return found
+
+    def _say(self, line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    # -- what is measured ---------------------------------------------------------------------------------
+
+    def check(self, name: str, server: Running) -> None:
+        """Whether it answers the same words as the first server. Raises RuntimeError if it does not."""
+        texts = Texts()
+        answers = [json.loads(server.ask(texts[-1 - i])) for i in range(CHECKED)]
+        results = [(answer["results"] if isinstance(answer, dict) else answer)[0] for answer in answers]
+        if self.reference is None:
+            self.reference = results
+        for text, ours, theirs in zip(
+            map(texts.__getitem__, range(-1, -CHECKED - 1, -1)), self.reference, results, strict=True
+        ):
+            if not _same(ours, theirs):
+                raise RuntimeError(f"{name} answers other words after {text!r}: {theirs} instead of {ours}")
+
+    def round(self, name: str, first: bool) -> None:
+        """A start of the server, and a run at each number of connections."""
+        args, found = self.args, self._found(name)
+        with self._server(name) as server:
+            if first:
+                self.check(name, server)
+                time.sleep(1.0)
+                found.setdefault("idle_cpu", []).append(self._idle(server))
+            for level in args.connections:
+                self._closed(found, "closed", server, level, cold=True)
+            if name == peers.OURS:
+                found["hit_rate_cold"] = _hit_rate(server)
+            found.setdefault("memory_bytes", []).append(server.memory_bytes())
+            if first and args.idle_seconds >= 10:  # after load, too: what was awake may stay awake
+                time.sleep(1.0)
+                found["idle_cpu"].append(self._idle(server))
+
+    def _idle(self, server: Running) -> float:
+        before = server.cpu_seconds()
+        time.sleep(self.args.idle_seconds)
+        return (server.cpu_seconds() - before) / self.args.idle_seconds
+
+    def _closed(self, found: dict[str, Any], kind: str, server: Running, level: int, cold: bool) -> None:
+        self.closed.run(server.url, level, self.args.warm_up, cold)
+        before = server.cpu_seconds()
+        run = self.closed.run(server.url, level, self.args.seconds, cold)
+        run["cpu"] = (server.cpu_seconds() - before) / run["seconds"]
+        found.setdefault(kind, {}).setdefault(str(level), []).append(run)
+        self._say(f"  {level:4} connections: {run['rate']:8.1f}/s, p50 {run['p50'] * 1e3:8.2f} ms ({kind})")
+
+    def warm(self) -> None:
+        """Ours with texts that repeat."""
+        found = self._found(peers.OURS)
+        with self._server(peers.OURS) as server:
+            self.closed.run(server.url, 64, max(4, self.args.warm_up), cold=False)
+            before = _lookups(server)
+            for level in self.args.connections:
+                self._closed(found, "warm", server, level, cold=False)
+            hits, misses = (b - a for a, b in zip(before, _lookups(server), strict=True))
+            found["hit_rate_warm"] = hits / (hits + misses)
+
+    def open_loop(self, name: str, capacity: float) -> None:
+        """All loads on one start of the server."""
+        args = self.args
+        with self._server(name) as server:
+            self.closed.run(server.url, 64, max(2, args.warm_up))
+            for number, load in enumerate(LOADS):
+                command = [sys.executable, "-m", "benchmarks.serving.open_loop", server.url]
+                command += ["--rate", str(load * capacity), "--seconds", str(args.open_seconds)]
+                command += ["--deadline", str(args.deadline), "--start", str(100_000 * (number + 1))]
+                before = server.cpu_seconds()
+                done = subprocess.run(
+                    command,
+                    cwd=self.place.tree,
+                    capture_output=True,
+                    text=True,
+                    check=True,
+                    timeout=args.open_seconds + 120,
+                )
+                run = json.loads(done.stdout)
+                run["cpu"] = (server.cpu_seconds() - before) / args.open_seconds
+                self._found(name).setdefault("open", {})[f"{load:g}"] = run
+                self._say(f"  {load:g} x capacity: goodput {run['goodput']:.0f}/s, {run['statuses']}")
+                time.sleep(1.0)
+
+    def inprocess(self) -> dict[str, Any]:
+        """The engine without HTTP."""
+        command = [sys.executable, "-m", "benchmarks.serving.inprocess", str(self.place.model)]
+        command += ["--threads", str(self.args.threads), "--seconds", str(self.args.seconds)]
+        environment = os.environ | {
+            "OMP_NUM_THREADS": str(self.args.threads),
+            "BENCHMARK_THREADS": str(self.args.threads),
+            "BENCHMARK_MODEL": str(self.place.model),
+        }
+        with self._alone():
+            done = subprocess.run(
+                command,
+                cwd=self.place.tree,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=600,
+            )
+        if done.returncode:
+            raise RuntimeError(f"the in-process measurement failed: {done.stderr}")
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    def run(self) -> None:
+        """Everything; `save` after each part, so that what was measured is not lost."""
+        args = self.args
+        for number in range(args.rounds):
+            for name in args.servers:
+                self._say(f"round {number + 1} of {args.rounds}: {name}")
+                self.round(name, number == 0)
+            self.save()
+        wrong = [name for name in args.servers if self._found(name).get("errors")]
+        self.results["same"] = (
+            f"checked on {CHECKED} texts, log-probabilities within {TOLERANCE:g}"
+            if not wrong
+            else f"see the errors of {', '.join(wrong)}"
+        )
+        if peers.OURS in args.servers:
+            self._say("repeated texts: headfirst")
+            self.warm()
+            self._say("in process")
+            self.results["inprocess"] = self.inprocess()
+            self.save()
+            if args.open:
+                report = Report(self.results)
+                rates = [report.closed(peers.OURS, level, "rate") for level in args.connections]
+                self.results["capacity"] = max(rate for rate in rates if rate is not None)
+                for name in args.servers:
+                    self._say(f"open loop: {name}")
+                    self.open_loop(name, self.results["capacity"])
+        self.save()
+
+    def save(self) -> None:
+        """Writes JSON, Markdown and the charts."""
+        out: Path = self.args.out
+        out.mkdir(parents=True, exist_ok=True)
+        stem = f"serving-{self.results['date'][:10]}{self.args.suffix}"
+        (out / f"{stem}.json").write_text(json.dumps(self.results, indent=1) + "\n")
+        report = Report(self.results)
+        charts = {name: f"{stem}-{name}.svg" for name in report.charts()}
+        for name, svg in report.charts().items():
+            (out / charts[name]).write_text(svg)
+        (out / f"{stem}.md").write_text(report.markdown(charts))
+
+
+def _same(ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
+    """The same words but for the order of those equally probable to the tolerance, and the same counts."""
+    if any(ours[key] != theirs[key] for key in ("context_words", "unknown_words")):
+        return False
+    probable = {word["word"]: word["logprob"] for word in theirs["words"]}
+    if len(probable) != len(ours["words"]):
+        return False
+    last = ours["words"][-1]["logprob"]
+    return all(abs(probable.get(word["word"], last) - word["logprob"]) <= TOLERANCE for word in ours["words"])
+
+
+def _lookups(server: Running) -> tuple[float, float]:
+    return server.metric("headfirst_state_cache_hits_total"), server.metric(
+        "headfirst_state_cache_misses_total"
+    )
+
+
+def _hit_rate(server: Running) -> float:
+    hits, misses = _lookups(server)
+    return hits / max(1.0, hits + misses)
+
+
+def parse() -> argparse.Namespace:
+    """The options."""
+    every = [*peers.OURS_ALL, *(peer.name for peer in peers.PEERS)]
+    parser = argparse.ArgumentParser(description="Our server beside others.")
+    parser.add_argument("--full", action="store_true", help="3 rounds of 5 s, 20 s of each open loop")
+    parser.add_argument("--servers", nargs="+", choices=every, default=every)
+    parser.add_argument("--connections", nargs="+", type=int, default=[1, 8, 64, 256])
+    parser.add_argument("--rounds", type=int, help="starts of each server; 2")
+    parser.add_argument("--seconds", type=float, help="of each run; 2")
+    parser.add_argument("--warm-up", type=float, default=1, help="seconds of load before each run")
+    parser.add_argument("--idle-seconds", type=float, help="without requests; 5")
+    parser.add_argument("--open-seconds", type=float, help="of each open loop; 4")
+    parser.add_argument("--no-open", dest="open", action="store_false", help="no open loop")
+    parser.add_argument("--deadline", type=float, default=1.0, help="of open-loop requests, in seconds")
+    parser.add_argument("--threads", type=int, default=1, help="torch's, in each process with a model")
+    parser.add_argument("--flags", nargs="*", default=[], help="more of `headfirst serve`, as '--x=y'")
+    parser.add_argument("--model", type=Path, default=DEFAULT)
+    parser.add_argument("--cache", type=Path, default=cache_folder(), help="for the peers' environments")
+    parser.add_argument("--lock", type=Path, help="file to lock while a server is measured")
+    parser.add_argument("--out", type=Path, default=machine.ROOT / "benchmarks" / "results")
+    parser.add_argument("--suffix", default="", help="of the results' names")
+    args = parser.parse_args()
+    quick = {"rounds": (2, 3), "seconds": (2, 5), "idle_seconds": (5, 10), "open_seconds": (4, 20)}
+    for name, (short, long) in quick.items():
+        if getattr(args, name) is None:
+            setattr(args, name, long if args.full else short)
+    return args
+
+
+def main() -> None:
+    """Measure and write."""
+    args = parse()
+    with tempfile.TemporaryDirectory(prefix="headfirst-benchmark-") as folder:
+        benchmark = Benchmark(args, Path(folder))
+        try:
+            benchmark.run()
+        finally:
+            benchmark.save()
+            for name in args.servers:
+                for error in benchmark.results["servers"][name].get("errors", []):
+                    print(f"{name}: {error}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

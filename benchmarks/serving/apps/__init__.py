@@ -1,0 +1,1 @@
+"""The peers' apps, as a skilled user of each would write them."""

@@ -1,0 +1,217 @@
+"""Open loop: requests at times that were fixed before, whatever the server does.
+
+    python -m benchmarks.serving.open_loop URL --rate 500 --seconds 10 [--deadline 1] [--start 0]
+
+Arrivals are a Poisson process. Every latency counts from the time at which the request was *due*, the wait
+for a free connection and the client's own delay included: there is no coordinated omission. Each request
+takes the connection that was used last; new ones are opened while none is free, up to `CONNECTIONS`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import resource
+import statistics
+import time
+from collections import Counter, deque
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import uvloop
+
+from benchmarks.serving.texts import Texts, body
+
+CONNECTIONS = 1024
+GRACE_SECONDS = 3.0
+"""How long after the last request answers are waited for."""
+
+
+class Connection(asyncio.Protocol):
+    """One HTTP/1.1 connection, one request at a time."""
+
+    def __init__(self, load: Load) -> None:
+        self.load = load
+        self.due: float | None = None
+        self._buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Is free."""
+        self.transport = cast(asyncio.Transport, transport)
+
+    def ask(self, due: float, request: bytes) -> None:
+        """Sends the request that was due at `due`."""
+        self.due = due
+        self.transport.write(request)
+
+    def data_received(self, data: bytes) -> None:
+        """Counts an answer once it is whole; no server here answers in chunks without a length."""
+        self._buffer += data
+        end = self._buffer.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        head = self._buffer[:end].lower()
+        at = head.find(b"content-length:")
+        if at < 0:
+            self.load.failed("no length")
+            self.due = None
+            self.transport.abort()
+            return
+        length = int(head[at + 15 :].split(b"\r\n", 1)[0])
+        if len(self._buffer) < end + 4 + length:
+            return
+        self._buffer = b""
+        due, self.due = self.due, None
+        if due is not None:
+            self.load.answered(self, due, int(head[9:12]))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """What was asked is not answered any more."""
+        self.load.lost(self)
+
+
+class Load:
+    """The schedule and what came of it."""
+
+    def __init__(self, url: str, rate: float, seconds: float, deadline: float, start: int) -> None:
+        parts = urlsplit(url)
+        self.host, self.port = parts.hostname or "127.0.0.1", parts.port
+        self.deadline = deadline
+        generator = random.Random(start)  # noqa: S311
+        self.offsets: list[float] = []
+        at = generator.expovariate(rate)
+        while at < seconds:
+            self.offsets.append(at)
+            at += generator.expovariate(rate)
+        texts = Texts()
+        self.requests = [self._request(texts[start + i]) for i in range(len(self.offsets))]
+        self.statuses: Counter[str] = Counter()
+        self.latencies: dict[str, list[float]] = {"answered": [], "refused": []}
+        self.free: list[Connection] = []
+        self.waiting: deque[tuple[float, bytes]] = deque()
+        self.opened = self.most_opened = self.pending = 0
+
+    def _request(self, text: str) -> bytes:
+        content = body(text)
+        head = (
+            f"POST /v1/predict HTTP/1.1\r\nHost: {self.host}:{self.port}\r\n"
+            "Content-Type: application/json\r\n"
+            # Ours obeys it; the others ignore it.
+            f"X-Request-Timeout: {self.deadline}\r\nContent-Length: {len(content)}\r\n\r\n"
+        )
+        return head.encode() + content
+
+    async def run(self) -> None:
+        """All of it."""
+        began = time.perf_counter() + 0.1
+        for offset, request in zip(self.offsets, self.requests, strict=True):
+            due = began + offset
+            now = time.perf_counter()
+            if due - now > 0.0002:
+                await asyncio.sleep(due - now)
+            elif len(self.waiting) % 16 == 0:
+                await asyncio.sleep(0)
+            self.pending += 1
+            self._send(due, request)
+        end = time.perf_counter() + max(GRACE_SECONDS, self.deadline)
+        while self.pending and time.perf_counter() < end:  # noqa: ASYNC110 -- with an end of its own
+            await asyncio.sleep(0.01)
+        self.statuses["unanswered"] += self.pending
+
+    def _send(self, due: float, request: bytes) -> None:
+        if self.free:
+            self.free.pop().ask(due, request)
+            return
+        self.waiting.append((due, request))
+        if self.opened < CONNECTIONS:
+            self.opened += 1
+            self.most_opened = max(self.most_opened, self.opened)
+            self._task = asyncio.ensure_future(self._open())
+            _TASKS.add(self._task)
+            self._task.add_done_callback(_TASKS.discard)
+
+    async def _open(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            _, connection = await loop.create_connection(lambda: Connection(self), self.host, self.port)
+        except OSError:
+            self.opened -= 1
+            if self.waiting:
+                self.waiting.popleft()
+                self.failed("no connection")
+            return
+        self._next(connection)
+
+    def _next(self, connection: Connection) -> None:
+        if connection.transport.is_closing():
+            return
+        if self.waiting:
+            connection.ask(*self.waiting.popleft())
+        else:
+            self.free.append(connection)
+
+    def answered(self, connection: Connection, due: float, status: int) -> None:
+        """One answer, whatever its status."""
+        self.pending -= 1
+        self.statuses[str(status)] += 1
+        kind = "answered" if status == 200 else "refused" if status in (429, 503) else None
+        if kind:
+            self.latencies[kind].append(time.perf_counter() - due)
+        self._next(connection)
+
+    def failed(self, reason: str) -> None:
+        """One request came to nothing."""
+        self.pending -= 1
+        self.statuses[reason] += 1
+
+    def lost(self, connection: Connection) -> None:
+        """A connection was closed."""
+        self.opened -= 1
+        if connection.due is not None:
+            connection.due = None
+            self.failed("closed")
+        if connection in self.free:
+            self.free.remove(connection)
+
+    def result(self, seconds: float) -> dict[str, Any]:
+        """Rates a second, latencies in seconds. Goodput: answered with 200 within the deadline."""
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        good = sum(latency <= self.deadline for latency in self.latencies["answered"])
+        result: dict[str, Any] = {
+            "sent": len(self.offsets),
+            "seconds": seconds,
+            "deadline": self.deadline,
+            "goodput": good / seconds,
+            "statuses": dict(self.statuses),
+            "connections": self.most_opened,
+            "client_cpu": usage.ru_utime + usage.ru_stime,
+        }
+        for kind, latencies in self.latencies.items():
+            result[kind] = len(latencies)
+            if len(latencies) > 1:
+                cuts = statistics.quantiles(latencies, n=100, method="inclusive")
+                result |= {f"{kind}_p50": cuts[49], f"{kind}_p99": cuts[98]}
+        return result
+
+
+_TASKS: set[asyncio.Future[None]] = set()
+
+
+def main() -> None:
+    """One run, told as JSON."""
+    parser = argparse.ArgumentParser(description="Open-loop load.")
+    parser.add_argument("url")
+    parser.add_argument("--rate", type=float, required=True)
+    parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--deadline", type=float, default=1.0)
+    parser.add_argument("--start", type=int, default=0, help="place in the sequence of texts, and seed")
+    args = parser.parse_args()
+    load = Load(args.url, args.rate, args.seconds, args.deadline, args.start)
+    uvloop.run(load.run())
+    print(json.dumps(load.result(args.seconds)))
+
+
+if __name__ == "__main__":
+    main()
