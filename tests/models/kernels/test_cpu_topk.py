@@ -41,7 +41,8 @@ def shapes(draw: st.DrawFn) -> Shape:
     largest = 400 if clusters <= 8 else 12
     random = Random(draw(st.integers(0, 99)))
     sizes = [random.randint(1, 300)] + [random.randint(1, largest) for _ in range(clusters)]
-    bands, left = [], clusters
+    bands: list[tuple[int, int]] = []
+    left = clusters
     while left:
         n = draw(st.integers(1, left)) if len(bands) < 3 else left
         bands.append((n, draw(st.sampled_from([1, 3, 16, 33, 48, 64, 70]))))
@@ -160,8 +161,8 @@ def test_float16_panels_lose_nothing() -> None:
     softmax = make_softmax(64, (500, 300), ((1, 32),))
     for weight in softmax.parameters():
         weight.copy_(weight.half().float())
-    weight = softmax.head.view(-1)
-    weight[:4] = torch.tensor([2.0**-24, -6.1e-5, 65504.0, 0.0]).half().float()  # subnormals and the largest
+    flat = softmax.head.view(-1)
+    flat[:4] = torch.tensor([2.0**-24, -6.1e-5, 65504.0, 0.0]).half().float()  # subnormals and the largest
     hidden = rows_of(8, 64)
     hidden[:, 2] = 0
     kernel = CpuKernel(softmax, level="")
