@@ -40,6 +40,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Is free."""
         self.transport = cast(asyncio.Transport, transport)
+        self.load.connections.add(self)
 
     def ask(self, due: float, request: bytes) -> None:
         """Sends the request that was due at `due`."""
@@ -90,6 +91,7 @@ class Load:
         self.statuses: Counter[str] = Counter()
         self.latencies: dict[str, list[float]] = {"answered": [], "refused": []}
         self.free: list[Connection] = []
+        self.connections: set[Connection] = set()
         self.waiting: deque[tuple[float, bytes]] = deque()
         self.opened = self.most_opened = self.pending = 0
 
@@ -119,6 +121,11 @@ class Load:
         while self.pending and time.perf_counter() < end:  # noqa: ASYNC110 -- with an end of its own
             await asyncio.sleep(0.01)
         self.statuses["unanswered"] += self.pending
+        for connection in tuple(self.connections):
+            connection.due = None
+            connection.transport.close()
+        while self.connections:  # noqa: ASYNC110 -- over in a turn or two of the loop
+            await asyncio.sleep(0)
 
     def _send(self, due: float, request: bytes) -> None:
         if self.free:
@@ -169,6 +176,7 @@ class Load:
     def lost(self, connection: Connection) -> None:
         """A connection was closed."""
         self.opened -= 1
+        self.connections.discard(connection)
         if connection.due is not None:
             connection.due = None
             self.failed("closed")

@@ -270,7 +270,7 @@ class Report:
                         f"hit rate {typing['hit_rate']:.2%} over {typing['sessions']} sessions",
                     ],
                     [
-                        f"{lists['hypotheses']} hypotheses of {lists['length']} words, one list or one by one",
+                        f"{lists['hypotheses']} hypotheses of {lists['length']} words: a list, or one by one",
                         f"{lists['list'] * 1e3:.0f} ms",
                         f"{lists['one_by_one'] * 1e3:.0f} ms",
                         f"{lists['times_less']:.1f}",

@@ -1,0 +1,84 @@
+"""The load that benchmarks.serving makes, and how it counts."""
+
+import asyncio
+import json
+
+import pytest
+
+from benchmarks.serving.charts import grouped_bars
+from benchmarks.serving.open_loop import Load
+from benchmarks.serving.texts import Texts, body, write_for_lua
+
+
+def test_cold_texts_differ_from_their_first_word_on():
+    texts = Texts()
+    laps = 5 * len(texts.contexts)
+    assert len({texts[i] for i in range(laps)}) == laps
+    same_context = [texts[17 + lap * len(texts.contexts)] for lap in range(5)]
+    assert len({text.split()[0] for text in same_context}) == 5
+
+
+def test_repeated_texts_repeat():
+    texts = Texts(cold=False)
+    assert texts[3] == texts[3 + len(texts.contexts)] == texts.contexts[3]
+
+
+def test_lua_files_hold_json_without_quotes(tmp_path):
+    firsts, contexts = write_for_lua(tmp_path, cold=True)
+    lines = contexts.read_text().splitlines()
+    texts = Texts()
+    assert [json.loads(f'"{line}"') for line in lines] == texts.contexts
+    assert json.loads(body(texts[0]))["inputs"] == [firsts.read_text().splitlines()[0] + lines[0]]
+
+
+async def _serve(delay, statuses, load_of):
+    """Runs a load against a server that answers with the statuses in turn, each after `delay` seconds."""
+    turn = iter(statuses)
+    ends = []
+
+    async def client(reader, writer):
+        ends.append(asyncio.current_task())
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+                await reader.readexactly(length)
+                await asyncio.sleep(delay)
+                writer.write(b"HTTP/1.1 %d X\r\nContent-Length: 2\r\n\r\n{}" % next(turn))
+        except asyncio.IncompleteReadError:
+            writer.close()
+            await writer.wait_closed()
+
+    server = await asyncio.start_server(client, "127.0.0.1", 0)
+    async with server:
+        load = load_of(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        await load.run()
+        await asyncio.gather(*ends)
+    return load
+
+
+def test_open_loop_counts_every_request_by_status():
+    statuses = [200, 200, 429, 500] * 100
+    load = asyncio.run(_serve(0, statuses, lambda url: Load(url, 200, 0.3, 1.0, 1)))
+    found = load.result(0.3)
+    sent = found["sent"]
+    assert sum(found["statuses"].values()) == sent > 20
+    assert found["answered"] == pytest.approx(sent / 2, abs=2)
+    assert found["refused"] == pytest.approx(sent / 4, abs=1)
+    assert found["goodput"] == pytest.approx(found["answered"] / 0.3)
+
+
+def test_open_loop_does_not_wait_for_answers():
+    load = asyncio.run(_serve(0.4, [200] * 500, lambda url: Load(url, 200, 0.3, 0.1, 1)))
+    found = load.result(0.3)
+    # All were sent though none was answered before the last was due; all are too late.
+    assert found["connections"] > 0.8 * found["sent"]
+    assert found["answered"] == found["sent"]
+    assert found["answered_p50"] >= 0.4
+    assert found["goodput"] == 0
+
+
+def test_a_chart_has_a_bar_for_each_value():
+    svg = grouped_bars("Rates", "1/s", ["1", "8"], [("ours", [3.0, 5.0]), ("theirs", [2.0, None])])
+    assert svg.count("<title>ours") == 2
+    assert svg.count("<title>theirs") == 1
