@@ -15,6 +15,7 @@ from service.routes import health, models, playground, predict, score
 from service.routes import metrics as metrics_route
 from service.routes.context import Context, Engine
 from service.routes.direct import Dispatch
+from service.schemas import ModelCard
 from service.settings import Settings
 
 DESCRIPTION = """\
@@ -66,15 +67,17 @@ def create_app(
     bundle: Bundle,
     engine: Engine,
     metrics: Metrics,
+    card: ModelCard | None = None,
     examples: Mapping[str, dict[str, Any]] | None = None,
 ) -> HeadfirstApp:
     """The app that serves `bundle` through `engine`; `app.context.lifecycle` is how to drain it.
 
     Args:
-        examples: the model's answers for the OpenAPI page, by path; None asks `bundle`'s model.
+        card: of the model, if it is another process that has it; None asks `bundle`.
+        examples: the model's answers for the OpenAPI page, by path, likewise.
 
     Raises:
         ConfigurationError: the key cannot be read.
     """
     lifecycle = Lifecycle(settings.max_concurrent_requests)
-    return HeadfirstApp(Context(settings, bundle, engine, metrics, lifecycle, examples or {}))
+    return HeadfirstApp(Context(settings, bundle, engine, metrics, lifecycle, card, examples or {}))

@@ -23,8 +23,9 @@ def write_processes(directory: Path, pids: Iterable[int]) -> None:
 class ProcessGroupCollector:
     """Adds up what /proc tells of the processes; where there is no /proc, there are no such metrics.
 
-    Memory that several share counts once. CPU time includes that of children which ended, so that the counter
-    never goes back by more than what the parent has not noticed yet.
+    Memory that several share counts once. The start is that of the youngest, so that an alert on restarts
+    sees those of the engine and the workers, too. CPU time includes that of children which ended, so that the
+    counter never goes back by more than what the parent has not noticed yet.
 
     Args:
         directory: where `write_processes` was told to write.
@@ -43,14 +44,16 @@ class ProcessGroupCollector:
         if not Path("/proc/self/stat").exists():
             return []
         pids = list(map(int, self._file.read_text().split()))
-        cpu = memory = 0.0
+        cpu = memory = start = 0.0
         fds = 0
         for pid in pids:
             process = Path("/proc") / str(pid)
             try:
-                times = list(map(int, _stat(process)[_UTIME : _UTIME + 4]))
+                stat = _stat(process)
+                times = list(map(int, stat[_UTIME : _UTIME + 4]))
                 cpu += sum(times if pid == pids[0] else times[:2]) / os.sysconf("SC_CLK_TCK")
                 memory += _memory(process)
+                start = max(start, _boot() + int(stat[_STARTTIME]) / os.sysconf("SC_CLK_TCK"))
                 fds += len(list((process / "fd").iterdir()))
             except (FileNotFoundError, ProcessLookupError):
                 continue  # It has ended meanwhile.
@@ -63,9 +66,7 @@ class ProcessGroupCollector:
             ),
             GaugeMetricFamily("process_open_fds", "Open file descriptors of all processes", fds),
             GaugeMetricFamily(
-                "process_start_time_seconds",
-                "Start of the first process since the Unix epoch",
-                _start(pids[0]),
+                "process_start_time_seconds", "Start of the youngest process since the Unix epoch", start
             ),
         ]
 
@@ -82,8 +83,6 @@ def _memory(process: Path) -> float:
     return 0.0
 
 
-def _start(pid: int) -> float:
-    boot = next(
-        int(line.split()[1]) for line in Path("/proc/stat").read_text().splitlines() if line[:6] == "btime "
-    )
-    return boot + int(_stat(Path("/proc") / str(pid))[_STARTTIME]) / os.sysconf("SC_CLK_TCK")
+def _boot() -> float:
+    lines = Path("/proc/stat").read_text().splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith("btime "))

@@ -12,12 +12,14 @@ from models.config import ModelConfig
 from models.vocabulary import Vocabulary
 from models.weightless import weightless
 from service.routes import predict, score
+from service.routes.models import card
 
 
 class ServedModel(msgspec.Struct, frozen=True):
     """Crosses from the engine process to the supervisor, as msgpack.
 
     Args:
+        card: a `ModelCard` as JSON.
         config: the content of config.json.
         vocabulary: SHA-256 of tokenizer.json.
         examples: the model's own answers for the OpenAPI page, by path.
@@ -27,6 +29,7 @@ class ServedModel(msgspec.Struct, frozen=True):
     path: str
     dtype: str
     device: str
+    card: str
     config: str
     vocabulary: bytes
     examples: dict[str, dict[str, Any]]
@@ -39,6 +42,7 @@ class ServedModel(msgspec.Struct, frozen=True):
             path=str(bundle.path),
             dtype=bundle.dtype,
             device=str(bundle.device),
+            card=card(bundle).model_dump_json(),
             config=bundle.config.model_dump_json(),
             vocabulary=_digest(bundle.path),
             examples={predict.PATH: predict.example(bundle), score.PATH: score.example(bundle)},

@@ -86,7 +86,7 @@ class Settings(BaseSettings):
     max_context_words: int = Field(512, ge=2)
     """Last words of a text that /v1/predict uses at most."""
     max_concurrent_requests: int = Field(512, ge=1)
-    """Requests to /v1/predict and /v1/score that run at once; more are refused with 429."""
+    """Requests to /v1/predict and /v1/score that run at once, each HTTP worker its part; more get 429."""
 
     request_timeout: float = Field(30.0, gt=0, allow_inf_nan=False)
     """Seconds until a request that names no time of its own is answered with 504."""

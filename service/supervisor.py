@@ -49,10 +49,12 @@ class Supervisor:
     """Runs `settings.http_workers` workers and their engine process until a signal.
 
     Raises:
-        ConfigurationError: there is no such address here, or the port is taken.
+        ConfigurationError: there is no such address here, or the port is taken; or the system cannot fork.
     """
 
     def __init__(self, settings: Settings) -> None:
+        if not hasattr(os, "fork"):
+            raise ConfigurationError("--http-workers: this system cannot fork; leave it at 0")
         self._settings = settings
         self._listening = listen(settings.host, settings.port, settings.http_workers)
         self._directory = Path(tempfile.mkdtemp(prefix="headfirst-"))
@@ -79,8 +81,7 @@ class Supervisor:
         try:
             with self._signals() as wakeup:
                 self._selector.register(wakeup, selectors.EVENT_READ, partial(self._on_signals, wakeup))
-                self._engine_socket.bind(str(self._directory / SOCKET))
-                self._engine_socket.listen(128)
+                self._bind_engine_socket()
                 self._start_engine()
                 while self._children or not self._stopping:
                     self._wait()
@@ -94,6 +95,14 @@ class Supervisor:
         if self._failure is not None:
             raise self._failure
         return self._status
+
+    def _bind_engine_socket(self) -> None:
+        path = str(self._directory / SOCKET)
+        try:
+            self._engine_socket.bind(path)
+        except OSError as error:  # Its path may have some 100 bytes.
+            raise ConfigurationError(f"{path}: cannot be a socket, set TMPDIR: {error}") from error
+        self._engine_socket.listen(128)
 
     def _wait(self) -> None:
         timeout = min((when for when, _ in self._steps), default=None)
@@ -132,10 +141,10 @@ class Supervisor:
         assert self._bundle is not None  # noqa: S101 -- workers start after the engine has loaded
         assert self._model is not None  # noqa: S101
         name = f"worker-{index + 1}"
-        listening, examples = self._listening[index], self._model.examples
+        listening = self._listening[index]
         self._start(
             name,
-            partial(run_worker, self._settings, self._bundle, examples, listening, self._directory, name),
+            partial(run_worker, self._settings, self._bundle, self._model, listening, self._directory, name),
         )
 
     def _on_events(self, read_end: int, splitter: wire.Splitter) -> None:

@@ -7,7 +7,6 @@ import signal
 import socket
 from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import Any
 
 import uvicorn
 
@@ -16,7 +15,8 @@ from service import wire
 from service.app import HeadfirstApp, create_app
 from service.loading import settle
 from service.remote_engine import RemoteEngine
-from service.routes.models import card
+from service.schemas import ModelCard
+from service.served_model import ServedModel
 from service.server import Server
 from service.settings import Settings
 from service.worker_metrics import WorkerMetrics
@@ -61,7 +61,7 @@ class WorkerServer(Server):
 def run_worker(
     settings: Settings,
     bundle: Bundle,
-    examples: dict[str, dict[str, Any]],
+    served: ServedModel,
     listening: socket.socket,
     directory: Path,
     name: str,
@@ -70,7 +70,7 @@ def run_worker(
 
     Args:
         bundle: without weights.
-        examples: the model's answers for the OpenAPI page.
+        served: what else there is to tell about the model.
         directory: private to our processes: sockets and metrics.
         name: the same for a worker that takes another's place.
     """
@@ -79,7 +79,7 @@ def run_worker(
     settings = settings.model_copy(update={"max_concurrent_requests": limit})
     engine = RemoteEngine(str(directory / SOCKET))
     metrics = WorkerMetrics(bundle.config.n_clusters, directory, name, lambda: _samples(engine))
-    model = card(bundle)
+    model = ModelCard.model_validate_json(served.card)
     metrics.describe_model(
         model=model.name,
         architecture=model.architecture,
@@ -89,7 +89,7 @@ def run_worker(
         dtype=model.dtype,
         device=model.device,
     )
-    app = create_app(settings, bundle, engine, metrics, examples)
+    app = create_app(settings, bundle, engine, metrics, model, served.examples)
     # Takes some 20 ms, which the first reader of /docs would make everybody else wait.
     app.openapi()
     settle()

@@ -11,7 +11,7 @@ from service.errors import Draining, HeadfirstError, InvalidRequest, ModelNotFou
 from service.lifecycle import Lifecycle
 from service.messages import Predict, Predicted, Score, Scored
 from service.metrics import Metrics
-from service.schemas import place
+from service.schemas import ModelCard, place
 from service.settings import Settings
 
 T = TypeVar("T")
@@ -41,8 +41,10 @@ class Context:
     engine: Engine
     metrics: Metrics
     lifecycle: Lifecycle
+    card: ModelCard | None = None
+    """What there is to tell about the model, where the model itself is in another process."""
     examples: Mapping[str, dict[str, Any]] = field(default_factory=dict)
-    """Answers for the OpenAPI page, by path, where the model itself is in another process."""
+    """Answers for the OpenAPI page, by path, likewise."""
     workers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "worker"))
 
     def check_model(self, name: str | None) -> None:

@@ -13,7 +13,7 @@ from service.schemas import ModelCard, ModelList
 
 def add(app: FastAPI, context: Context) -> None:
     """Adds the route to `app`."""
-    answer = ModelList(data=[card(context.bundle)])
+    answer = ModelList(data=[context.card or card(context.bundle)])
     body = answer.model_dump_json().encode()
 
     async def models(request: Request) -> Response:

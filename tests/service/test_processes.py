@@ -192,6 +192,7 @@ def test_one_server_of_several_processes(workers: ServerProcess, bundle: Bundle)
     assert all(line.get("process") and line.get("pid") for line in workers.lines)
     model_card = httpx.get(f"{workers.url}/v1/models").json()["data"][0]
     assert model_card["parameters"] == bundle.model.parameter_count()
+    assert model_card["kernels"]["softmax"]
     example = httpx.get(f"{workers.url}/openapi.json").json()["paths"]["/v1/predict"]["post"]["responses"]
     assert example["200"]["content"]["application/json"]["example"]["results"]
 
