@@ -63,6 +63,8 @@ class PredictRequest(ModelRequest):
     """How many words; the server limits it (1000 unless set otherwise)."""
     prefix: str | None = Field(None, max_length=MAX_PREFIX_CHARS)
     """Only words that start so; null or empty means any word."""
+    explain: bool = False
+    """Whether each result tells which tail clusters were opened to find its words."""
 
 
 class ScoreRequest(ModelRequest):
@@ -89,6 +91,12 @@ class PredictedWord(BaseModel):
     logprob: float = Field(description="Natural logarithm of its probability.")
 
 
+class Explanation(BaseModel):
+    """How the words were found."""
+
+    clusters: list[int] = Field(description="The tail clusters that were opened, numbered from 0, ascending.")
+
+
 class PredictResult(BaseModel):
     """The words that may follow one input, best first."""
 
@@ -97,6 +105,7 @@ class PredictResult(BaseModel):
     )
     context_words: int = Field(description="How many of the input's last words the model used.")
     unknown_words: int = Field(description="How many of those are not in its vocabulary.")
+    explain: Explanation | None = Field(None, description="Absent unless `explain` is asked for.")
 
 
 class PredictAnswer(BaseModel):

@@ -44,7 +44,8 @@ def add(app: FastAPI, context: Context) -> None:
         answers = await ask.of(messages)
         words = sum(len(answer.ids) for answer in answers)
         contexts = [message.tokens for message in messages]
-        return await ask.answer(_pieces(vocabulary, contexts, answers), words, answers)
+        pieces = _pieces(vocabulary, contexts, answers, explain=ask.body.explain)
+        return await ask.answer(pieces, words, answers)
 
     add_model_route(
         app,
@@ -79,11 +80,15 @@ def last_words(tokens: list[int], limit: int) -> list[int]:
 
 
 def _pieces(
-    vocabulary: Vocabulary, contexts: Sequence[Sequence[int]], answers: Sequence[Predicted]
+    vocabulary: Vocabulary,
+    contexts: Sequence[Sequence[int]],
+    answers: Sequence[Predicted],
+    *,
+    explain: bool = False,
 ) -> Iterator[bytes]:
     before = b'{"results":['
     for tokens, answer in zip(contexts, answers, strict=True):
-        result = {
+        result: dict[str, object] = {
             "words": [
                 {"word": vocabulary.word(word), "logprob": round(logprob, 6)}
                 for word, logprob in zip(answer.ids, answer.logprobs, strict=True)
@@ -91,6 +96,8 @@ def _pieces(
             "context_words": len(tokens),
             "unknown_words": tokens.count(vocabulary.unknown_id),
         }
+        if explain:
+            result["explain"] = {"clusters": answer.clusters}
         yield before + to_json(result, inf_nan_mode="null")
         before = b","
     yield b"]}"

@@ -27,7 +27,10 @@ def compute(bundle: Bundle, message: Message) -> Answer:
             top = model.topk(hidden([end, *message.tokens])[-1:], k, [allowed])
             found = top.ids[0] >= 0
             return Predicted(
-                tuple(top.ids[0][found].tolist()), tuple(top.logprobs[0][found].tolist()), (), TIMING
+                tuple(top.ids[0][found].tolist()),
+                tuple(top.logprobs[0][found].tolist()),
+                tuple(top.expanded[0].nonzero()[:, 0].tolist()),
+                TIMING,
             )
         rows = hidden([end, *message.context, *message.targets[:-1]])[len(message.context) :]
         return Scored(tuple(model.target_logprobs(rows, torch.tensor(message.targets)).tolist()), TIMING)

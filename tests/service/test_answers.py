@@ -43,6 +43,18 @@ async def test_predict_prefix(local: Local) -> None:
     assert app.engine.submitted[-1].prefix is None  # type: ignore[union-attr]
 
 
+async def test_predict_explains_which_clusters_were_opened(local: Local, bundle: Bundle) -> None:
+    app = local()
+    texts = ["Thank you very", "of the"]
+    response = await post(app, "predict", inputs=texts, k=60, explain=True)
+    for text, result in zip(texts, response.json()["results"], strict=True):
+        ids = tuple(bundle.vocabulary.encode_batch([text])[0])
+        expected = compute(bundle, Predict("", ids, 60, None, None))
+        assert isinstance(expected, Predicted)
+        assert expected.clusters  # k is more than the short-list has words
+        assert result["explain"] == {"clusters": list(expected.clusters)}
+
+
 async def test_predict_uses_the_last_words(local: Local) -> None:
     app = local(max_context_words=10)
     response = await post(app, "predict", inputs=["the " * 12 + "zzz very", "the " * 10])
