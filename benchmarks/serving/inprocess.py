@@ -81,7 +81,8 @@ def direct_call(bundle: Bundle, seconds: float) -> dict[str, float]:
     """One text after another through the model, as a program without a server would."""
     from benchmarks.serving.apps.answering import Answerer
 
-    answerer, texts, times = Answerer(), Texts(), []
+    answerer, texts = Answerer(), Texts()
+    times: list[float] = []
     end = time.perf_counter() + seconds
     while (began := time.perf_counter()) < end:
         answerer.results([texts[len(times)]])

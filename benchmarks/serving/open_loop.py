@@ -78,7 +78,7 @@ class Load:
 
     def __init__(self, url: str, rate: float, seconds: float, deadline: float, start: int) -> None:
         parts = urlsplit(url)
-        self.host, self.port = parts.hostname or "127.0.0.1", parts.port
+        self.host, self.port = parts.hostname or "127.0.0.1", parts.port or 80
         self.deadline = deadline
         generator = random.Random(start)  # noqa: S311
         self.offsets: list[float] = []

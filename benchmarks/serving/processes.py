@@ -50,7 +50,7 @@ class Running:
             )
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: object) -> None:
         self._process.send_signal(signal.SIGTERM)
         end = time.monotonic() + END_SECONDS
         while self.processes() and time.monotonic() < end:
