@@ -61,7 +61,9 @@ RUN set -eu; \
     fi; \
     /opt/headfirst/bin/python -m compileall -q -j 0 -x /torch/testing/_internal/ \
       --invalidation-mode unchecked-hash /opt/headfirst/lib; \
-    /opt/headfirst/bin/python -c "import sys, torch, models, service; \
+    /opt/headfirst/bin/python -c "import sys, torch, service; \
+        from models.kernels.library import load; \
+        load(); \
         built = 'cpu' if torch.version.cuda is None else 'cuda'; \
         sys.exit(None if built == '${VARIANT}' else f'VARIANT is ${VARIANT}, yet torch is built for {built}')"
 
