@@ -31,7 +31,8 @@ export async function getModel() {
 /** Whether requests for predictions may ask for `explain`: the server's own description tells. */
 export async function canExplain() {
   const { answer } = await call("openapi.json");
-  return answer.components?.schemas?.PredictRequest?.properties?.explain !== undefined;
+  const body = answer.paths?.["/v1/predict"]?.post?.requestBody?.content?.["application/json"];
+  return body?.schema?.properties?.explain !== undefined;
 }
 
 /** Whether the server accepts requests now. */

@@ -91,7 +91,8 @@ class _Handler(
             self._guarded(lambda: {"object": "list", "data": [_card()]})
         elif self.path == "/openapi.json":
             properties = {"explain": {"type": "boolean"}} if self.owner.explains else {}
-            self._send(200, {"components": {"schemas": {"PredictRequest": {"properties": properties}}}})
+            body = {"content": {"application/json": {"schema": {"properties": properties}}}}
+            self._send(200, {"paths": {"/v1/predict": {"post": {"requestBody": body}}}})
         else:
             self._file(self.path.removeprefix("/") or "index.html")
 

@@ -37,6 +37,7 @@ def test_both_tabs(tab: "Page", url: str, watch: Watch) -> None:
         options = tab.locator("#words").get_by_role("option")
         expect(options).to_have_count(10)
         expect(tab.locator("#model")).to_contain_text("tiny · LSTM · 280 words")
+        expect(tab.locator("#strip-caption")).to_contain_text("Opened for this prediction:")
 
         text = tab.get_by_label("Your text")
         text.press_sequentially("Thank you very m")
