@@ -57,6 +57,7 @@ class Benchmark:
                 key: value for key, value in vars(args).items() if isinstance(value, int | float | list)
             },
             "same": "",
+            "notes": args.notes,
             "servers": {name: self._describe(name) for name in args.servers},
         }
 

@@ -48,20 +48,19 @@ class Connection(asyncio.Protocol):
         self.transport.write(request)
 
     def data_received(self, data: bytes) -> None:
-        """Counts an answer once it is whole; no server here answers in chunks without a length."""
+        """Counts an answer once it is whole: as long as it says, or up to the last chunk."""
         self._buffer += data
         end = self._buffer.find(b"\r\n\r\n")
         if end < 0:
             return
         head = self._buffer[:end].lower()
-        at = head.find(b"content-length:")
-        if at < 0:
-            self.load.failed("no length")
-            self.due = None
-            self.transport.abort()
-            return
-        length = int(head[at + 15 :].split(b"\r\n", 1)[0])
-        if len(self._buffer) < end + 4 + length:
+        if b"transfer-encoding: chunked" in head:
+            whole = self._buffer.endswith(b"\r\n0\r\n\r\n")
+        else:
+            at = head.find(b"content-length:")
+            length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
+            whole = len(self._buffer) >= end + 4 + length
+        if not whole:
             return
         self._buffer = b""
         due, self.due = self.due, None

@@ -30,6 +30,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--cache", type=Path, default=cache_folder(), help="for the peers' environments")
     parser.add_argument("--lock", type=Path, help="file to lock while a server is measured")
     parser.add_argument("--out", type=Path, default=machine.ROOT / "benchmarks" / "results")
+    parser.add_argument("--note", dest="notes", action="append", default=[], help="for the report")
     parser.add_argument("--suffix", default="", help="of the results' names")
     args = parser.parse_args()
     quick = {"rounds": (2, 3), "seconds": (2, 5), "idle_seconds": (5, 10), "open_seconds": (4, 20)}

@@ -16,7 +16,7 @@ from typing import Self
 
 from benchmarks.serving.texts import body
 
-MARK = "HEADFIRST_BENCHMARK_RUN"
+MARK = "BENCHMARK_RUN"
 TICKS = os.sysconf("SC_CLK_TCK")
 END_SECONDS = 10.0
 

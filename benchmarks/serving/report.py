@@ -73,6 +73,8 @@ class Report:
             "Bytes of the request are the same for all. All answer the same ten words: "
             f"{self._results['same']}.",
             "",
+            *(f"* {note}" for note in self._results.get("notes", [])),
+            "",
             "## Closed loop",
             "",
             *self._closed_table("Predictions a second", "rate", lambda value: f"{value:,.0f}", max),
@@ -178,7 +180,7 @@ class Report:
                     if run:
                         yield self._open_row(load, name, run, capacity)
 
-        header = "load,server,sent/s,goodput/s,of capacity,p50 ms,p99 ms,refused,p99 of refusals ms,other,CPU"
+        header = "load,server,sent/s,goodput/s,of capacity,p50 ms,p99 ms,refused,p99 of refusals ms,other,CPU s a s"
         return [
             "## Open loop",
             "",
@@ -187,7 +189,7 @@ class Report:
             f"{self._results['settings']['open_seconds']} s each. "
             "Latency counts from the time a request was due; goodput is what was answered within "
             f"{deadline:g} s of it. The client, in Python, takes its own part of the cores (its CPU time is "
-            "in the JSON).",
+            "in the JSON). A server's CPU time includes what it worked on after the last second of load.",
             "",
             *_table(header.split(","), rows()),
         ]
