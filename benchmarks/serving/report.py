@@ -180,7 +180,7 @@ class Report:
                     if run:
                         yield self._open_row(load, name, run, capacity)
 
-        header = "load,server,sent/s,goodput/s,of capacity,p50 ms,p99 ms,refused,p99 of refusals ms,other,CPU s a s"
+        header = "load,server,sent/s,goodput/s,of capacity,p50 ms,p99 ms,refused,their p99 ms,other,CPU s a s"
         return [
             "## Open loop",
             "",
@@ -189,7 +189,7 @@ class Report:
             f"{self._results['settings']['open_seconds']} s each. "
             "Latency counts from the time a request was due; goodput is what was answered within "
             f"{deadline:g} s of it. The client, in Python, takes its own part of the cores (its CPU time is "
-            "in the JSON). A server's CPU time includes what it worked on after the last second of load.",
+            "in the JSON). A server's CPU time includes what it did after the load's end.",
             "",
             *_table(header.split(","), rows()),
         ]
