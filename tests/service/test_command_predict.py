@@ -57,8 +57,12 @@ def test_many_texts_with_many_words_each(bundle_path: Path, bundle: Bundle) -> N
     )
     assert len(rows) == len(texts)
     for row, text in zip(rows, texts, strict=True):
-        assert [word["word"] for word in row["words"]] == [word for word, _ in best(bundle, text, 300)]
-        assert math.fsum(math.exp(word["logprob"]) for word in row["words"]) <= 1 + 1e-4
+        # Not the order of the whole vocabulary: another batch rounds otherwise, and near-ties change places.
+        found = {word["word"]: word["logprob"] for word in row["words"]}
+        assert len(found) == len(row["words"])
+        assert found == pytest.approx(dict(best(bundle, text, 300)), abs=1e-5)
+        assert list(found.values()) == sorted(found.values(), reverse=True)
+        assert math.fsum(map(math.exp, found.values())) <= 1 + 1e-4
 
 
 def test_one_text(bundle_path: Path) -> None:
