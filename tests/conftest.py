@@ -1,6 +1,8 @@
-"""What every test needs: hypothesis without a clock, and one torch thread."""
+"""What every test needs: hypothesis without a clock, one torch thread, and Triton's interpreter."""
 
 from __future__ import annotations
+
+import os
 
 import torch
 from hypothesis import HealthCheck, settings
@@ -12,3 +14,7 @@ settings.register_profile(
 settings.load_profile("headfirst")
 
 torch.set_num_threads(1)  # tiny models: threads only cost
+
+if not torch.cuda.is_available():
+    # Before anything imports triton: it chooses its interpreter when it is imported.
+    os.environ["TRITON_INTERPRET"] = "1"
