@@ -61,7 +61,7 @@ RUN set -eu; \
     fi; \
     /opt/headfirst/bin/python -m compileall -q -j 0 -x /torch/testing/_internal/ \
       --invalidation-mode unchecked-hash /opt/headfirst/lib; \
-    /opt/headfirst/bin/python -c "import sys, torch, service; \
+    /opt/headfirst/bin/python -P -c "import sys, torch, service; \
         from models.kernels.library import load; \
         load(); \
         built = 'cpu' if torch.version.cuda is None else 'cuda'; \
