@@ -9,7 +9,9 @@ import torch
 
 import service
 from models.bundle import Bundle
+from service.metrics import Metrics
 from service.routes.models import card
+from service.schemas import ModelCard
 
 logger = logging.getLogger("headfirst")
 
@@ -41,6 +43,19 @@ def log_loaded(bundle: Bundle, started: float) -> None:
                 "path": str(bundle.path),
             }
         },
+    )
+
+
+def describe(metrics: Metrics, model: ModelCard) -> None:
+    """Tells the metrics which model is served."""
+    metrics.describe_model(
+        model=model.name,
+        architecture=model.architecture,
+        vocabulary_size=model.vocabulary_size,
+        clusters=model.clusters,
+        parameters=model.parameters,
+        dtype=model.dtype,
+        device=model.device,
     )
 
 

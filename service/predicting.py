@@ -12,11 +12,11 @@ from models.adaptive_softmax import NO_WORD
 from models.bundle import Bundle
 from models.language_model import RowState
 from service.chunks import batches, run
+from service.scoring import DIGITS
 
 BATCH_TOKENS: Final = 4096
 SEARCH_ELEMENTS: Final = 1 << 22
 """Rows times words of one search at most."""
-DIGITS: Final = 6
 
 
 @dataclass(frozen=True, slots=True)

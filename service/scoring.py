@@ -15,6 +15,7 @@ from service.chunks import STEPS, batches, run
 
 BATCH_TOKENS: Final = 4096
 DIGITS: Final = 6
+"""To which log-probabilities and perplexities are rounded, in every answer."""
 
 
 @dataclass(frozen=True, slots=True)

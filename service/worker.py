@@ -13,7 +13,7 @@ import uvicorn
 from models.bundle import Bundle
 from service import wire
 from service.app import HeadfirstApp, create_app
-from service.loading import settle
+from service.loading import describe, settle
 from service.remote_engine import RemoteEngine
 from service.schemas import ModelCard
 from service.served_model import ServedModel
@@ -80,15 +80,7 @@ def run_worker(
     engine = RemoteEngine(str(directory / SOCKET))
     metrics = WorkerMetrics(bundle.config.n_clusters, directory, name, lambda: _samples(engine))
     model = ModelCard.model_validate_json(served.card)
-    metrics.describe_model(
-        model=model.name,
-        architecture=model.architecture,
-        vocabulary_size=model.vocabulary_size,
-        clusters=model.clusters,
-        parameters=model.parameters,
-        dtype=model.dtype,
-        device=model.device,
-    )
+    describe(metrics, model)
     app = create_app(settings, bundle, engine, metrics, model, served.examples)
     # Takes some 20 ms, which the first reader of /docs would make everybody else wait.
     app.openapi()

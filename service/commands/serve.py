@@ -55,7 +55,7 @@ def _run(settings: Settings) -> None:
     from models.bundle import Bundle
     from service.app import create_app
     from service.engine import Engine
-    from service.loading import log_loaded, settle
+    from service.loading import describe, log_loaded, settle
     from service.metrics import Metrics
     from service.routes.models import card
     from service.server import Server, bind
@@ -68,15 +68,7 @@ def _run(settings: Settings) -> None:
         bundle = Bundle.load(settings.bundle_path, settings.device, settings.model_name)
         model = card(bundle)
         metrics = Metrics(model.clusters)
-        metrics.describe_model(
-            model=model.name,
-            architecture=model.architecture,
-            vocabulary_size=model.vocabulary_size,
-            clusters=model.clusters,
-            parameters=model.parameters,
-            dtype=model.dtype,
-            device=model.device,
-        )
+        describe(metrics, model)
         engine = Engine(bundle, settings, metrics)
         app = create_app(settings, bundle, engine, metrics)
         # Kept by the app; made at its first use, it would let everybody wait for the first reader of /docs.

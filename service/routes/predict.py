@@ -17,6 +17,7 @@ from service.routes.context import Context
 from service.routes.direct import add_model_route
 from service.routes.examples import predicted
 from service.schemas import PredictAnswer, PredictRequest, place
+from service.scoring import DIGITS
 
 PATH = "/v1/predict"
 
@@ -90,7 +91,7 @@ def _pieces(
     for tokens, answer in zip(contexts, answers, strict=True):
         result: dict[str, object] = {
             "words": [
-                {"word": vocabulary.word(word), "logprob": round(logprob, 6)}
+                {"word": vocabulary.word(word), "logprob": round(logprob, DIGITS)}
                 for word, logprob in zip(answer.ids, answer.logprobs, strict=True)
             ],
             "context_words": len(tokens),

@@ -18,6 +18,7 @@ from service.routes.context import Context
 from service.routes.direct import add_model_route
 from service.routes.examples import scored
 from service.schemas import ScoreAnswer, ScoreRequest, place
+from service.scoring import DIGITS, perplexity
 
 PATH = "/v1/score"
 
@@ -90,8 +91,8 @@ def _pieces(
     before = b'{"results":['
     for tokens, answer in zip(texts, answers, strict=True):
         # Summed after rounding, so that the sum of what the client sees is the sum that it sees.
-        logprobs = [round(logprob, 6) for logprob in answer.logprobs]
-        total = round(math.fsum(logprobs), 6)
+        logprobs = [round(logprob, DIGITS) for logprob in answer.logprobs]
+        total = round(math.fsum(logprobs), DIGITS)
         summary = {
             "logprob": total,
             "perplexity": perplexity(total, len(logprobs)),
@@ -115,11 +116,3 @@ def _pieces(
         yield b"}"
         before = b","
     yield b"]}"
-
-
-def perplexity(logprob: float, words: int) -> float:
-    """exp(-logprob / words); infinite where that is more than a double can hold."""
-    try:
-        return round(math.exp(-logprob / words), 6)
-    except OverflowError:
-        return math.inf

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import HeadfirstError, InvalidRequest, MalformedBody
-from service.routes.score import perplexity
 from service.schemas import ModelRequest, PredictRequest, ScoreRequest, parse, place
+from service.scoring import perplexity
 
 
 def test_a_string_is_one_input() -> None:
