@@ -18,6 +18,7 @@ class Predict:
         k: 1 or more; more than the vocabulary has words means all of them.
         prefix: only words that start so; None or "" means any word.
         deadline: `time.monotonic()` after which nobody waits any more; None means never.
+        fast: the same words, but their log-probabilities may be off by `Predicted.error`.
     """
 
     id: str
@@ -25,6 +26,7 @@ class Predict:
     k: int
     prefix: str | None
     deadline: float | None
+    fast: bool = False
 
     @property
     def size(self) -> int:
@@ -41,12 +43,14 @@ class Score:
         context: ids that precede the targets and are not scored.
         targets: ids to score, `</s>` among them where the end of the sentence is asked for.
         deadline: `time.monotonic()` after which nobody waits any more; None means never.
+        fast: the log-probabilities may be off by `Scored.error`.
     """
 
     id: str
     context: tuple[int, ...]
     targets: tuple[int, ...]
     deadline: float | None
+    fast: bool = False
 
     @property
     def size(self) -> int:
@@ -75,21 +79,24 @@ class Timing:
 class Predicted:
     """Answers `Predict`: at most k words, best first, with natural log-probabilities.
 
-    `clusters` are the tail clusters that were opened to find them, ascending.
+    `clusters` are the tail clusters that were opened to find them, ascending. `error` is the most, in nats,
+    by which a log-probability may be off beyond float32 rounding: 0 unless the fast mode answered.
     """
 
     ids: tuple[int, ...]
     logprobs: tuple[float, ...]
     clusters: tuple[int, ...]
     timing: Timing
+    error: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Answers `Score`: one natural log-probability a target, in order."""
+    """Answers `Score`: one natural log-probability a target, in order; `error` is as in `Predicted`."""
 
     logprobs: tuple[float, ...]
     timing: Timing
+    error: float = 0.0
 
 
 Message = Predict | Score

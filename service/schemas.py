@@ -45,6 +45,9 @@ class ModelRequest(BaseModel):
     """Name of the served model; null means the one that is served."""
     timeout_ms: int | None = Field(None, ge=1)
     """Milliseconds after which the answer is 504; the server has a default and an upper limit."""
+    mode: Literal["exact", "fast"] | None = None
+    """`exact`, or `fast`: the same words in the same order sooner, their log-probabilities within
+    `logprob_error`; where the server has nothing faster, it answers exactly. Null: as the server is set."""
 
 
 R = TypeVar("R", bound=ModelRequest)
@@ -84,6 +87,12 @@ class ScoreRequest(ModelRequest):
     """Whether each result lists its words."""
 
 
+_LOGPROB_ERROR = (
+    "The most by which a word's logprob may be off, in nats, where the fast mode answered; absent where the "
+    "answer is exact."
+)
+
+
 class PredictedWord(BaseModel):
     """A word that may come next."""
 
@@ -106,6 +115,7 @@ class PredictResult(BaseModel):
     context_words: int = Field(description="How many of the input's last words the model used.")
     unknown_words: int = Field(description="How many of those are not in its vocabulary.")
     explain: Explanation | None = Field(None, description="Absent unless `explain` is asked for.")
+    logprob_error: float | None = Field(None, description=_LOGPROB_ERROR)
 
 
 class PredictAnswer(BaseModel):
@@ -136,6 +146,7 @@ class ScoreResult(BaseModel):
     word_count: int = Field(description="Scored words, `</s>` among them if asked for.")
     unknown_words: int
     words: list[ScoredWord] = Field(default=[], description="Absent if `per_word` is false.")
+    logprob_error: float | None = Field(None, description=_LOGPROB_ERROR + " Their sum: so much a word.")
 
 
 class ScoreAnswer(BaseModel):

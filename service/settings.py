@@ -49,6 +49,8 @@ class Settings(BaseSettings):
     """Where the model runs: auto (a GPU if there is one), cpu, cuda or cuda:N."""
     threads: int | None = Field(None, ge=1, le=1024)
     """CPU threads for the model; none leaves the choice to torch."""
+    mode: Literal["exact", "fast"] = "exact"
+    """How requests that name no mode are answered; fast: the same words, log-probabilities within a bound."""
 
     host: str = Field("127.0.0.1", min_length=1)
     """Address to listen on; 0.0.0.0 is every IPv4 address of this machine."""

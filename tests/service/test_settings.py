@@ -39,6 +39,7 @@ OTHER_VALUES = {
     "drain_timeout": "0",
     "log_format": "json",
     "log_level": "warning",
+    "mode": "fast",
     "max_inputs": "17",
 }
 

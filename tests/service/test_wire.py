@@ -25,17 +25,20 @@ TIMING = Timing(0.25, 1.5, 64, 3)
 
 PREDICT = Predict("me/0", (1, 2, 102_399), 10, "ba", 12.5)
 SCORE = Score("me/1", (), (5, 1), None)
+FAST = (Predict("me/2", (3,), 5, None, None, fast=True), Score("me/3", (4,), (5, 1), 1.0, fast=True))
 
 QUESTIONS: list[wire.Question] = [
-    wire.AskPredict(1, (PREDICT, Predict("", (), 1, None, None))),
-    wire.AskScore(2**40, (SCORE,)),
+    wire.AskPredict(1, (PREDICT, Predict("", (), 1, None, None), FAST[0])),
+    wire.AskScore(2**40, (SCORE, FAST[1])),
     wire.Cancel(3, (0, 7)),
     wire.AskSamples(4),
 ]
 REPLIES: list[wire.Reply] = [
     wire.State("starting", "the model is warming up"),
     wire.PredictedOne(1, 0, Predicted((4, 1), (-0.5, -math.inf), (0, 63), TIMING)),
+    wire.PredictedOne(1, 1, Predicted((4,), (-0.5,), (), TIMING, error=0.0078125)),
     wire.ScoredOne(2, 1, Scored((-1.25, -1e-300), TIMING)),
+    wire.ScoredOne(2, 2, Scored((-1.25,), TIMING, error=0.001)),
     wire.Failed(3, 0, wire.Fault.of(InferenceFailed())),
     wire.Refused(4, wire.Fault.of(QueueFull(retry_after=2.5))),
     wire.Samples(5, (wire.Sample("headfirst_x", {"reason": "expired"}, 1.0),)),
