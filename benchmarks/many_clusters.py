@@ -1,0 +1,93 @@
+"""Two large tail clusters against many small ones: ``python -m benchmarks.many_clusters CORPUS``.
+
+The same LSTM is trained on the same words with output layers that differ in nothing but how the tail is cut
+into clusters; several seeds. Each run leaves checkpoints and goes on from them. Afterwards each model is
+measured on the held-out lines: perplexity, by frequency band too (beside that of the words' frequencies
+alone, to see whether rare words were learned at all), and the words that an exact top-k scores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+
+from models.config import Band, LSTMConfig, ModelConfig
+from models.training.corpus import Corpus, CorpusOptions, prepare, text_files
+from models.training.trainer import Trainer, TrainingOptions, geometric_cutoffs
+
+VOCABULARY, HIDDEN, UNITS, WIDTHS, BAND_EDGE = 44_000, 128, 256, (64, 16), 15_000
+
+
+def cutoffs(tails: int) -> tuple[int, ...]:
+    """Cluster edges: short-list 4000 for two tails, else smaller the more clusters there are."""
+    if tails == 2:
+        return 4000, BAND_EDGE, VOCABULARY
+    return geometric_cutoffs(VOCABULARY, 2000 if tails < 100 else 1000, tails)
+
+
+def config(tails: int) -> ModelConfig:
+    """The model; words up to rank `BAND_EDGE` or so have wide vectors, the others narrow ones."""
+    edges = cutoffs(tails)
+    wide = sum(edge <= BAND_EDGE for edge in edges[1:])
+    return ModelConfig(
+        vocabulary_size=VOCABULARY,
+        hidden_size=HIDDEN,
+        cutoffs=edges,
+        bands=(Band(clusters=wide, width=WIDTHS[0]), Band(clusters=tails - wide, width=WIDTHS[1])),
+        embedding_scale=HIDDEN**0.5,
+        body=LSTMConfig(layers=1, units=UNITS),
+    )
+
+
+def train(corpus: Corpus, work: Path, tails: int, seed: int, steps: int) -> Trainer:
+    """Train to the end, from the last checkpoint."""
+    directory = work / f"tails-{tails}-seed-{seed}"
+    directory.mkdir(parents=True, exist_ok=True)
+    options = TrainingOptions(
+        steps=steps,
+        rows=64,
+        window=32,
+        learning_rate=4e-3,
+        warmup=200,
+        cooldown=0.4,
+        precision="bfloat16",
+        seed=seed,
+        validate_every=1000,
+        checkpoint_every=100,
+    )
+    trainer = Trainer(config(tails), corpus, options, directory)
+    trainer.resume()
+    average = 0.0
+    for done in trainer.run():
+        average += 0.02 * (done.loss - average) if average else done.loss
+        if done.step % 50 == 0 or done.validation:
+            speed = trainer.step * done.words / trainer.seconds
+            held = f"  held out {done.validation.perplexity:.1f}" if done.validation else ""
+            line = (
+                f"tails {tails} seed {seed} step {done.step}/{steps} loss {average:.3f} {speed:.0f} words/s"
+            )
+            print(line + held, flush=True)
+    return trainer
+
+
+def main() -> None:
+    """Train what is missing."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("--work", type=Path, default=Path("runs/clusters"))
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--runs", default="2:1,64:1,2:2,64:2,128:1", help="TAILS:SEED,...")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    corpus = prepare(text_files(args.corpus), args.work / f"corpus-{VOCABULARY}", CorpusOptions(VOCABULARY))
+    for run in args.runs.split(","):
+        tails, seed = map(int, run.split(":"))
+        trainer = train(corpus, args.work, tails, seed, args.steps)
+        print(json.dumps({"tails": tails, "seed": seed, "seconds": round(trainer.seconds)}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
