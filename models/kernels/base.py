@@ -36,6 +36,25 @@ class Kernel(Protocol):
         """See `AdaptiveSoftmax.target_logprobs`."""
 
 
+@runtime_checkable
+class BoundedKernel(Protocol):
+    """The fast mode of a kernel: the same words in the same order, by certificate, sooner; their
+    log-probabilities within a bound that it returns."""
+
+    @property
+    def description(self) -> str:
+        """As a `Kernel` has it."""
+
+    def topk_bounded(
+        self, hidden: Tensor, k: int | Sequence[int], allowed: Sequence[Tensor | None] | None = None
+    ) -> tuple[TopK, Tensor]:
+        """The answer of `Kernel.topk`, and (B,) float32: the most, in nats, by which each row's
+        log-probabilities may be off beyond float32 rounding; 0 where they are exact."""
+
+    def target_logprobs_bounded(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """The answer of `Kernel.target_logprobs`, and (N,) float32: the same bound for each of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class TorchKernel:
     """The reference, `AdaptiveSoftmax` itself: on every device, the fallback of all others."""

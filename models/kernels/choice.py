@@ -1,8 +1,12 @@
-"""Which kernel serves a model: by device, by what is installed and by a short measurement at load.
+"""Which kernels serve a model: by device, by what is installed and by a short measurement at load.
 
 `choose` times the candidates on rows like the model's own (sums of a few of its words' vectors: peaked,
-unlike random rows) at one and at sixteen rows, and returns the fastest with what it measured in its
+unlike random rows) at one and at sixteen rows, and returns the fastest exact one with what it measured in its
 description. It costs at most about 0.2 s beside the packing (on a GPU beside the compilation).
+
+The fast mode is a permission: where the device's kernel has none, such a call is answered exactly, with 0 for
+its bound. That depends on device and installation alone, not on the measurement, so that it is the same at
+every start.
 """
 
 from __future__ import annotations
@@ -18,8 +22,8 @@ import torch
 from torch import Tensor
 
 from models.adaptive_softmax import AdaptiveSoftmax, TopK
-from models.kernels.base import Kernel, TorchKernel
-from models.kernels.cpu import CpuKernel, Mode
+from models.kernels.base import BoundedKernel, Kernel, TorchKernel
+from models.kernels.cpu import CpuKernel
 from models.kernels.library import KernelError
 
 logger = logging.getLogger(__name__)
@@ -33,15 +37,17 @@ SECONDS: Final = 0.04
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The chosen `Kernel`, and why.
+    """The chosen `Kernel`, its fast mode, and why.
 
     Attributes:
-        kernel: what it passes every call on to.
+        kernel: what it passes exact calls on to.
+        fast: what it passes bounded calls on to; None: to `kernel`.
         microseconds: of each candidate, by name, the median time of a top-10 at each of `BATCHES` rows.
         reason: why a kernel that might have served does not; empty where there is none.
     """
 
     kernel: Kernel
+    fast: BoundedKernel | None
     microseconds: dict[str, tuple[float, ...]]
     reason: str = ""
 
@@ -61,6 +67,13 @@ class Choice:
         text = self.kernel.description + (f" [top {K} of {rows} rows: {measured}]" if measured else "")
         return f"{text} ({self.reason})" if self.reason else text
 
+    @property
+    def fast_description(self) -> str:
+        """What bounded calls get."""
+        return (
+            "answered exactly: this kernel has no fast mode" if self.fast is None else self.fast.description
+        )
+
     def topk(
         self, hidden: Tensor, k: int | Sequence[int], allowed: Sequence[Tensor | None] | None = None
     ) -> TopK:
@@ -71,40 +84,58 @@ class Choice:
         """See `AdaptiveSoftmax.target_logprobs`."""
         return self.kernel.target_logprobs(hidden, targets)
 
+    def topk_bounded(
+        self, hidden: Tensor, k: int | Sequence[int], allowed: Sequence[Tensor | None] | None = None
+    ) -> tuple[TopK, Tensor]:
+        """See `BoundedKernel.topk_bounded`."""
+        if self.fast is not None:
+            return self.fast.topk_bounded(hidden, k, allowed)
+        return self.kernel.topk(hidden, k, allowed), torch.zeros(len(hidden), device=hidden.device)
+
+    def target_logprobs_bounded(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """See `BoundedKernel.target_logprobs_bounded`."""
+        if self.fast is not None:
+            return self.fast.target_logprobs_bounded(hidden, targets)
+        return self.kernel.target_logprobs(hidden, targets), torch.zeros(len(hidden), device=hidden.device)
+
 
 @torch.inference_mode()
-def choose(softmax: AdaptiveSoftmax, device: torch.device | str = "cpu", mode: Mode = "exact") -> Choice:
+def choose(softmax: AdaptiveSoftmax, device: torch.device | str = "cpu") -> Choice:
     """The fastest kernel for `softmax` on `device`; torch's operators where there is no other.
 
     Args:
         softmax: its weights are on `device` and stay as they are.
         device: where it runs.
-        mode: ``exact``, or ``fast`` where a kernel has that mode (see `models.kernels.cpu`).
     """
     reference = TorchKernel(softmax)
     try:
-        kernel = _kernel(softmax, torch.device(device), mode)
+        kernel = _kernel(softmax, torch.device(device))
     except KernelError as error:
         logger.warning("Top-k and scoring run on torch's operators, several times slower: %s", error)
-        return Choice(reference, {}, str(error))
+        return Choice(reference, None, {}, str(error))
+    fast = kernel.in_mode("fast") if isinstance(kernel, CpuKernel) else None
+    candidates: dict[str, Kernel] = {kernel.name: kernel, reference.name: reference}
+    if fast is not None:
+        candidates[f"{kernel.name} fast"] = fast
     rows, k = _rows(softmax), min(K, softmax.cutoffs[-1])
-    candidates: tuple[Kernel, ...] = (kernel, reference)
-    measured = {one.name: tuple(_time(one, rows[:n], k) for n in BATCHES) for one in candidates}
-    best = min(candidates, key=lambda one: sum(measured[one.name]))
-    return Choice(best, measured)
+    measured = {
+        name: tuple(_time(candidate, rows[:n], k) for n in BATCHES) for name, candidate in candidates.items()
+    }
+    best = min((kernel, reference), key=lambda one: sum(measured[one.name]))
+    return Choice(best, fast, measured)
 
 
-def _kernel(softmax: AdaptiveSoftmax, device: torch.device, mode: Mode) -> Kernel:
+def _kernel(softmax: AdaptiveSoftmax, device: torch.device) -> Kernel:
     """The one made for `device`. Raises KernelError where it cannot be used."""
     if device.type == "cpu":
-        return CpuKernel(softmax, mode)
+        return CpuKernel(softmax)
     if device.type != "cuda":
         raise KernelError(f"there is no kernel for {device.type}")
     try:
         from models.kernels.triton_kernel import TritonKernel, best_dtype
     except ImportError as error:
         raise KernelError(f"the GPU's kernels need Triton: {error}") from error
-    if mode == "exact" and best_dtype(softmax) != torch.float16:
+    if best_dtype(softmax) != torch.float16:
         raise KernelError("the weights are not float16 numbers, so the GPU's kernels would round them")
     return TritonKernel(softmax)
 
@@ -112,9 +143,10 @@ def _kernel(softmax: AdaptiveSoftmax, device: torch.device, mode: Mode) -> Kerne
 def _rows(softmax: AdaptiveSoftmax) -> Tensor:
     """(max(BATCHES), d) rows whose best words stand out by some nats, the same at each call."""
     n, shortlist = max(BATCHES), softmax.shortlist
+    head = softmax.head_weight().detach()[:shortlist]
     words = torch.arange(n * 4, device=softmax.head.device).reshape(n, 4).mul(7919).remainder(shortlist)
-    rows = softmax.head.detach()[words].float().sum(1)
-    best = (rows @ softmax.head.detach()[:shortlist].float().T).amax(1, keepdim=True).clamp(min=1e-6)
+    rows = head[words].float().sum(1)
+    best = (rows @ head.float().T).amax(1, keepdim=True).clamp(min=1e-6)
     return rows * (10 / best)
 
 

@@ -1,11 +1,9 @@
 """Top-k and target scoring on the CPU, in C++ (``cpu/*.cpp``).
 
-Reads the softmax's float32 weights once, into panels of 16 words (float16 panels where every weight is a
-float16 number, as in bundles: half the bytes and the same products); keeps the float32 rows for rescoring. A
-call reads the head's panels, the panels of the clusters that are opened, and the float32 rows of about k
-words a hidden row; it writes the answer alone. At one row the time is the head's bytes over the bandwidth of
-memory or cache, from six rows on the flop over the peak. See ``cpu/topk.cpp`` for the method and
-``cpu/tile.h`` for the layout.
+The weights are packed once (see `models.kernels.cpu_weights`). A call reads the head's panels, the panels of
+the clusters that are opened, and the float32 rows of about k words a hidden row; it writes the answer alone.
+At one row the time is the head's bytes over the bandwidth of memory or cache, from six rows on the flop over
+the peak. See ``cpu/topk.cpp`` for the method and ``cpu/tile.h`` for the layout.
 
 Modes: ``exact`` (float32 throughout) and ``fast`` (the short-list is screened in 8 bits). In both the ids and
 their order are exact: a logit that the screen knows to within a certificate, ``|z - z'| <= ||h|| ||w - w'|| +
@@ -15,22 +13,20 @@ approximate; `CpuKernel.topk_bounded` and `target_logprobs_bounded` say by how m
 
 from __future__ import annotations
 
+import copy
 import ctypes
-import weakref
 from collections.abc import Sequence
 from ctypes import c_int64
-from itertools import pairwise
-from typing import Final, Literal
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
 
 from models.adaptive_softmax import AdaptiveSoftmax, TopK
-from models.kernels.library import KernelError, best_level, load, thread_count
+from models.kernels.cpu_weights import PackedSoftmax, check
+from models.kernels.library import load, thread_count
 
 Mode = Literal["exact", "fast"]
-
-OUT_OF_MEMORY: Final = -1
 
 
 class CpuKernel:
@@ -51,30 +47,26 @@ class CpuKernel:
     def __init__(
         self, softmax: AdaptiveSoftmax, mode: Mode = "exact", level: str = "", threads: int | None = None
     ) -> None:
-        if softmax.head.device.type != "cpu":
-            raise KernelError(f"the weights are on {softmax.head.device}, not on the CPU")
-        if any(weight.dtype != torch.float32 for weight in softmax.parameters()):
-            raise KernelError("the weights are not float32")
-        self.mode: Final = mode
-        self.level: Final = best_level(level)
-        self.width: Final = softmax.head.shape[1]
-        self.words: Final = softmax.cutoffs[-1]
-        self.n_clusters: Final = softmax.n_clusters
+        self.weights = PackedSoftmax(softmax, level)
+        self.mode: Mode = mode
         self._threads = threads
         self._library = load()
-        self._kept: list[Tensor] = []  # the library reads these rows as long as it lives
-        self._halves = 0
-        model = self._library.hf_model_new(self.level.encode(), self.width, self.words, len(softmax.tails))
-        self._check(0 if model else OUT_OF_MEMORY)
-        self._model = ctypes.c_void_p(model)
-        # Not by __del__: it must outlive any call under way, and at exit a thread may still be in one.
-        weakref.finalize(self, self._library.hf_model_free, self._model).atexit = False
-        self._pack(softmax)
+
+    def in_mode(self, mode: Mode) -> Self:
+        """This kernel in another mode; both read the same packed weights."""
+        other = copy.copy(self)
+        other.mode = mode
+        return other
+
+    @property
+    def level(self) -> str:
+        """The instruction set."""
+        return self.weights.level
 
     @property
     def description(self) -> str:
         """One line for `headfirst inspect`."""
-        panels = "float16" if self._halves == 1 else "float32"
+        panels = "float16" if self.weights.halves else "float32"
         screen = ", short-list screened in int8" if self.mode == "fast" else ""
         return f"C++ {self.level}, {self.mode}: {panels} panels, float32 sums{screen}"
 
@@ -98,21 +90,21 @@ class CpuKernel:
         ks = [k] * n if isinstance(k, int) else list(k)
         if len(ks) != n or (allowed is not None and len(allowed) != n):
             raise ValueError(f"k and allowed must have one entry for each of the {n} rows")
-        if any(not 1 <= one <= self.words for one in ks):
-            raise ValueError(f"k must be between 1 and the vocabulary's size, {self.words}")
+        if any(not 1 <= one <= self.weights.words for one in ks):
+            raise ValueError(f"k must be between 1 and the vocabulary's size, {self.weights.words}")
         width = max(ks, default=1)
         ids = torch.empty(n, width, dtype=torch.int64)
         logprobs = torch.empty(n, width)
-        expanded = torch.zeros(n, self.n_clusters, dtype=torch.bool)
+        expanded = torch.zeros(n, self.weights.n_clusters, dtype=torch.bool)
         bound = torch.empty(n)
         lists, pointers, counts = self._allowed(allowed)
         failed = self._library.hf_topk(
-            self._model, hidden.data_ptr(), n, (c_int64 * n)(*ks), pointers, counts, self.mode == "fast",
-            self._threads or thread_count(), width,
+            self.weights.handle, hidden.data_ptr(), n, (c_int64 * n)(*ks), pointers, counts,
+            self.mode == "fast", self._threads or thread_count(), width,
             ids.data_ptr(), logprobs.data_ptr(), expanded.data_ptr(), bound.data_ptr(),
         )  # fmt: skip
         del lists  # alive until here
-        self._check(failed)
+        check(failed)
         return TopK(ids, logprobs, expanded), bound
 
     def target_logprobs(self, hidden: Tensor, targets: Tensor) -> Tensor:
@@ -130,12 +122,12 @@ class CpuKernel:
         targets = targets.to(torch.int64).contiguous()
         if targets.shape != hidden.shape[:1]:
             raise ValueError(f"{len(hidden)} hidden rows need as many targets, got {tuple(targets.shape)}")
-        if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < self.words:
-            raise IndexError(f"targets must be in 0..{self.words - 1}")
+        if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < self.weights.words:
+            raise IndexError(f"targets must be in 0..{self.weights.words - 1}")
         out, bound = torch.empty(2, len(targets))
-        self._check(
+        check(
             self._library.hf_target_logprobs(
-                self._model, hidden.data_ptr(), targets.data_ptr(), len(targets), self.mode == "fast",
+                self.weights.handle, hidden.data_ptr(), targets.data_ptr(), len(targets), self.mode == "fast",
                 self._threads or thread_count(), out.data_ptr(), bound.data_ptr(),
             )
         )  # fmt: skip
@@ -143,47 +135,9 @@ class CpuKernel:
 
     # -- pieces ---------------------------------------------------------------------------------------
 
-    def _pack(self, softmax: AdaptiveSoftmax) -> None:
-        call, model = self._library, self._model
-        halves = []
-
-        def keep(weight: Tensor) -> tuple[int, bool]:
-            weight = weight.detach().contiguous()
-            half = bool(torch.equal(weight.half().float(), weight))
-            halves.append(half)
-            self._kept.append(weight)
-            return weight.data_ptr(), half
-
-        def bias(values: Tensor | None) -> int | None:
-            return None if values is None else keep(values)[0]
-
-        head, half = keep(softmax.head)
-        n = softmax.shortlist
-        self._check(call.hf_model_head(model, head, bias(softmax.head_bias), n, self.n_clusters, half))
-        for band, projection in enumerate(softmax.projections):
-            rows, half = keep(projection)
-            self._check(call.hf_model_projection(model, band, rows, len(projection), half))
-        tails = [keep(tail) for tail in softmax.tails]
-        biases = [bias(b) for b in softmax.tail_biases or [None] * len(tails)]
-        done = dict.fromkeys(range(len(tails)), 0)
-        for cluster, (low, high) in enumerate(pairwise(softmax.cutoffs)):
-            band = softmax.band_of[cluster]
-            (rows, half), width, at = tails[band], softmax.tails[band].shape[1], done[band]
-            bias_at = biases[band]
-            self._check(
-                call.hf_model_cluster(
-                    model, band, rows + 4 * at * width, None if bias_at is None else bias_at + 4 * at,
-                    low, high - low, half,
-                )
-            )  # fmt: skip
-            done[band] += high - low
-        excluded = softmax.excluded.nonzero()[:, 0].contiguous()
-        self._check(call.hf_model_finish(model, excluded.data_ptr(), len(excluded), self.mode == "fast"))
-        self._halves = all(halves)
-
     def _rows(self, hidden: Tensor) -> Tensor:
-        if hidden.dim() != 2 or hidden.shape[1] != self.width:
-            raise ValueError(f"hidden must be (rows, {self.width}), got {tuple(hidden.shape)}")
+        if hidden.dim() != 2 or hidden.shape[1] != self.weights.width:
+            raise ValueError(f"hidden must be (rows, {self.weights.width}), got {tuple(hidden.shape)}")
         if hidden.device.type != "cpu":
             raise ValueError(f"hidden is on {hidden.device}, not on the CPU")
         return hidden.detach().float().contiguous()
@@ -202,10 +156,3 @@ class CpuKernel:
         counts = [0 if one is None else len(one) for one in lists[:-1]]
         n = len(counts)
         return lists, (ctypes.c_void_p * n)(*pointers), (c_int64 * n)(*counts)
-
-    @staticmethod
-    def _check(code: int) -> None:
-        if code == OUT_OF_MEMORY:
-            raise MemoryError("the CPU kernel ran out of memory")
-        if code > 0:
-            raise ValueError(f"hidden row {code - 1} is not finite, or its logits are not")

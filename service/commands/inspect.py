@@ -159,7 +159,10 @@ def _overview(facts: dict[str, Any]) -> Table:
         ("parameters", f"{facts['parameters']:,}"),
         ("embeddings", f"{'tied' if facts['tied'] else 'not tied'}, scale {facts['embedding_scale']:g}"),
         ("weights", f"{facts['dtype']} on disk, float32 on {facts['device']}"),
-        *((f"{part} runs on", kernel) for part, kernel in facts["kernels"].items()),
+        *(
+            (f"{part.replace('_fast', ' in fast mode')} runs on", kernel)
+            for part, kernel in facts["kernels"].items()
+        ),
     ):
         table.add_row(key, Text(value))
     return table

@@ -8,8 +8,8 @@ import sys
 import pytest
 import torch
 
-from models.kernels import choice, cpu
-from models.kernels.base import Kernel, TorchKernel
+from models.kernels import choice, cpu_weights
+from models.kernels.base import BoundedKernel, Kernel, TorchKernel
 from models.kernels.choice import choose
 from models.kernels.cpu import CpuKernel
 from models.kernels.library import KernelError
@@ -17,23 +17,43 @@ from tests.models.kernels.softmaxes import make_softmax, needs_extension
 
 
 @needs_extension
-@pytest.mark.parametrize("mode", ["exact", "fast"])
-def test_takes_the_extension(mode: str) -> None:
+def test_takes_the_extension() -> None:
     softmax = make_softmax(64, (400, 200, 300, 3000), ((1, 32), (2, 16)))
-    chosen = choose(softmax, "cpu", "fast" if mode == "fast" else "exact")
+    chosen = choose(softmax)
     assert isinstance(chosen, Kernel)
+    assert isinstance(chosen, BoundedKernel)
     assert isinstance(chosen.kernel, CpuKernel)
     assert chosen.name == "cpu"
-    assert set(chosen.microseconds) == {"cpu", "torch"}
+    assert set(chosen.microseconds) == {"cpu", "cpu fast", "torch"}
     assert all(time > 0 for times in chosen.microseconds.values() for time in times)
-    assert mode in chosen.description
-    assert "us" in chosen.description
+    assert "exact" in chosen.description
+    assert "cpu fast" in chosen.description
+    assert "int8" in chosen.fast_description
     hidden = torch.randn(5, 64)
     assert torch.equal(chosen.topk(hidden, 7).ids, softmax.topk(hidden, 7).ids)
     targets = torch.tensor([0, 399, 400, 700, 3899])
-    found, bound = chosen.kernel.target_logprobs_bounded(hidden, targets)
-    assert torch.equal(chosen.target_logprobs(hidden, targets), found)
-    assert ((found - softmax.target_logprobs(hidden, targets)).abs() <= bound + 1e-4).all()
+    want = softmax.target_logprobs(hidden, targets)
+    torch.testing.assert_close(chosen.target_logprobs(hidden, targets), want, rtol=0, atol=1e-5)
+
+
+@needs_extension
+def test_both_modes_share_the_panels() -> None:
+    softmax = make_softmax(64, (400, 200, 300, 3000), ((1, 32), (2, 16)))
+    chosen = choose(softmax)
+    assert isinstance(chosen.kernel, CpuKernel)
+    assert isinstance(chosen.fast, CpuKernel)
+    assert chosen.fast.weights is chosen.kernel.weights
+    assert (chosen.kernel.mode, chosen.fast.mode) == ("exact", "fast")
+    hidden = torch.randn(5, 64)
+    exact = chosen.topk(hidden, 7)
+    fast, bound = chosen.topk_bounded(hidden, 7)
+    assert torch.equal(fast.ids, exact.ids)
+    assert (bound > 0).all()
+    assert ((fast.logprobs - exact.logprobs).abs() <= bound[:, None] + 1e-5).all()
+    targets = torch.tensor([0, 399, 400, 700, 3899])
+    found, bound = chosen.target_logprobs_bounded(hidden, targets)
+    assert (bound > 0).all()
+    assert ((found - chosen.target_logprobs(hidden, targets)).abs() <= bound + 1e-5).all()
 
 
 @needs_extension
@@ -42,7 +62,7 @@ def test_the_faster_one_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice, "_time", lambda kernel, rows, k: 1.0 if kernel.name == "torch" else 2.0)
     chosen = choose(softmax)
     assert chosen.name == "torch"
-    assert chosen.microseconds == {"cpu": (2.0, 2.0), "torch": (1.0, 1.0)}
+    assert chosen.microseconds == {"cpu": (2.0, 2.0), "cpu fast": (2.0, 2.0), "torch": (1.0, 1.0)}
 
 
 def test_says_so_without_the_extension(
@@ -51,7 +71,7 @@ def test_says_so_without_the_extension(
     def absent(name: str = "") -> str:
         raise KernelError("the C++ extension was not built")
 
-    monkeypatch.setattr(cpu, "best_level", absent)
+    monkeypatch.setattr(cpu_weights, "best_level", absent)
     with caplog.at_level(logging.WARNING):
         chosen = choose(make_softmax(8, (30, 20), ((1, 4),)))
     assert isinstance(chosen.kernel, TorchKernel)
@@ -61,6 +81,20 @@ def test_says_so_without_the_extension(
     assert chosen.target_logprobs(torch.zeros(1, 8), torch.tensor([49])).shape == (1,)
 
 
+def test_without_a_fast_mode_the_answer_is_exact() -> None:
+    softmax = make_softmax(8, (30, 20), ((1, 4),))
+    chosen = choose(softmax, "meta")
+    assert chosen.fast is None
+    assert "exactly" in chosen.fast_description
+    hidden, targets = torch.randn(3, 8), torch.tensor([0, 29, 49])
+    found, bound = chosen.topk_bounded(hidden, 4)
+    assert all(map(torch.equal, found, softmax.topk(hidden, 4)))
+    assert bound.tolist() == [0, 0, 0]
+    scores, bound = chosen.target_logprobs_bounded(hidden, targets)
+    assert torch.equal(scores, softmax.target_logprobs(hidden, targets))
+    assert bound.tolist() == [0, 0, 0]
+
+
 def test_other_devices_keep_torch() -> None:
     chosen = choose(make_softmax(8, (30,)), "meta")
     assert chosen.name == "torch"
@@ -68,13 +102,13 @@ def test_other_devices_keep_torch() -> None:
     assert "no kernel for meta" in chosen.description
 
 
-def test_the_gpu_does_not_round_weights_in_the_exact_mode() -> None:
+def test_the_gpu_does_not_round_weights() -> None:
     pytest.importorskip("triton")
     with pytest.raises(KernelError, match="not float16"):
-        choice._kernel(make_softmax(8, (30,)), torch.device("cuda"), "exact")
+        choice._kernel(make_softmax(8, (30,)), torch.device("cuda"))
 
 
 def test_the_gpu_without_triton(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "models.kernels.triton_kernel", None)
     with pytest.raises(KernelError, match="need Triton"):
-        choice._kernel(make_softmax(8, (30,)), torch.device("cuda"), "fast")
+        choice._kernel(make_softmax(8, (30,)), torch.device("cuda"))
