@@ -9,6 +9,7 @@ asked.
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Literal
@@ -39,7 +40,7 @@ class Engine:
     Args:
         bundle: the model; nobody else may use it while the engine runs.
         settings: the limits and budgets.
-        metrics: gets all that the engine measures; one engine for one `Metrics`.
+        metrics: gets all that the engine measures; several engines may share it.
     """
 
     def __init__(self, bundle: Bundle, settings: Settings, metrics: Metrics) -> None:
@@ -58,13 +59,18 @@ class Engine:
             rejected=lambda reason: rejected[reason].inc(),
         )
         self._batcher.close(self._not_ready)
+        self._cache = StateCache(settings.state_cache_bytes)
+        self._began: float | None = None
         self._threads = [
             threading.Thread(target=self._guard, args=[work], name=f"headfirst-{name}", daemon=True)
             for name, work in (("engine", self._run), ("deadlines", self._watch_deadlines))
         ]
-        metrics.queue_depth.set_function(lambda: self._batcher.depth)
-        metrics.queue_tokens.set_function(lambda: self._batcher.tokens)
-        metrics.engine_ready.set_function(lambda: self._state == "ready")
+        metrics.watch(self)
+
+    @property
+    def model(self) -> str:
+        """The name under which its model is served."""
+        return self._bundle.name
 
     @property
     def state(self) -> State:
@@ -75,6 +81,27 @@ class Engine:
     def reason(self) -> str:
         """Why it is not ready; empty when it is."""
         return self._reason
+
+    @property
+    def queue_depth(self) -> int:
+        """Messages that wait for their first batch."""
+        return self._batcher.depth
+
+    @property
+    def queue_tokens(self) -> int:
+        """Tokens of all messages that are accepted and not answered."""
+        return self._batcher.tokens
+
+    @property
+    def cache_bytes(self) -> int:
+        """Memory held by cached states."""
+        return self._cache.nbytes
+
+    @property
+    def stalled(self) -> float:
+        """Seconds since the batch began that is being run; 0 while none is."""
+        began = self._began
+        return 0.0 if began is None else time.monotonic() - began
 
     def start(self) -> None:
         """Starts the threads and returns at once; the warm-up runs on the engine's."""
@@ -113,6 +140,12 @@ class Engine:
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(JOIN_SECONDS)
+        self._metrics.forget(self)
+
+    def fail(self, reason: str) -> None:
+        """Gives the engine up, whatever its thread does: for whoever sees that it is stalled for good."""
+        logger.critical("The engine is given up: %s.", reason)
+        self._die(reason)
 
     def _guard(self, work: Callable[[], None]) -> None:
         """What the threads run: neither of them ends unnoticed."""
@@ -144,14 +177,16 @@ class Engine:
     def _run(self) -> None:
         runner = self._open()
         while (batch := self._batcher.next(runner.begin)) is not None:
+            self._began = time.monotonic()
             outcome = runner.run(batch.slices)
             self._answer(batch, outcome)
+            self._began = None
 
     def _open(self) -> Runner:
         if self._settings.threads is not None:
             torch.set_num_threads(self._settings.threads)  # Holds for the calling thread: this one.
         warm_up(self._bundle)
-        runner = Runner(self._bundle, StateCache(self._settings.state_cache_bytes), self._metrics)
+        runner = Runner(self._bundle, self._cache, self._metrics)
         with self._lock:
             if self._state == "starting":
                 self._state, self._reason = "ready", ""

@@ -5,6 +5,7 @@ empty. Names have the prefix `headfirst_` and base units; labels have few values
 """
 
 from collections.abc import Iterable
+from typing import Literal, Protocol
 
 from prometheus_client import (
     CollectorRegistry,
@@ -40,6 +41,8 @@ REASONS = (
     "unauthorized",
 )
 
+RELOADS = ("success", "failure")
+
 _MODEL = (200, 400, 401, 404, 405, 413, 422, 429, 499, 500, 503, 504)
 _PAGE = (200, 304, 404, 405, 413, 500)
 ENDPOINTS: dict[str, tuple[int, ...]] = {
@@ -59,11 +62,37 @@ ENDPOINTS: dict[str, tuple[int, ...]] = {
 """Route templates and the statuses that each can answer; `other` is every path that no route knows."""
 
 
+class Watched(Protocol):
+    """As much of an engine as is read when somebody asks for the page."""
+
+    @property
+    def model(self) -> str:
+        """The name under which its model is served."""
+
+    @property
+    def state(self) -> Literal["starting", "ready", "draining", "dead"]:
+        """Whether it accepts messages."""
+
+    @property
+    def queue_depth(self) -> int:
+        """Messages that wait for their first batch."""
+
+    @property
+    def queue_tokens(self) -> int:
+        """Tokens of all messages that are accepted and not answered."""
+
+    @property
+    def cache_bytes(self) -> int:
+        """Memory held by cached states."""
+
+
 class Metrics:
     """The registry and its metrics; an attribute is named as its metric without the prefix.
 
     The number of tokens computed in all batches is `headfirst_batch_tokens_sum`; the padding share is
     `headfirst_batch_padding_tokens_total` over the sum of the two.
+
+    Several models are counted together; only `model_info` has a series for each.
 
     Args:
         n_clusters: tail clusters of the served model: labels "0", "1", ... of `cluster_expansions_total`.
@@ -71,6 +100,7 @@ class Metrics:
 
     def __init__(self, n_clusters: int = 0) -> None:
         self.registry = CollectorRegistry()
+        self._engines: tuple[Watched, ...] = ()
 
         self.requests_total = self._counter(
             "requests_total", "Answered HTTP requests", ["endpoint", "status"]
@@ -120,7 +150,15 @@ class Metrics:
         self.out_of_memory_total = self._counter(
             "out_of_memory_total", "Steps for which the device had no memory and that were split"
         )
-        self.engine_ready = self._gauge("engine_ready", "1 while the engine accepts requests, else 0")
+        self.engine_ready = self._gauge(
+            "engine_ready", "1 while every model has an engine that accepts requests, else 0"
+        )
+        self.engine_restarts_total = self._counter(
+            "engine_restarts_total", "Engine processes that were started in the place of one that ended"
+        )
+        self.model_reloads_total = self._counter(
+            "model_reloads_total", "Models that were to be loaded again while they are served", ["result"]
+        )
         self.model_info = self._gauge(
             "model_info",
             "The served model; always 1",
@@ -133,11 +171,29 @@ class Metrics:
                 self.requests_total.labels(endpoint, str(status))
         _create(self.rejected_total, REASONS)
         _create(self.step_duration_seconds, STAGES)
+        _create(self.model_reloads_total, RELOADS)
         _create(self.cluster_expansions_total, map(str, range(n_clusters)))
 
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
+
+    def watch(self, engine: Watched) -> None:
+        """Shows the engine's gauges with those of the others."""
+        self._engines = (*self._engines, engine)
+        self.queue_depth.set_function(lambda: sum(each.queue_depth for each in self._engines))
+        self.queue_tokens.set_function(lambda: sum(each.queue_tokens for each in self._engines))
+        self.state_cache_bytes.set_function(lambda: sum(each.cache_bytes for each in self._engines))
+        self.engine_ready.set_function(self._all_ready)
+
+    def forget(self, engine: Watched) -> None:
+        """Shows the engine's gauges no more; what it counted stays."""
+        self._engines = tuple(each for each in self._engines if each is not engine)
+
+    def _all_ready(self) -> bool:
+        """A model that is being reloaded has two engines, of which one is enough."""
+        ready = {each.model for each in self._engines if each.state == "ready"}
+        return bool(ready) and all(each.model in ready for each in self._engines)
 
     def describe_model(
         self,
