@@ -30,7 +30,9 @@ class AdaptiveSoftmax(nn.Module):
 
     Shapes, with d the hidden size, c0 the short-list and n clusters in bands b: `head` (c0 + n, d),
     `projections[b]` (width_b, d), `tails[b]` (words_b, width_b), `head_bias` (c0 + n), `tail_biases[b]`
-    (words_b).
+    (words_b). With a head projection to w dimensions `head` is (c0, w) beside `head_projection` (w, d) and
+    `clusters` (n, d). Without tail projections width_b is d. Kernels read `head_weight` and
+    `projection_weight`, which are there whatever the layout.
     """
 
     excluded: Tensor  # (V,) bool
@@ -44,14 +46,25 @@ class AdaptiveSoftmax(nn.Module):
         self.cutoffs = config.cutoffs
         self.shortlist = config.cutoffs[0]
         self.n_clusters = config.n_clusters
-        d = config.hidden_size
-        self.head = nn.Parameter(torch.empty(self.shortlist + self.n_clusters, d))
-        self.projections = nn.ParameterList(torch.empty(band.width, d) for band in config.bands)
+        self.hidden_size = d = config.hidden_size
+        self.head_projection: nn.Parameter | None = None
+        self.clusters: nn.Parameter | None = None
+        if config.head_projection is None:
+            self.head = nn.Parameter(torch.empty(self.shortlist + self.n_clusters, d))
+        else:
+            self.head = nn.Parameter(torch.empty(self.shortlist, config.head_projection))
+            self.head_projection = nn.Parameter(torch.empty(config.head_projection, d))
+            self.clusters = nn.Parameter(torch.empty(self.n_clusters, d))
+        self.projected = config.tail_projections
+        self.projections = nn.ParameterList(
+            torch.empty(band.width, d) for band in config.bands if config.tail_projections
+        )
         words = [high - low for low, high in pairwise(config.band_edges)]
         self.tails = nn.ParameterList(
             torch.empty(n, band.width) for n, band in zip(words, config.bands, strict=True)
         )
-        self.head_bias = nn.Parameter(torch.zeros(len(self.head))) if config.head_bias else None
+        columns = self.shortlist + self.n_clusters
+        self.head_bias = nn.Parameter(torch.zeros(columns)) if config.head_bias else None
         self.tail_biases = nn.ParameterList(torch.zeros(n) for n in words) if config.tail_bias else None
         self.cluster_sizes = [high - low for low, high in pairwise(self.cutoffs)]
         self.band_of = [b for b, band in enumerate(config.bands) for _ in range(band.clusters)]
@@ -77,18 +90,37 @@ class AdaptiveSoftmax(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw weights with variance 1 / fan-in."""
-        for weight in [self.head, *self.projections, *self.tails]:
+        others = [weight for weight in (self.head_projection, self.clusters) if weight is not None]
+        for weight in [self.head, *others, *self.projections, *self.tails]:
             nn.init.normal_(weight, std=weight.shape[1] ** -0.5)
 
     # -- pieces ---------------------------------------------------------------------------------------
 
     def head_logits(self, hidden: Tensor) -> Tensor:
         """(B, c0 + n) float32 logits of the short-list and the clusters."""
-        return _linear(hidden, self.head, self.head_bias)
+        if self.head_projection is None or self.clusters is None:
+            return _linear(hidden, self.head, self.head_bias)
+        words = _linear(_linear(hidden, self.head_projection), self.head)
+        logits = torch.cat([words, _linear(hidden, self.clusters)], dim=1)
+        return logits if self.head_bias is None else logits + self.head_bias
 
     def project(self, hidden: Tensor, band: int) -> Tensor:
         """(B, width) float32: the rows as the clusters of `band` see them."""
-        return _linear(hidden, self.projections[band])
+        return _linear(hidden, self.projections[band]) if self.projected else hidden.float()
+
+    def head_weight(self) -> Tensor:
+        """(c0 + n, d): the head as one matrix, the head projection multiplied into it."""
+        if self.head_projection is None or self.clusters is None:
+            return self.head
+        words = self.head.double() @ self.head_projection.double()
+        return torch.cat([words.to(self.head.dtype), self.clusters])
+
+    def projection_weight(self, band: int) -> Tensor:
+        """(width, d): the projection of `band`; the identity where there is none."""
+        if self.projected:
+            weight: Tensor = self.projections[band]
+            return weight
+        return torch.eye(self.hidden_size, dtype=self.head.dtype, device=self.head.device)
 
     def _cluster_weights(self, band: int) -> list[tuple[Tensor, Tensor | None]]:
         # One split a band: slicing a parameter per cluster would cost its whole gradient each time.

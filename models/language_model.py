@@ -10,21 +10,24 @@ from torch import Tensor, nn
 
 from models.adaptive_embedding import AdaptiveEmbedding
 from models.adaptive_softmax import AdaptiveSoftmax, TopK
-from models.bodies.lstm import LSTMBody, State
+from models.bodies.base import Body, RowState, State
+from models.bodies.config import LSTMConfig, TransformerXLConfig
+from models.bodies.lstm import LSTMBody
+from models.bodies.transformer_xl import TransformerXLBody
 from models.config import ModelConfig
-from models.kernels.base import Kernel, TorchKernel
-from models.kernels.choice import choose
+from models.kernels.base import TorchKernel
+from models.kernels.choice import Choice, choose
 from models.kernels.cpu_lstm import CpuLSTM
 from models.kernels.library import KernelError
 
-RowState = State
+__all__ = ["LanguageModel", "RowState", "State"]
 
 
 class LanguageModel(nn.Module):
-    """A word-level language model. A text runs as the end-of-sentence word, then its own words.
+    """A word-level language model. A text runs as the start word, then its own words.
 
     Attributes:
-        kernel: what runs the output layer's operations; torch's operators until `accelerate`.
+        kernel: what runs the output layer's operations, exact and fast; torch's operators until `accelerate`.
     """
 
     def __init__(self, config: ModelConfig, excluded: frozenset[int] = frozenset()) -> None:
@@ -33,14 +36,14 @@ class LanguageModel(nn.Module):
         self.config = config
         self.softmax = AdaptiveSoftmax(config, excluded)
         self.embedding = AdaptiveEmbedding(config, self.softmax)
-        self.body = LSTMBody(config.body, config.hidden_size)
-        self.kernel: Kernel = TorchKernel(self.softmax)
+        self.body = make_body(config)
+        self.kernel = Choice(TorchKernel(self.softmax), None, {})
         self._fast_body: CpuLSTM | None = None
 
     def accelerate(self) -> None:
         """Choose the fastest kernels for where the weights are; the weights must not change afterwards."""
         self.kernel = choose(self.softmax, self.device)
-        if self.device.type == "cpu":
+        if self.device.type == "cpu" and isinstance(self.body, LSTMBody):
             # Without the extension torch runs the body too; `choose` has said why.
             with contextlib.suppress(KernelError):
                 self._fast_body = CpuLSTM(self.body)
@@ -49,7 +52,11 @@ class LanguageModel(nn.Module):
     def kernels(self) -> dict[str, str]:
         """One line each on what runs the body and the output layer, for a person."""
         body = "torch operators, float32" if self._fast_body is None else self._fast_body.description
-        return {"body": body, "softmax": self.kernel.description}
+        return {
+            "body": body,
+            "softmax": self.kernel.description,
+            "softmax_fast": self.kernel.fast_description,
+        }
 
     def initial_state(self, batch_size: int) -> State:
         """The state before a text, for a batch."""
@@ -83,11 +90,36 @@ class LanguageModel(nn.Module):
         """(N,) log-probabilities of the given next words; see `AdaptiveSoftmax.target_logprobs`."""
         return self.kernel.target_logprobs(hidden, targets)
 
+    def topk_bounded(
+        self, hidden: Tensor, k: int | Sequence[int], allowed: Sequence[Tensor | None] | None = None
+    ) -> tuple[TopK, Tensor]:
+        """`topk` in the fast mode: the same ids in the same order, and (B,) float32, the most in nats by
+        which each row's log-probabilities may be off; 0 where they are exact. See `BoundedKernel`."""
+        return self.kernel.topk_bounded(hidden, k, allowed)
+
+    def target_logprobs_bounded(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """`target_logprobs` in the fast mode, and (N,) float32: the most by which each may be off."""
+        return self.kernel.target_logprobs_bounded(hidden, targets)
+
     def parameter_count(self) -> int:
         """Distinct parameters; tied ones count once."""
         return sum(weight.numel() for weight in self.parameters())
 
     @property
+    def window(self) -> int | None:
+        """The most tokens of one text that the body can attend to at once; None: no limit."""
+        return self.body.window
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.softmax.head.device
+
+
+def make_body(config: ModelConfig) -> Body:
+    """The body that `config` describes: vectors of `input_size` -> rows of `hidden_size`."""
+    match config.body:
+        case LSTMConfig():
+            return LSTMBody(config.body, config.hidden_size, config.input_size)
+        case TransformerXLConfig():
+            return TransformerXLBody(config.body, config.hidden_size)

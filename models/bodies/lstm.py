@@ -9,36 +9,49 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from models.config import LSTMConfig
+from models.bodies.config import LSTMConfig
 
 State = tuple[Tensor, ...]
 
 
 class LSTMBody(nn.Module):
-    """Maps word vectors (B, T, d) to hidden rows (B, T, d), continuing from a state.
+    """Maps word vectors (B, T, input) to hidden rows (B, T, d), continuing from a state.
 
     The state is a tuple of two tensors a layer, h (B, output) and c (B, units); a row's own state is the
     same without the batch dimension.
+
+    Args:
+        config: its layers.
+        hidden_size: d.
+        input_size: of the word vectors; by default d.
     """
 
-    def __init__(self, config: LSTMConfig, hidden_size: int) -> None:
+    window: int | None = None
+
+    def __init__(self, config: LSTMConfig, hidden_size: int, input_size: int | None = None) -> None:
         super().__init__()
-        output = config.projection or config.units
-        inputs = [hidden_size] + [output] * (config.layers - 1)
+        units = config.units_of_layers
+        outputs = [config.projection or size for size in units]
+        inputs = [input_size or hidden_size, *outputs[:-1]]
         if config.projection:
             _spend_projection_warning()
         self.layers = nn.ModuleList(
-            nn.LSTM(size, config.units, proj_size=config.projection, batch_first=True) for size in inputs
+            nn.LSTM(before, size, proj_size=config.projection, batch_first=True)
+            for before, size in zip(inputs, units, strict=True)
         )
-        self.residual = [config.residual and size == output for size in inputs]
-        self.to_hidden = nn.Linear(output, hidden_size, bias=False) if output != hidden_size else None
-        self.sizes = [size for _ in inputs for size in (output, config.units)]
-        for layer in self.layers:
+        self.residual = [
+            config.residual and before == after for before, after in zip(inputs, outputs, strict=True)
+        ]
+        self.to_hidden = None
+        if outputs[-1] != hidden_size or config.output_bias:
+            self.to_hidden = nn.Linear(outputs[-1], hidden_size, bias=config.output_bias)
+        self.sizes = [size for pair in zip(outputs, units, strict=True) for size in pair]
+        for layer, size in zip(self.layers, units, strict=True):
             for name, weight in layer.named_parameters():
                 if name.startswith("bias"):
                     nn.init.zeros_(weight)
                     if name.startswith("bias_ih"):
-                        nn.init.ones_(weight[config.units : 2 * config.units])  # remember at first
+                        nn.init.ones_(weight[size : 2 * size])  # remember at first
                 else:
                     nn.init.normal_(weight, std=weight.shape[1] ** -0.5)
 
@@ -83,7 +96,8 @@ class LSTMBody(nn.Module):
             after += [h[0], c[0]]
         if self.to_hidden is not None:
             rows = self.to_hidden(rows)
-        if lengths is not None and any(self.residual):
+        biased = self.to_hidden is not None and self.to_hidden.bias is not None
+        if lengths is not None and (biased or any(self.residual)):
             inside = torch.arange(steps) < lengths[:, None]
             rows = rows * inside[:, :, None].to(rows)
         return rows, tuple(after)

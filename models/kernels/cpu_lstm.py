@@ -66,7 +66,8 @@ class CpuLSTM:
             after += [h, c]
         if self._to_hidden is not None:
             rows = self._to_hidden(rows)
-        if lengths is not None and any(self._residual):
+        biased = self._to_hidden is not None and self._to_hidden.bias is not None
+        if lengths is not None and (biased or any(self._residual)):
             inside = torch.arange(rows.shape[1]) < lengths[:, None]
             rows = rows * inside[:, :, None]
         return rows, tuple(after)

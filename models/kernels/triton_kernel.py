@@ -137,6 +137,6 @@ def on_device(device: torch.device) -> AbstractContextManager[object]:
 
 def best_dtype(softmax: AdaptiveSoftmax) -> torch.dtype:
     """float16 where every weight is a float16 number, else bfloat16."""
-    weights = [softmax.head, *softmax.projections, *softmax.tails]
+    weights = [softmax.head_weight(), *softmax.projections, *softmax.tails]
     exact = all(bool(torch.equal(weight.half().to(weight.dtype), weight)) for weight in weights)
     return torch.float16 if exact else torch.bfloat16

@@ -49,7 +49,7 @@ class PackedWeights:
         self.dtype, self.device = dtype, softmax.head.device
         self.shortlist, self.n_clusters = softmax.shortlist, softmax.n_clusters
         self.vocabulary_size = softmax.cutoffs[-1]
-        self.hidden_size = softmax.head.shape[1]
+        self.hidden_size = softmax.hidden_size
         self.depth = _up(self.hidden_size, DEPTH)
         with torch.no_grad():
             self._pack_head(softmax)
@@ -64,7 +64,10 @@ class PackedWeights:
         tiles = -(-c0 // TILE)
         self.cluster_column = tiles * TILE
         self.lse_columns = _up(self.cluster_column + n, ALIGN)
-        widths = [_up(len(p), WIDTH) for p in softmax.projections]
+        # A projection of the head is multiplied into it; where a band has none, it gets the identity.
+        head = softmax.head_weight()
+        projections = [softmax.projection_weight(band) for band in range(len(softmax.tails))]
+        widths = [_up(len(p), WIDTH) for p in projections]
         self.band_columns = [self.lse_columns + at for at in accumulate([0, *widths])][: len(widths)]
         self.columns = _up(self.lse_columns + sum(widths), ALIGN)
         # Word j * tiles + t goes to tile t, and consecutive j to its far ends: words alike in frequency are
@@ -78,11 +81,11 @@ class PackedWeights:
         taken = (words >= 0).nonzero()[:, 0]
         source = words[taken]
         d = self.hidden_size
-        weight[taken.to(self.device), :d] = softmax.head[source.to(self.device)].to(self.dtype)
+        weight[taken.to(self.device), :d] = head[source.to(self.device)].to(self.dtype)
         clusters = slice(self.cluster_column, self.cluster_column + n)
-        weight[clusters, :d] = softmax.head[c0:].to(self.dtype)
+        weight[clusters, :d] = head[c0:].to(self.dtype)
         bias[taken], bias[clusters], bias[self.lse_columns :] = 0.0, 0.0, 0.0
-        for column, projection in zip(self.band_columns, softmax.projections, strict=True):
+        for column, projection in zip(self.band_columns, projections, strict=True):
             weight[column : column + len(projection), :d] = projection.to(self.dtype)
         self.biased = softmax.head_bias is not None
         if softmax.head_bias is not None:
@@ -103,7 +106,7 @@ class PackedWeights:
 
     def _pack_tails(self, softmax: AdaptiveSoftmax) -> None:
         c0, cutoffs, sizes = self.shortlist, softmax.cutoffs, softmax.cluster_sizes
-        widths = [_up(len(p), WIDTH) for p in softmax.projections]
+        widths = [_up(tail.shape[1], WIDTH) for tail in softmax.tails]
         self.max_width = max(widths, default=WIDTH)
         parts = [
             F.pad(tail.to(self.dtype), (0, width - tail.shape[1])).flatten()

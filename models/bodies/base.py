@@ -1,0 +1,54 @@
+"""What every body is: the network between the embedding and the adaptive softmax.
+
+A body reads texts a piece at a time. What it must remember of a text is the text's *row state*: a tuple of
+tensors without a batch dimension, each with memory of its own, so that a cache may keep it and count its
+bytes. Rows that run side by side have a *state*, which only the body looks into: `stack_states` makes one of
+row states, `split_state` takes it apart again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from torch import Tensor
+
+RowState = tuple[Tensor, ...]
+"""One text's state. Never changed in place: several texts may share its tensors."""
+
+State = Any
+"""Several texts' states, side by side. Opaque: only the body that made it looks inside."""
+
+
+class Body(Protocol):
+    """A causal network over word vectors, a `torch.nn.Module`.
+
+    Attributes:
+        window: how many of a text's last words a hidden row can depend on; None where nothing bounds it.
+            Longer texts are allowed: what is done with them is the body's to say.
+    """
+
+    @property
+    def window(self) -> int | None: ...
+
+    def initial_state(self, batch_size: int) -> State:
+        """The state before a text, for a batch."""
+        ...
+
+    def stack_states(self, rows: Sequence[RowState]) -> State:
+        """One batched state of the rows' own, which may have read different numbers of words."""
+        ...
+
+    def split_state(self, state: State) -> list[RowState]:
+        """The rows' own states, each tensor with memory of its own (safe to keep)."""
+        ...
+
+    def __call__(self, vectors: Tensor, lengths: Tensor | None, state: State) -> tuple[Tensor, State]:
+        """Hidden rows (B, T, hidden) of word vectors (B, T, input) continued from `state`, and the state
+        after each row's last word.
+
+        `lengths` (B,) int64 on the CPU, each 1 to T; None when every row is T long. Beyond them hidden rows
+        are zero, and what stands there in `vectors` changes nothing. Running a text in pieces gives what
+        running it at once does, to rounding.
+        """
+        ...

@@ -1,0 +1,43 @@
+"""How a model's own text was made into words: what ``config.json`` says of it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from models.bodies.config import Part
+
+
+class Ours(Part):
+    """As ``tokenizer.json`` says: `models.vocabulary`'s own rules."""
+
+    type: Literal["ours"] = "ours"
+
+
+class Whitespace(Part):
+    """Tokens stand between white space, as in fairseq's dictionaries and awd-lstm's text files."""
+
+    type: Literal["whitespace"] = "whitespace"
+    lowercase: bool = False
+
+
+class Moses(Part):
+    """The Moses tokenizer with aggressive dash splitting, as WikiText-103 has it (``@-@``).
+
+    With `split_numbers`, ``1,000.5`` is ``1 @,@ 000 @.@ 5``. Needs `sacremoses`.
+    """
+
+    type: Literal["moses"] = "moses"
+    language: Annotated[str, Field(min_length=1)] = "en"
+    lowercase: bool = False
+    split_numbers: bool = True
+
+
+class Jieba(Part):
+    """Chinese, segmented by `jieba`; what is not Chinese is split by `models.vocabulary`'s own rules."""
+
+    type: Literal["jieba"] = "jieba"
+
+
+Tokenization = Annotated[Ours | Whitespace | Moses | Jieba, Field(discriminator="type")]
