@@ -1,5 +1,5 @@
-"""Hidden rows -> answers: one search for all rows that ask for words, one look-up for all that ask for
-scores."""
+"""Hidden rows -> answers: one search for all rows that ask for words alike, one look-up for all that ask for
+scores in one mode."""
 
 from bisect import bisect_left
 from collections import defaultdict
@@ -10,6 +10,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from models.adaptive_softmax import TopK
 from models.bundle import Bundle
 from service.body import Part
 from service.messages import Predict
@@ -26,11 +27,21 @@ PREFIXES = 1024
 
 @dataclass(slots=True)
 class Words:
-    """What a search found for one row: words, best first, and the tail clusters opened for them."""
+    """What a search found for one row: words, best first, the tail clusters opened for them, and the most by
+    which a log-probability may be off."""
 
     ids: tuple[int, ...]
     logprobs: tuple[float, ...]
     clusters: tuple[int, ...]
+    error: float
+
+
+@dataclass(slots=True)
+class Scores:
+    """The log-probabilities of a slice's targets, and the most by which one of them may be off."""
+
+    logprobs: list[float]
+    error: float
 
 
 class Head:
@@ -62,22 +73,31 @@ class Head:
             asked = [messages[row] for row in rows]
             ks = [min(message.k, len(self._vocabulary)) for message in asked]
             allowed = [self._starting_with(message.prefix) for message in asked if message.prefix]
-            top = self._model.topk(_rows(hidden, rows), ks, allowed or None)
+            top, errors = self._topk(_rows(hidden, rows), ks, allowed or None, asked[0].fast)
             clusters: list[list[int]] = [[] for _ in rows]
             for row, cluster in top.expanded.nonzero().tolist():
                 clusters[row].append(cluster)
-            for row, k, ids, logprobs, opened in zip(
-                rows, ks, top.ids.tolist(), top.logprobs.tolist(), clusters, strict=True
+            for row, k, ids, logprobs, opened, error in zip(
+                rows, ks, top.ids.tolist(), top.logprobs.tolist(), clusters, errors, strict=True
             ):
                 n = k if ids[k - 1] >= 0 else ids.index(-1)  # Fewer words than k end in -1.
-                found[row] = Words(tuple(ids[:n]), tuple(logprobs[:n]), tuple(opened))
+                found[row] = Words(tuple(ids[:n]), tuple(logprobs[:n]), tuple(opened), error)
         return [found[row] for row in range(len(messages))]
 
-    def score(self, parts: Many[Part]) -> list[tuple[Sequence, list[float]]]:
-        """The log-probabilities of each slice's targets: token i of a sequence after its hidden row i."""
+    def _topk(
+        self, hidden: Tensor, ks: list[int], allowed: list[Tensor] | None, fast: bool
+    ) -> tuple[TopK, list[float]]:
+        if fast:
+            top, errors = self._model.topk_bounded(hidden, ks, allowed)
+            return top, errors.tolist()
+        return self._model.topk(hidden, ks, allowed), [0.0] * len(ks)
+
+    def score(self, parts: Many[Part]) -> list[tuple[Sequence, Scores]]:
+        """Of each slice's targets: token i of a sequence after its hidden row i."""
         counts: list[tuple[Sequence, int]] = []
         rows: list[Tensor] = []
         targets: list[int] = []
+        fast: list[bool] = []
         for part in parts:
             width = part.steps + 1
             index: list[int] = []
@@ -88,20 +108,43 @@ class Head:
                 first = row * width - sequence.position
                 index += range(first + low, first + high)
                 targets += sequence.tokens[low:high]
-                counts.append((sequence, max(0, high - low)))
+                count = max(0, high - low)
+                fast += [sequence.fast] * count
+                counts.append((sequence, count))
             rows.append(_rows(part.shifted(), index))
         if not targets:
-            return [(sequence, []) for sequence, _ in counts]
-        values = iter(
-            self._model.target_logprobs(torch.cat(rows), torch.tensor(targets, device=self._device)).tolist()
-        )
-        return [(sequence, [next(values) for _ in range(count)]) for sequence, count in counts]
+            return [(sequence, Scores([], 0.0)) for sequence, _ in counts]
+        wanted = torch.tensor(targets, device=self._device)
+        logprobs, errors = self._target_logprobs(torch.cat(rows), wanted, fast)
+        found, at = [], 0
+        for sequence, count in counts:
+            error = max(errors[at : at + count], default=0.0) if sequence.fast else 0.0
+            found.append((sequence, Scores(logprobs[at : at + count], error)))
+            at += count
+        return found
+
+    def _target_logprobs(
+        self, hidden: Tensor, targets: Tensor, fast: list[bool]
+    ) -> tuple[list[float], list[float]]:
+        """A log-probability and its bound for each target, which says itself whether it may be the fast one;
+        no bounds at all where none may."""
+        if not any(fast):
+            return self._model.target_logprobs(hidden, targets).tolist(), []
+        found, errors = torch.zeros(2, len(targets), device=self._device)
+        for mode in (False, True):
+            rows = torch.tensor([row for row, one in enumerate(fast) if one == mode], device=self._device)
+            if mode:
+                found[rows], errors[rows] = self._model.target_logprobs_bounded(hidden[rows], targets[rows])
+            elif len(rows):
+                found[rows] = self._model.target_logprobs(hidden[rows], targets[rows])
+        return found.tolist(), errors.tolist()
 
     def _alike(self, messages: list[Predict]) -> list[list[int]]:
-        """Rows to search together: k of like size, all with a prefix or all without, not too many."""
-        alike: dict[tuple[int, bool], list[int]] = defaultdict(list)
+        """Rows to search together: k of like size, all with a prefix or all without, in one mode, not too
+        many."""
+        alike: dict[tuple[int, bool, bool], list[int]] = defaultdict(list)
         for row, message in enumerate(messages):
-            alike[bisect_left(K_BUCKETS, message.k), bool(message.prefix)].append(row)
+            alike[bisect_left(K_BUCKETS, message.k), bool(message.prefix), message.fast].append(row)
         searches = []
         for rows in alike.values():
             k = max(min(messages[row].k, len(self._vocabulary)) for row in rows)

@@ -35,13 +35,14 @@ class _Span(NamedTuple):
 
 
 def score_sequences(jobs: Many[Job]) -> list[Sequence]:
-    """The roots of the trees that answer `jobs`, whose messages are `Score`; at least one tree a context."""
-    by_context: dict[tuple[int, ...], list[_Path]] = defaultdict(list)
+    """The roots of the trees that answer `jobs`, whose messages are `Score`; at least one tree a context and
+    mode."""
+    alike: dict[tuple[tuple[int, ...], bool], list[_Path]] = defaultdict(list)
     for job in jobs:
         message = job.message
         assert isinstance(message, Score)  # noqa: S101 -- narrows the type; the caller sorts by class
-        by_context[message.context].append(_Path(message.context + message.targets, job))
-    return [root for context, paths in by_context.items() for root in _tree(paths, len(context))]
+        alike[message.context, message.fast].append(_Path(message.context + message.targets, job))
+    return [root for (context, _), paths in alike.items() for root in _tree(paths, len(context))]
 
 
 def _tree(paths: list[_Path], context: int) -> list[Sequence]:

@@ -12,7 +12,7 @@ import torch
 from models.bundle import Bundle
 from service.body import Part, split_by_length
 from service.errors import InferenceFailed
-from service.head import Head, Words
+from service.head import Head, Scores, Words
 from service.messages import Answer, Predict, Predicted, Score, Scored
 from service.metrics import STAGES, Metrics
 from service.sequence import Group, Job, Sequence, Slice
@@ -140,9 +140,9 @@ class Runner:
     ) -> None:
         for sequence, words in found:
             (job,) = sequence.jobs
-            outcome.answers.append(
-                (job, Predicted(words.ids, words.logprobs, words.clusters, job.timing(now, batch_size)))
-            )
+            timing = job.timing(now, batch_size)
+            answer = Predicted(words.ids, words.logprobs, words.clusters, timing, words.error)
+            outcome.answers.append((job, answer))
             if job.cached < len(sequence.tokens):
                 self._keep(sequence)
         self._metrics.state_cache_bytes.set(self._cache.nbytes)
@@ -155,10 +155,11 @@ class Runner:
         self._cache.put(sequence.tokens[: sequence.position], sequence.state, sequence.hidden)
 
     def _answer_scores(
-        self, scored: list[tuple[Sequence, list[float]]], batch_size: int, now: float, outcome: Outcome
+        self, scored: list[tuple[Sequence, Scores]], batch_size: int, now: float, outcome: Outcome
     ) -> None:
-        for sequence, logprobs in scored:
-            sequence.logprobs += logprobs
+        for sequence, scores in scored:
+            sequence.logprobs += scores.logprobs
+            sequence.error = max(sequence.error, scores.error)
             if not sequence.finished:
                 continue
             for child in sequence.children:
@@ -167,7 +168,8 @@ class Runner:
             # The children have it all now; what refers to itself would be freed late.
             sequence.state, sequence.hidden, sequence.children = (), None, []
             for job in sequence.ends:
-                outcome.answers.append((job, Scored(sequence.path_logprobs(), job.timing(now, batch_size))))
+                timing = job.timing(now, batch_size)
+                outcome.answers.append((job, Scored(sequence.path_logprobs(), timing, sequence.path_error())))
 
     def _lap(self, stage: str, started: float) -> float:
         now = self._clock()

@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -98,6 +98,13 @@ class Sequence:
     """(d,) the hidden row after them; None until the sequence has a state to start from."""
     logprobs: list[float] = field(default_factory=list)
     """Of the tokens scored so far."""
+    error: float = 0.0
+    """The most by which one of them may be off."""
+
+    @property
+    def fast(self) -> bool:
+        """Whether its jobs, which all ask for one mode, allow the fast one."""
+        return self.jobs[0].message.fast
 
     @property
     def group(self) -> Group:
@@ -116,12 +123,18 @@ class Sequence:
 
     def path_logprobs(self) -> tuple[float, ...]:
         """The log-probabilities of all scored tokens from the root of the tree to this sequence's end."""
-        parts: list[list[float]] = []
+        path = list(self._path())
+        return tuple(value for sequence in reversed(path) for value in sequence.logprobs)
+
+    def path_error(self) -> float:
+        """The most by which one of those may be off."""
+        return max(sequence.error for sequence in self._path())
+
+    def _path(self) -> "Iterator[Sequence]":
         sequence: Sequence | None = self
         while sequence is not None:
-            parts.append(sequence.logprobs)
+            yield sequence
             sequence = sequence.parent
-        return tuple(value for part in reversed(parts) for value in part)
 
 
 @dataclass(slots=True, eq=False)
