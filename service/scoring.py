@@ -56,6 +56,14 @@ class ScoredText:
         return result
 
 
+def logprob_error(error: float) -> dict[str, float]:
+    """The field that tells by how much logarithms may be off; none for exact ones.
+
+    Rounded up, with room for the rounding of the logarithms themselves.
+    """
+    return {"logprob_error": math.ceil(error * 10**DIGITS + 1) / 10**DIGITS} if error else {}
+
+
 def perplexity(logprob: float, words: int) -> float:
     """exp(-logprob / words); infinite where no double holds it, NaN for no words."""
     if not words:

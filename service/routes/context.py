@@ -52,6 +52,10 @@ class Context:
         if name is not None and name != self.bundle.name:
             raise ModelNotFound
 
+    def fast(self, mode: Literal["exact", "fast"] | None) -> bool:
+        """Whether a request that names this mode, or none, may be answered in the fast one."""
+        return (self.settings.mode if mode is None else mode) == "fast"
+
     def check_inputs(self, inputs: Sequence[str], single: bool) -> None:
         """Raises InvalidRequest for no input, for too many and for one of too many characters."""
         if not inputs:

@@ -17,7 +17,7 @@ from service.routes.context import Context
 from service.routes.direct import add_model_route
 from service.routes.examples import predicted
 from service.schemas import PredictAnswer, PredictRequest, place
-from service.scoring import DIGITS
+from service.scoring import DIGITS, logprob_error
 
 PATH = "/v1/predict"
 
@@ -33,12 +33,12 @@ def add(app: FastAPI, context: Context) -> None:
             raise InvalidRequest(f"k must be at most {context.settings.max_k}.", param="k")
 
         def prepare() -> list[Predict]:
-            messages = []
+            messages, fast = [], context.fast(body.mode)
             for index, tokens in enumerate(vocabulary.encode_batch(body.inputs)):
                 context.check_words(len(tokens), place(index, ask.single))
                 used = tuple(last_words(tokens, context.settings.max_context_words))
                 request_id = f"{ask.exchange.id}/{index}"
-                messages.append(Predict(request_id, used, body.k, body.prefix or None, ask.deadline))
+                messages.append(Predict(request_id, used, body.k, body.prefix or None, ask.deadline, fast))
             return messages
 
         messages = await ask.work(prepare)
@@ -99,6 +99,7 @@ def _pieces(
         }
         if explain:
             result["explain"] = {"clusters": answer.clusters}
+        result |= logprob_error(answer.error)
         yield before + to_json(result, inf_nan_mode="null")
         before = b","
     yield b"]}"

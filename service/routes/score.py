@@ -18,7 +18,7 @@ from service.routes.context import Context
 from service.routes.direct import add_model_route
 from service.routes.examples import scored
 from service.schemas import ScoreAnswer, ScoreRequest, place
-from service.scoring import DIGITS, perplexity
+from service.scoring import DIGITS, logprob_error, perplexity
 
 PATH = "/v1/score"
 
@@ -40,7 +40,7 @@ def add(app: FastAPI, context: Context) -> None:
             history, *texts = vocabulary.tokenize_batch([body.context, *body.inputs])
             context.check_words(len(history), "context")
             before = tuple(token.id for token in history)
-            messages = []
+            messages, fast = [], context.fast(body.mode)
             for index, tokens in enumerate(texts):
                 param = place(index, ask.single)
                 context.check_words(len(tokens), param)
@@ -50,7 +50,7 @@ def add(app: FastAPI, context: Context) -> None:
                     message = f"{param} has no word to score; an empty text needs end_of_sentence."
                     raise InvalidRequest(message, param=param, code="empty")
                 targets = tuple(token.id for token in tokens)
-                messages.append(Score(f"{ask.exchange.id}/{index}", before, targets, ask.deadline))
+                messages.append(Score(f"{ask.exchange.id}/{index}", before, targets, ask.deadline, fast))
             return texts, messages
 
         texts, messages = await ask.work(prepare)
@@ -98,6 +98,7 @@ def _pieces(
             "perplexity": perplexity(total, len(logprobs)),
             "word_count": len(logprobs),
             "unknown_words": sum(token.id == unknown_id for token in tokens),
+            **logprob_error(answer.error),
         }
         yield before + to_json(summary, inf_nan_mode="null")[:-1]
         if per_word:
