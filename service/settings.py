@@ -8,12 +8,15 @@ its help.
 import difflib
 import re
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
+from pydantic_settings import BaseSettings, CliApp, NoDecode, SettingsConfigDict, SettingsError
+
+from service.sources import ModelSource, parse_sources, split_list
 
 MIB = 1024 * 1024
 PREFIX = "HEADFIRST_"
@@ -41,10 +44,11 @@ class Settings(BaseSettings):
         cli_exit_on_error=False,
     )
 
-    model: Path | None = None
-    """Directory of the model bundle; none means the model that ships with the package."""
+    model: Annotated[tuple[str, ...], NoDecode] = ()
+    """Model bundles to serve: NAME=PATH or PATH, given again for each, or separated by commas; requests that
+    name no model get the first. None means the model that ships with the package."""
     model_name: str | None = Field(None, min_length=1, max_length=200)
-    """Name under which the model is served; none means the bundle directory's name."""
+    """Name under which a single model is served; none means the bundle directory's name."""
     device: str = "auto"
     """Where the model runs: auto (a GPU if there is one), cpu, cuda or cuda:N."""
     threads: int | None = Field(None, ge=1, le=1024)
@@ -60,6 +64,10 @@ class Settings(BaseSettings):
     """Key that clients send as 'Authorization: Bearer KEY'; better given by HEADFIRST_API_KEY or a file."""
     api_key_file: Path | None = None
     """File that holds the key on its first line."""
+    admin_key: SecretStr | None = Field(None, min_length=1)
+    """Key for /admin/reload, and no other for it then; without it the API key opens that, too."""
+    admin_key_file: Path | None = None
+    """File that holds the key for /admin/reload on its first line."""
 
     http_workers: int = Field(0, ge=0, le=64)
     """Processes that answer HTTP around one engine process; 0 does everything in one process."""
@@ -73,7 +81,11 @@ class Settings(BaseSettings):
     score_step_tokens: int = Field(1024, ge=1)
     """Tokens of bulk scoring in one step; a prediction waits for no more than this."""
     state_cache_bytes: int = Field(64 * MIB, ge=0)
-    """Memory for body states of earlier texts, in bytes; 0 turns the cache off."""
+    """Memory for body states of earlier texts, in bytes, divided evenly by the models; 0 turns the cache
+    off."""
+    engine_timeout: float = Field(120.0, gt=0, allow_inf_nan=False)
+    """Seconds that one batch may take: an engine that takes longer hangs. Its process is killed and started
+    again; without HTTP workers the liveness fails."""
 
     max_k: int = Field(1000, ge=1)
     """Largest k of /v1/predict."""
@@ -102,6 +114,11 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe level that is logged; the line of each request is at info."""
 
+    @field_validator("model", mode="before")
+    @classmethod
+    def _split_models(cls, model: object) -> object:
+        return split_list(model) if isinstance(model, str) else model
+
     @field_validator("device")
     @classmethod
     def _check_device(cls, device: str) -> str:
@@ -113,16 +130,25 @@ class Settings(BaseSettings):
     def _check_together(self) -> Self:
         if self.api_key is not None and self.api_key_file is not None:
             raise ValueError("give --api-key or --api-key-file, not both")
+        if self.admin_key is not None and self.admin_key_file is not None:
+            raise ValueError("give --admin-key or --admin-key-file, not both")
         if self.max_inputs > self.max_queue_requests:
             raise ValueError("--max-inputs must not be over --max-queue-requests")
         if self.request_timeout > self.max_request_timeout:
             raise ValueError("--request-timeout must not be over --max-request-timeout")
+        assert self.sources  # noqa: S101 -- raises for names and paths that cannot be
         return self
+
+    @cached_property
+    def sources(self) -> tuple[ModelSource, ...]:
+        """The models to be served. Names are settled once: a link that is led elsewhere renames none."""
+        default = Path(str(resources.files("models") / "default"))
+        return parse_sources(self.model, self.model_name, default)
 
     @property
     def bundle_path(self) -> Path:
-        """The bundle's directory: `model`, or the one inside the installed `models` package."""
-        return self.model if self.model is not None else Path(str(resources.files("models") / "default"))
+        """The first model's directory."""
+        return self.sources[0].path
 
     def read_api_key(self) -> bytes | None:
         """The key as bytes, from the setting or the file's first line; None where none is asked for.
@@ -130,22 +156,28 @@ class Settings(BaseSettings):
         Raises:
             ConfigurationError: the file cannot be read, or the key is not printable ASCII without spaces.
         """
-        if self.api_key is not None:
-            key, origin = self.api_key.get_secret_value(), "--api-key"
-        elif self.api_key_file is not None:
-            origin = f"--api-key-file {self.api_key_file}"
-            try:
-                key = self.api_key_file.read_text("utf-8").partition("\n")[0].strip()
-            except (OSError, UnicodeDecodeError) as error:
-                reason = error.strerror if isinstance(error, OSError) else "not a text file"
-                raise ConfigurationError(f"{origin}: cannot read it: {reason}") from error
-        else:
-            return None
-        if not key or not all("!" <= character <= "~" for character in key):
-            raise ConfigurationError(
-                f"{origin}: a key is one or more printable ASCII characters without spaces"
-            )
-        return key.encode()
+        return _read_key("--api-key", self.api_key, self.api_key_file)
+
+    def read_admin_key(self) -> bytes | None:
+        """Likewise the key for /admin/reload; None where the API key opens that, or nothing does."""
+        return _read_key("--admin-key", self.admin_key, self.admin_key_file)
+
+
+def _read_key(origin: str, given: SecretStr | None, file: Path | None) -> bytes | None:
+    if given is not None:
+        key = given.get_secret_value()
+    elif file is not None:
+        origin = f"{origin}-file {file}"
+        try:
+            key = file.read_text("utf-8").partition("\n")[0].strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not a text file"
+            raise ConfigurationError(f"{origin}: cannot read it: {reason}") from error
+    else:
+        return None
+    if not key or not all("!" <= character <= "~" for character in key):
+        raise ConfigurationError(f"{origin}: a key is one or more printable ASCII characters without spaces")
+    return key.encode()
 
 
 def load_settings(arguments: Sequence[str]) -> Settings:
@@ -189,5 +221,5 @@ def _first_fault(error: ValidationError) -> str:
         return message
     name = str(fault["loc"][0]).replace("-", "_")
     # The key must not reach the terminal or a log through its own error message.
-    value = "" if name == "api_key" else f", not {fault['input']!r}"
+    value = "" if name in ("api_key", "admin_key") else f", not {fault['input']!r}"
     return f"{flag(name)} ({PREFIX}{name.upper()}): {message[0].lower()}{message[1:]}{value}"

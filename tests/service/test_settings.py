@@ -20,8 +20,9 @@ def test_defaults_of_the_contract() -> None:
     assert (settings.max_k, settings.max_inputs, settings.max_body_bytes) == (1000, 1024, 8 * 1024 * 1024)
     assert (settings.request_timeout, settings.drain_timeout) == (30.0, 30.0)
     assert settings.read_api_key() is None
-    assert settings.bundle_path.name == "default"
-    assert settings.bundle_path.parent.name == "models"
+    (source,) = settings.sources
+    assert (source.name, source.path.name, source.path.parent.name) == ("default", "default", "models")
+    assert settings.read_admin_key() is None
 
 
 OTHER_VALUES = {
@@ -34,6 +35,8 @@ OTHER_VALUES = {
     "http_workers": "3",
     "api_key": "secret",
     "api_key_file": "key.txt",
+    "admin_key": "secret",
+    "admin_key_file": "key.txt",
     "request_timeout": "1.5",
     "max_request_timeout": "99.5",
     "drain_timeout": "0",
@@ -98,12 +101,59 @@ def test_help_lists_every_flag_and_variable(capsys: pytest.CaptureFixture[str]) 
         (["--max", "1"], "unrecognized arguments: --max 1"),
         (["extra"], "unrecognized arguments: extra"),
         (["--api-key", "a", "--api-key-file", "b"], "--api-key or --api-key-file, not both"),
+        (["--admin-key", "a", "--admin-key-file", "b"], "--admin-key or --admin-key-file, not both"),
+        (["--engine-timeout", "0"], "--engine-timeout .* greater than 0"),
+        (
+            ["--model", "a=/x", "--model", "a=/y"],
+            "two models have the name 'a'; give them others as NAME=PATH",
+        ),
+        (["--model", "/x/a", "--model", "/y/a"], "two models have the name 'a'"),
+        (["--model", "=/x"], "no name before the = of '=/x'"),
+        (["--model", "a="], "path must not be empty"),
+        (["--model", ""], "path must not be empty"),
+        (["--model", "n" * 201 + "=/x"], "at most 200 characters"),
+        (["--model", "a\tb=/x"], "printable"),
+        (["--model", ",".join(f"m{i}=/x" for i in range(33))], "--model can be given 32 times at most"),
+        (["--model", "a=/x,b=/y", "--model-name", "c"], "--model-name is for one --model"),
     ],
 )
 def test_a_wrong_value_is_one_line(arguments: list[str], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message) as refused:
         load_settings(arguments)
     assert "\n" not in str(refused.value)
+
+
+def served(*arguments: str) -> list[tuple[str, str]]:
+    return [(source.name, str(source.path)) for source in load_settings(arguments).sources]
+
+
+def test_models_and_their_names() -> None:
+    assert served("--model", "/x/tiny") == [("tiny", "/x/tiny")]
+    assert served("--model", "/x/tiny", "--model-name", "mine") == [("mine", "/x/tiny")]
+    assert served("--model-name", "mine")[0][0] == "mine"
+    assert served("--model", "en=/x/tiny", "--model", "/y/zh") == [("en", "/x/tiny"), ("zh", "/y/zh")]
+    assert served("--model", "en=/x=1") == [("en", "/x=1")]
+    assert served("--model", "./a=b") == [("a=b", "a=b")]
+
+
+@pytest.mark.parametrize(
+    "value", ["en=/x, zh=/y z", '["en=/x", "zh=/y z"]', "en=/x,zh = /y z"], ids=["commas", "JSON", "spaces"]
+)
+def test_models_in_a_variable(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("HEADFIRST_MODEL", value)
+    assert served() == [("en", "/x"), ("zh", "/y z")]
+    assert served("--model", "one=/z") == [("one", "/z")]
+
+
+def test_a_link_that_is_led_elsewhere_renames_no_model(tmp_path: Path) -> None:
+    for name in ("v1", "v2"):
+        (tmp_path / name).mkdir()
+    link = tmp_path / "current"
+    link.symlink_to(tmp_path / "v1")
+    settings = load_settings(["--model", str(link)])
+    link.unlink()
+    link.symlink_to(tmp_path / "v2")
+    assert settings.model_copy(update={"max_k": 2}).sources[0].name == "v1"
 
 
 def test_a_wrong_variable_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,6 +176,17 @@ def test_the_key_is_in_no_message() -> None:
 def test_an_empty_key_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="--api-key"):
         load_settings(["--api-key", ""])
+
+
+def test_the_admin_key(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("topsecret\n")
+    assert load_settings(["--admin-key-file", str(file)]).read_admin_key() == b"topsecret"
+    settings = load_settings(["--admin-key", "other secret", "--api-key", "mine"])
+    assert settings.read_api_key() == b"mine"
+    with pytest.raises(ConfigurationError, match="--admin-key: a key is") as refused:
+        settings.read_admin_key()
+    assert "other secret" not in str(refused.value) + repr(settings)
 
 
 def test_key_from_a_file(tmp_path: Path) -> None:
