@@ -15,7 +15,7 @@ from torch import Tensor
 from models.bodies.lstm import LSTMBody
 from models.config import ModelConfig
 from models.language_model import LanguageModel
-from models.vocabulary import Vocabulary
+from models.vocabulary import Vocabulary, Words
 from models.weightless import weightless
 
 CONFIG: Final = "config.json"
@@ -146,7 +146,7 @@ def _read_config(file: Path) -> ModelConfig:
 
 def _read_vocabulary(file: Path, config: ModelConfig) -> Vocabulary:
     try:
-        vocabulary = Vocabulary.load(file, config.unknown_word, config.end_word)
+        vocabulary = Vocabulary.load(file, Words.of(config))
     except ValueError as error:
         raise BundleError(f"{file}: {error}") from None
     if len(vocabulary) != config.vocabulary_size:

@@ -8,6 +8,8 @@ _ATTACH_LEFT = frozenset(". , ; : ! ? ) ] } % ... \u00b0 \u2122 \u00ae \u00a9".s
 _ATTACH_RIGHT = frozenset("( [ { $ # @ ~ \u00a3 \u20ac \u00a5 \u00bf \u00a1".split())
 _ATTACH_BOTH = frozenset("- / _ \\".split())
 _QUOTES = frozenset("\" ' `".split())
+_CLITICS = frozenset("n't 's 're 've 'll 'd 'm 't N'T 'S 'RE 'VE 'LL 'D 'M 'T".split())
+_MARKS = {"@-@": "-", "@,@": ",", "@.@": "."}  # within a word or a number, as in WikiText-103
 _DISPLAY = {"--": "-"}  # a dash is typed as a hyphen between spaces
 
 
@@ -32,3 +34,17 @@ def join(words: Iterable[str]) -> str:
         elif closing:
             open_quotes.discard(word)
     return "".join(parts)
+
+
+def join_moses(words: Iterable[str]) -> str:
+    """`join` for words split as the Moses tokenizer does: ``["It", "'s", "well", "@-@", "known"]`` becomes
+    ``"It's well-known"``."""
+    parts: list[str] = []
+    attach = False
+    for word in words:
+        if parts and (attach or word in _MARKS or word in _CLITICS):
+            parts[-1] += _MARKS.get(word, word)
+        else:
+            parts.append(word)
+        attach = word in _MARKS
+    return join(parts)

@@ -5,12 +5,16 @@ quotes, dashes and ellipses to ASCII; control characters to white space), then s
 abbreviations and single punctuation marks. Spacing carries no information, so ``"much ."`` and ``"much."``
 are the same two tokens and `Vocabulary.decode` puts natural spacing back. The one exception is the dash:
 `` - `` between spaces is the token ``--`` and a hyphen inside a compound is ``-``.
+
+That is our own tokenization. Models trained elsewhere bring another (`models.tokenization`): their
+``tokenizer.json`` holds the words and splits at white space, and `models.segmentation` does the rest.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,9 +23,12 @@ from tokenizers import Encoding, Regex, Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.normalizers import NFC, Normalizer, Replace
 from tokenizers.normalizers import Sequence as NormalizerSequence
-from tokenizers.pre_tokenizers import Split
+from tokenizers.pre_tokenizers import Split, WhitespaceSplit
 
+from models.config import ModelConfig
+from models.segmentation import Segmenter, segmenter
 from models.spacing import join
+from models.tokenization import Ours, Tokenization
 
 UNKNOWN = "<unk>"
 END = "</s>"
@@ -70,12 +77,42 @@ def _check_unicode(text: str) -> None:
         raise ValueError(f"not valid Unicode: lone surrogate at character {error.start}") from None
 
 
-def new_tokenizer(words: Iterable[str]) -> Tokenizer:
-    """The tokenizer for `words` (most frequent first; `UNKNOWN` must be among them), ids in that order."""
-    tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token=UNKNOWN))
-    tokenizer.normalizer = _normalizer()
-    tokenizer.pre_tokenizer = Split(Regex(_WORD), behavior="removed", invert=True)
+def new_tokenizer(
+    words: Iterable[str], unknown: str = UNKNOWN, tokenization: Tokenization | None = None
+) -> Tokenizer:
+    """The tokenizer for `words` (`unknown` must be among them), ids in their order."""
+    tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token=unknown))
+    if isinstance(tokenization or Ours(), Ours):
+        tokenizer.normalizer = _normalizer()
+        tokenizer.pre_tokenizer = Split(Regex(_WORD), behavior="removed", invert=True)
+    else:
+        tokenizer.pre_tokenizer = WhitespaceSplit()
     return tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What sets some of a vocabulary's words apart, and how text becomes words.
+
+    `start` None means that texts start after `end`; `special` words are never predicted.
+    """
+
+    unknown: str = UNKNOWN
+    end: str = END
+    start: str | None = None
+    special: tuple[str, ...] = ()
+    tokenization: Tokenization = field(default_factory=Ours)
+
+    @classmethod
+    def of(cls, config: ModelConfig) -> Words:
+        """Those that a configuration names."""
+        return cls(
+            config.unknown_word,
+            config.end_word,
+            config.start_word,
+            config.special_words,
+            config.tokenization,
+        )
 
 
 class Vocabulary:
@@ -83,48 +120,59 @@ class Vocabulary:
 
     Attributes:
         unknown_id: the id of the unknown word, ``<unk>``.
-        end_id: the id of the end of sentence, ``</s>``; every sequence starts after it, too.
-        special_ids: ids that are never predicted (``</s>`` is not one of them).
+        end_id: the id of the end of sentence, ``</s>``.
+        start_id: the id of the word after which every text starts; most often the end of sentence.
+        special_ids: ids that are never predicted (the end of sentence is not one of them).
+
+    Raises:
+        ValueError: one line on what is wrong with the words, or on what is not installed.
     """
 
-    def __init__(self, tokenizer: Tokenizer, unknown: str = UNKNOWN, end: str = END) -> None:
+    def __init__(self, tokenizer: Tokenizer, words: Words | None = None) -> None:
+        named = words or Words()
         self._tokenizer = tokenizer
-        words = tokenizer.get_vocab(with_added_tokens=False)
-        self._words = [word for word, _ in sorted(words.items(), key=lambda item: item[1])]
-        if sorted(words.values()) != list(range(len(words))):
+        ids: dict[str, int] = tokenizer.get_vocab(with_added_tokens=False)
+        self._words = [word for word, _ in sorted(ids.items(), key=lambda item: item[1])]
+        if sorted(ids.values()) != list(range(len(ids))):
             raise ValueError("vocabulary ids must be 0, 1, 2, ... without a gap")
-        for special in (unknown, end):
-            if special not in words:
+        start = named.end if named.start is None else named.start
+        for special in (named.unknown, named.end, start, *named.special):
+            if special not in ids:
                 raise ValueError(f"vocabulary has no {special!r}")
-        if tokenizer.get_vocab_size() != len(words):
+        if tokenizer.get_vocab_size() != len(ids):
             raise ValueError("tokenizer has added tokens beside its vocabulary")
-        if getattr(tokenizer.model, "unk_token", None) != unknown:
-            raise ValueError(f"tokenizer does not give {unknown!r} for unknown words")
+        if getattr(tokenizer.model, "unk_token", None) != named.unknown:
+            raise ValueError(f"tokenizer does not give {named.unknown!r} for unknown words")
         tokenizer.no_truncation()
         tokenizer.no_padding()
-        self.unknown_id: int = words[unknown]
-        self.end_id: int = words[end]
-        self.special_ids: frozenset[int] = frozenset({self.unknown_id})
+        self._ids = ids
+        self.segmenter: Segmenter | None = segmenter(named.tokenization)
+        self.unknown_id: int = ids[named.unknown]
+        self.end_id: int = ids[named.end]
+        self.start_id: int = ids[start]
+        never = {self.unknown_id, self.start_id, *(ids[word] for word in named.special)}
+        self.special_ids: frozenset[int] = frozenset(never - {self.end_id})
         hidden = self.special_ids | {self.end_id}
         by_word = sorted(set(range(len(self._words))) - hidden, key=self._words.__getitem__)
         self._sorted_words = [self._words[i] for i in by_word]
         self._sorted_ids = torch.tensor(by_word, dtype=torch.int64)
 
     @classmethod
-    def from_words(cls, words: Sequence[str]) -> Vocabulary:
-        """A vocabulary of `words`, ids in their order (frequency order, most frequent first)."""
+    def from_words(cls, words: Sequence[str], named: Words | None = None) -> Vocabulary:
+        """A vocabulary of `words`, ids in their order (our own: most frequent first)."""
+        named = named or Words()
         if len(set(words)) != len(words):
             raise ValueError("vocabulary words must be distinct")
-        return cls(new_tokenizer(words))
+        return cls(new_tokenizer(words, named.unknown, named.tokenization), named)
 
     @classmethod
-    def load(cls, path: Path | str, unknown: str = UNKNOWN, end: str = END) -> Vocabulary:
+    def load(cls, path: Path | str, words: Words | None = None) -> Vocabulary:
         """Read a ``tokenizer.json``. Raises ValueError, in one line, if it is not one."""
         try:
             tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises bare Exception for everything
             raise ValueError(f"{Path(path).name}: {error}".splitlines()[0]) from None
-        return cls(tokenizer, unknown, end)
+        return cls(tokenizer, words)
 
     def save(self, path: Path | str) -> None:
         """Write ``tokenizer.json``."""
@@ -137,26 +185,50 @@ class Vocabulary:
         """The tokens of `text`; [] for white space. Raises ValueError for lone surrogates."""
         return self.tokenize_batch([text])[0]
 
-    def tokenize_batch(self, texts: Sequence[str]) -> list[list[Token]]:
-        """The tokens of each of `texts`. Raises ValueError for lone surrogates."""
-        encodings = self._encode(texts)
+    def tokenize_batch(self, texts: Sequence[str], pretokenized: bool = False) -> list[list[Token]]:
+        """The tokens of each of `texts`. Raises ValueError for lone surrogates.
+
+        With `pretokenized`, a text is words of the vocabulary between white space, special words by their
+        own names, and nothing else is done to it.
+        """
+        if pretokenized or self.segmenter is not None:
+            # What `Token` stands for where the vocabulary has the word: the word itself.
+            unknown = self.unknown_id
+            return [
+                [Token(i, surface if i == unknown else self._words[i]) for surface, i in pairs]
+                for pairs in self._look_up(texts, pretokenized)
+            ]
         return [
             [
                 # Only a dash, which normalization makes of white space, can have an empty span.
                 Token(i, (text[start:end].strip() or "--") if i == self.unknown_id else self._words[i])
                 for i, (start, end) in zip(encoding.ids, encoding.offsets, strict=True)
             ]
-            for text, encoding in zip(texts, encodings, strict=True)
+            for text, encoding in zip(texts, self._encode(texts), strict=True)
         ]
 
-    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """The ids of each of `texts`, without surfaces. Raises ValueError for lone surrogates."""
+    def encode_batch(self, texts: Sequence[str], pretokenized: bool = False) -> list[list[int]]:
+        """The ids of each of `texts`, without surfaces; see `tokenize_batch`."""
+        if pretokenized or self.segmenter is not None:
+            return [[i for _, i in pairs] for pairs in self._look_up(texts, pretokenized)]
         return [encoding.ids for encoding in self._encode(texts)]
 
     def _encode(self, texts: Sequence[str]) -> list[Encoding]:
         for text in texts:
             _check_unicode(text)
         return self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+
+    def _look_up(self, texts: Sequence[str], pretokenized: bool) -> Iterator[list[tuple[str, int]]]:
+        """Words and their ids, without ``tokenizer.json``."""
+        ids, unknown = self._ids, self.unknown_id
+        for text in texts:
+            _check_unicode(text)
+        for text in texts:
+            if pretokenized or self.segmenter is None:
+                yield [(word, ids.get(word, unknown)) for word in text.split()]
+            else:
+                key = self.segmenter.key
+                yield [(word, ids.get(key(word), unknown)) for word in self.segmenter.words(text)]
 
     def word(self, word_id: int) -> str:
         """The word with this id, as a person types it; distinct for every id. Raises IndexError for no id."""
@@ -166,7 +238,8 @@ class Vocabulary:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Running text for `ids`, with natural spacing; ``</s>`` ends a sentence and is left out."""
-        return join(self.word(i) for i in ids if i != self.end_id)
+        words = (self.word(i) for i in ids if i != self.end_id)
+        return join(words) if self.segmenter is None else self.segmenter.join(words)
 
     def starting_with(self, prefix: str) -> torch.Tensor:
         """Sorted ids (int64) of the predictable words that start with `prefix`, case-sensitive.
@@ -174,7 +247,9 @@ class Vocabulary:
         ``</s>`` and the special words are never among them; the empty prefix gives all others.
         """
         _check_unicode(prefix)
-        if self._tokenizer.normalizer is not None:
+        if self.segmenter is not None:
+            prefix = self.segmenter.key(prefix.strip())
+        elif self._tokenizer.normalizer is not None:
             prefix = self._tokenizer.normalizer.normalize_str(prefix).strip()
         low = bisect_left(self._sorted_words, prefix)
         high = bisect_right(self._sorted_words, prefix, lo=low, key=lambda word: word[: len(prefix)])

@@ -9,7 +9,7 @@ import torch
 
 from models.bundle import TOKENIZER, Bundle, BundleError
 from models.config import ModelConfig
-from models.vocabulary import Vocabulary
+from models.vocabulary import Vocabulary, Words
 from models.weightless import weightless
 from service.routes import predict, score
 from service.routes.models import card
@@ -63,7 +63,7 @@ class ServedModel(msgspec.Struct, frozen=True):
         try:
             if _digest(path) != self.vocabulary:
                 raise BundleError(f"{path}: {TOKENIZER} changed while it was being loaded")
-            vocabulary = Vocabulary.load(path / TOKENIZER, config.unknown_word, config.end_word)
+            vocabulary = Vocabulary.load(path / TOKENIZER, Words.of(config))
         except (OSError, ValueError) as error:
             raise BundleError(str(error)) from error
         model = weightless(config, vocabulary.special_ids)

@@ -9,6 +9,7 @@ from importlib import metadata
 
 import torch
 
+from models.bodies.config import BodyConfig, LSTMConfig
 from models.language_model import LanguageModel
 from models.training.evaluation import Evaluation
 from models.vocabulary import Vocabulary
@@ -50,7 +51,6 @@ def model_card(
     """Markdown. `data_notes` tells the data and their licences; nothing here can know them."""
     config = model.config
     bands = ", ".join(f"{band.clusters} clusters of width {band.width}" for band in config.bands)
-    body = config.body
     lines = [
         f"# {name}",
         "",
@@ -62,7 +62,7 @@ def model_card(
         "|---|---|",
         f"| parameters | {model.parameter_count():,} |",
         f"| vocabulary | {config.vocabulary_size:,} words, `<unk>` and `</s>` among them |",
-        f"| body | LSTM, {body.layers} x {body.units} units, projection {body.projection or 'none'} |",
+        f"| body | {_body(config.body)} |",
         f"| hidden size | {config.hidden_size} |",
         f"| short-list | {config.cutoffs[0]:,} words |",
         f"| tail | {config.n_clusters} clusters: {bands or 'none'} |",
@@ -105,11 +105,17 @@ def model_card(
     return "\n".join(lines)
 
 
+def _body(body: BodyConfig) -> str:
+    if isinstance(body, LSTMConfig):
+        return f"LSTM, {body.layers} x {body.units} units, projection {body.projection or 'none'}"
+    return body.type
+
+
 @torch.inference_mode()
 def _examples(model: LanguageModel, vocabulary: Vocabulary, texts: Sequence[str]) -> list[str]:
     rows = []
     for text in texts:
-        ids = torch.tensor([[vocabulary.end_id, *vocabulary.encode_batch([text])[0]]], device=model.device)
+        ids = torch.tensor([[vocabulary.start_id, *vocabulary.encode_batch([text])[0]]], device=model.device)
         hidden, _ = model.encode(ids, torch.tensor([ids.shape[1]]), model.initial_state(1))
         best = model.topk(hidden[:, -1], min(5, len(vocabulary)))
         words = [

@@ -88,7 +88,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "impossible sizes": (lambda path: change_config(path, hidden_size=10**18), r"config\.json: .*overflow"),
     "impossible body": (
         lambda path: change_config(path, body={"type": "lstm", "layers": 1, "units": 8, "projection": 9}),
-        r"config\.json: body: .*projection \(9\) must be less than units \(8\)",
+        r"config\.json: body\.lstm: .*projection \(9\) must be less than units \(8\)",
     ),
     "other vocabulary size": (
         lambda path: change_config(path, vocabulary_size=281),
