@@ -12,7 +12,7 @@ from models.adaptive_softmax import NO_WORD
 from models.bundle import Bundle
 from models.language_model import RowState
 from service.chunks import batches, run
-from service.scoring import DIGITS
+from service.scoring import DIGITS, logprob_error
 
 BATCH_TOKENS: Final = 4096
 SEARCH_ELEMENTS: Final = 1 << 22
@@ -29,6 +29,8 @@ class PredictedText:
     clusters: list[int]
     context_words: int
     unknown_words: int
+    error: float = 0.0
+    """The most by which a log-probability may be off."""
 
     def result(self) -> dict[str, Any]:
         """What ``/v1/predict`` answers for it."""
@@ -39,6 +41,7 @@ class PredictedText:
             ],
             "context_words": self.context_words,
             "unknown_words": self.unknown_words,
+            **logprob_error(self.error),
         }
 
 
@@ -49,14 +52,16 @@ class Predictor:
         bundle: the model.
         k: 1 or more; more than the vocabulary has words means all of them.
         prefix: only words that start so; empty means any word.
+        fast: whether the fast mode may answer (see `models.kernels.choice`).
 
     Raises:
         ValueError: `prefix` is not valid Unicode.
     """
 
-    def __init__(self, bundle: Bundle, k: int = 10, prefix: str = "") -> None:
+    def __init__(self, bundle: Bundle, k: int = 10, prefix: str = "", fast: bool = False) -> None:
         self._model, self._vocabulary = bundle.model, bundle.vocabulary
         self._k = min(k, len(self._vocabulary))
+        self._fast = fast
         self._allowed = self._vocabulary.starting_with(prefix).to(bundle.device) if prefix else None
         self._rows = max(1, SEARCH_ELEMENTS // max(self._k, 4096))
 
@@ -85,16 +90,18 @@ class Predictor:
                     last[row] = chunk.hidden[row, count - 1]
         hidden = torch.stack([last[row] for row in range(len(rows))])
         allowed = None if self._allowed is None else [self._allowed] * len(rows)
-        best = self._model.topk(hidden, self._k, allowed)
+        if self._fast:
+            best, bound = self._model.topk_bounded(hidden, self._k, allowed)
+        else:
+            best, bound = self._model.topk(hidden, self._k, allowed), torch.zeros(len(rows))
+        columns = (best.ids, best.logprobs, best.expanded, bound)
         return [
             self._result(row[1:], *one)
-            for row, *one in zip(
-                rows, best.ids.tolist(), best.logprobs.tolist(), best.expanded.tolist(), strict=True
-            )
+            for row, *one in zip(rows, *(column.tolist() for column in columns), strict=True)
         ]
 
     def _result(
-        self, context: list[int], ids: list[int], logprobs: list[float], expanded: list[bool]
+        self, context: list[int], ids: list[int], logprobs: list[float], expanded: list[bool], error: float
     ) -> PredictedText:
         pairs = [(word, round(value, DIGITS)) for word, value in zip(ids, logprobs, strict=True)]
         pairs = [pair for pair in pairs if pair[0] != NO_WORD]
@@ -105,4 +112,5 @@ class Predictor:
             [cluster for cluster, opened in enumerate(expanded) if opened],
             len(context),
             context.count(self._vocabulary.unknown_id),
+            error,
         )

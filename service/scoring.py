@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
+from torch import Tensor
 
 from models.bundle import Bundle
 from models.vocabulary import Token
@@ -29,6 +30,8 @@ class ScoredText:
     logprobs: list[float]
     unknown_words: int
     unknown_id: int
+    error: float = 0.0
+    """The most by which one of the log-probabilities may be off."""
 
     @property
     def logprob(self) -> float:
@@ -47,6 +50,7 @@ class ScoredText:
             "perplexity": self.perplexity,
             "word_count": len(self.tokens),
             "unknown_words": self.unknown_words,
+            **logprob_error(self.error),
         }
         if per_word:
             result["words"] = [
@@ -82,6 +86,7 @@ class Scorer:
         context: read before each text, not scored.
         end_of_sentence: whether ``</s>`` is scored after each text.
         batch_tokens: words that are computed side by side at most.
+        fast: whether the fast mode may answer (see `models.kernels.choice`).
 
     Raises:
         ValueError: `context` is not valid Unicode.
@@ -93,9 +98,11 @@ class Scorer:
         context: str = "",
         end_of_sentence: bool = True,
         batch_tokens: int = BATCH_TOKENS,
+        fast: bool = False,
     ) -> None:
         self._model, self._vocabulary = bundle.model, bundle.vocabulary
         self._batch_tokens, self._steps = batch_tokens, min(STEPS, batch_tokens)
+        self._fast = fast
         end = self._vocabulary.end_id
         self._end = [Token(end, self._vocabulary.word(end))] if end_of_sentence else []
         # The start word and the context are run once, not once a text.
@@ -121,27 +128,27 @@ class Scorer:
         targets = [[token.id for token in tokens] for tokens in texts_tokens]
         total = sum(map(len, targets))
         logprobs: list[list[float]] = [[] for _ in targets]
+        errors = [0.0] * len(targets)
         for batch in batches([len(row) - 1 for row in targets], self._batch_tokens):
             batch = [index for index in batch if targets[index]]
             if batch:
                 rows = [targets[index] for index in batch]
                 for index, values in zip(batch, self._logprobs(rows), strict=True):
-                    logprobs[index] = [round(value, DIGITS) for value in values]
+                    logprobs[index] = [round(value, DIGITS) for value, _ in values]
+                    errors[index] = max(error for _, error in values)
                 on_batch(sum(map(len, rows)) / total)
         unknown_id = self._vocabulary.unknown_id
         return [
-            ScoredText(tokens, values, ids.count(unknown_id), unknown_id)
-            for tokens, ids, values in zip(texts_tokens, targets, logprobs, strict=True)
+            ScoredText(tokens, values, ids.count(unknown_id), unknown_id, error)
+            for tokens, ids, values, error in zip(texts_tokens, targets, logprobs, errors, strict=True)
         ]
 
     @torch.inference_mode()
-    def _logprobs(self, rows: Sequence[list[int]]) -> list[list[float]]:
-        """Of every word of `rows`, the longest first."""
+    def _logprobs(self, rows: Sequence[list[int]]) -> list[list[tuple[float, float]]]:
+        """Of every word of `rows`, the longest first, with the most by which it may be off."""
         model, device = self._model, self._model.device
         first = torch.tensor([row[0] for row in rows], device=device)
-        found = [
-            [value] for value in model.target_logprobs(self._hidden.expand(len(rows), -1), first).tolist()
-        ]
+        found = [[pair] for pair in self._target_logprobs(self._hidden.expand(len(rows), -1), first)]
         inputs = [row[:-1] for row in rows if len(row) > 1]
         for chunk in run(model, inputs, [self._state] * len(inputs), self._steps):
             counts = chunk.lengths.tolist()
@@ -152,9 +159,15 @@ class Scorer:
             ]
             inside = torch.arange(chunk.hidden.shape[1]) < chunk.lengths[:, None]
             hidden = chunk.hidden[inside.to(device)]
-            values = model.target_logprobs(hidden, torch.tensor(wanted, device=device)).tolist()
+            values = self._target_logprobs(hidden, torch.tensor(wanted, device=device))
             at = 0
             for row_values, count in zip(found, counts, strict=False):
                 row_values += values[at : at + count]
                 at += count
         return found
+
+    def _target_logprobs(self, hidden: Tensor, targets: Tensor) -> list[tuple[float, float]]:
+        if not self._fast:
+            return [(value, 0.0) for value in self._model.target_logprobs(hidden, targets).tolist()]
+        values, bounds = self._model.target_logprobs_bounded(hidden, targets)
+        return list(zip(values.tolist(), bounds.tolist(), strict=True))

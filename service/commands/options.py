@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+
+class ModeName(StrEnum):
+    """How exact log-probabilities are; see `models.kernels.choice`."""
+
+    EXACT = "exact"
+    FAST = "fast"
+
 
 Model = Annotated[
     Path | None,
@@ -20,6 +29,14 @@ Device = Annotated[
     str,
     typer.Option(
         "--device", envvar="HEADFIRST_DEVICE", help="auto (a GPU if there is one), cpu, cuda or cuda:N."
+    ),
+]
+Mode = Annotated[
+    ModeName,
+    typer.Option(
+        "--mode",
+        envvar="HEADFIRST_MODE",
+        help="fast: the same words sooner, log-probabilities within a bound that is told with them.",
     ),
 ]
 Threads = Annotated[

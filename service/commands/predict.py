@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.commands.options import Device, Model, Threads
+from service.commands.options import Device, Mode, Model, ModeName, Threads
 from service.commands.session import UserError, load_bundle, session, show, standard_output
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def predict(
     model: Model = None,
     device: Device = "auto",
     threads: Threads = None,
+    mode: Mode = ModeName.EXACT,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a text, as /v1/predict answers it.")
     ] = False,
@@ -33,7 +34,7 @@ def predict(
     """
     with session("predict"):
         bundle = load_bundle(model, device, threads)
-        for texts, results in _predictions(bundle, text, k, prefix):
+        for texts, results in _predictions(bundle, text, k, prefix, mode):
             if as_json:
                 _print_json(results)
             else:
@@ -41,13 +42,13 @@ def predict(
 
 
 def _predictions(
-    bundle: Bundle, text: str, k: int, prefix: str
+    bundle: Bundle, text: str, k: int, prefix: str, mode: ModeName
 ) -> Iterator[tuple[list[str], list[PredictedText]]]:
     from service.lines import Lines, LinesError
     from service.predicting import Predictor
 
     try:
-        predictor = Predictor(bundle, k, prefix)
+        predictor = Predictor(bundle, k, prefix, fast=mode is ModeName.FAST)
         if text != "-":
             yield [text], predictor.predict([text])
             return
@@ -73,6 +74,8 @@ def _print_tables(bundle: Bundle, texts: list[str], results: list[PredictedText]
     from rich.table import Table
     from rich.text import Text
 
+    from service.scoring import logprob_error
+
     cutoffs, n_clusters = bundle.config.cutoffs, bundle.config.n_clusters
     for text, result in zip(texts, results, strict=True):
         table = Table(title=Text(text or "(start of a sentence)"), title_justify="left")
@@ -89,4 +92,6 @@ def _print_tables(bundle: Bundle, texts: list[str], results: list[PredictedText]
             f"words read: {result.context_words} ({result.unknown_words} unknown); clusters opened:"
             f" {len(result.clusters)} of {n_clusters}{f' ({opened})' if opened else ''}"
         )
+        for name, error in logprob_error(result.error).items():
+            note += f"; {name} {error:.6f}"
         show(table, Text(note, style="dim"))

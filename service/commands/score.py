@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from service.commands.options import Device, Model, Threads
+from service.commands.options import Device, Mode, Model, ModeName, Threads
 from service.commands.session import UserError, load_bundle, session, standard_output
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def score(
     model: Model = None,
     device: Device = "auto",
     threads: Threads = None,
+    mode: Mode = ModeName.EXACT,
     context: Annotated[str, typer.Option(help="Text that each line follows; read, not scored.")] = "",
     output_format: Annotated[Format, typer.Option("--format", help="JSON lines or TSV.")] = Format.JSONL,
     per_word: Annotated[bool, typer.Option(help="List the words of each line.")] = True,
@@ -64,9 +65,11 @@ def score(
     read.delim(quote="", na.strings=character()), in pandas
     read_csv(sep="\\t", quoting=csv.QUOTE_NONE, keep_default_na=False).
 
-    Logarithms are natural. Results come in the order of the lines, one for
-    each; a line without a word has word_count 0 and no perplexity. Files of
-    any size are read in bounded memory.
+    Logarithms are natural. With --mode fast each JSON object has
+    logprob_error, the most by which a word's may be off; the last line on
+    standard error tells the largest. Results come in the order of the lines,
+    one for each; a line without a word has word_count 0 and no perplexity.
+    Files of any size are read in bounded memory.
     """
     with session("score"):
         from service.lines import Lines, LinesError
@@ -75,7 +78,7 @@ def score(
             with Lines.open(file, max_line_bytes) as lines:
                 _check_output(output, file)
                 bundle = load_bundle(model, device, threads)
-                scorer = _scorer(bundle, context, end_of_sentence, batch_tokens)
+                scorer = _scorer(bundle, context, end_of_sentence, batch_tokens, mode)
                 header, rows = _format(output_format, per_word)
                 summary = Summary(end_of_sentence)
                 with _open(output) as out, _frozen():
@@ -90,11 +93,11 @@ def _check_output(output: Path | None, file: str) -> None:
         raise UserError(f"{output} is the input, too")
 
 
-def _scorer(bundle: Bundle, context: str, end_of_sentence: bool, batch_tokens: int) -> Scorer:
+def _scorer(bundle: Bundle, context: str, end_of_sentence: bool, batch_tokens: int, mode: ModeName) -> Scorer:
     from service.scoring import Scorer
 
     try:
-        return Scorer(bundle, context, end_of_sentence, batch_tokens)
+        return Scorer(bundle, context, end_of_sentence, batch_tokens, mode is ModeName.FAST)
     except ValueError as error:
         raise UserError(f"--context is {error}") from None
 
@@ -153,6 +156,7 @@ class Summary:
     words: int = 0
     unknown: int = 0
     logprob: float = 0.0
+    error: float = 0.0
 
     def add(self, texts: Sequence[ScoredText]) -> None:
         """Counts the results of a window."""
@@ -162,6 +166,7 @@ class Summary:
             self.words += len(text.tokens)
             self.unknown += text.unknown_words
             self.logprob += text.logprob
+            self.error = max(self.error, text.error)
 
     def speed(self) -> float:
         """Words a second so far."""
@@ -172,10 +177,11 @@ class Summary:
 
         proper = self.words - (self.sentences - self.blank if self.end_of_sentence else 0)
         blank = f" ({self.blank:,} blank)" if self.blank else ""
+        bound = f", logprobs within {self.error:.2g}" if self.error else ""
         if not self.words:
             return f"{self.sentences:,} sentences{blank}, no words"
         return (
             f"{self.sentences:,} sentences{blank}, {self.words:,} words,"
             f" perplexity {perplexity(self.logprob, self.words):,.2f},"
-            f" {self.unknown / max(1, proper):.2%} unknown, {self.speed():,.0f} words/s"
+            f" {self.unknown / max(1, proper):.2%} unknown, {self.speed():,.0f} words/s{bound}"
         )
