@@ -11,8 +11,15 @@ from torch import Tensor, nn
 from models.adaptive_embedding import AdaptiveEmbedding
 from models.adaptive_softmax import AdaptiveSoftmax, TopK
 from models.bodies.base import Body, RowState, State
-from models.bodies.config import LSTMConfig, TransformerXLConfig
+from models.bodies.config import (
+    GatedConvolutionConfig,
+    LSTMConfig,
+    TransformerConfig,
+    TransformerXLConfig,
+)
+from models.bodies.gated_convolution import GatedConvolutionBody
 from models.bodies.lstm import LSTMBody
+from models.bodies.transformer import TransformerBody
 from models.bodies.transformer_xl import TransformerXLBody
 from models.config import ModelConfig
 from models.kernels.base import TorchKernel
@@ -123,3 +130,7 @@ def make_body(config: ModelConfig) -> Body:
             return LSTMBody(config.body, config.hidden_size, config.input_size)
         case TransformerXLConfig():
             return TransformerXLBody(config.body, config.hidden_size)
+        case TransformerConfig():
+            return TransformerBody(config.body, config.hidden_size)
+        case GatedConvolutionConfig():
+            return GatedConvolutionBody(config.body, config.hidden_size, config.input_size)

@@ -21,15 +21,15 @@ State = Any
 
 
 class Body(Protocol):
-    """A causal network over word vectors, a `torch.nn.Module`.
-
-    Attributes:
-        window: how many of a text's last words a hidden row can depend on; None where nothing bounds it.
-            Longer texts are allowed: what is done with them is the body's to say.
-    """
+    """A causal network over word vectors, a `torch.nn.Module`."""
 
     @property
-    def window(self) -> int | None: ...
+    def window(self) -> int | None:
+        """How many of a text's last words a hidden row can depend on; None where nothing bounds it.
+
+        Longer texts are allowed: what is done with them is the body's to say.
+        """
+        ...
 
     def initial_state(self, batch_size: int) -> State:
         """The state before a text, for a batch."""

@@ -85,5 +85,73 @@ class TransformerXLConfig(Part):
         return self
 
 
-BodyConfig = Annotated[LSTMConfig | TransformerXLConfig, Field(discriminator="type")]
+class TransformerConfig(Part):
+    """A causal transformer (Vaswani et al. 2017; Baevski & Auli 2019), as fairseq's ``transformer_lm``.
+
+    `layers` of attention with `heads` and `inner` units between vectors of `units` dimensions, the size of
+    the body's input. Layer norms come before each part (`pre_norm`) or after it; `final_norm` follows the
+    last layer, `embedding_norm` the sum of word and position. The sinusoid of a text's first word is that of
+    position `first_position`. Where `units` is not the hidden size, a linear map leads there.
+
+    At most `window` words attend each other. A longer text goes on with its last `overlap` words read again
+    from the first position on, as if the text began with them; see `models.bodies.transformer`.
+    """
+
+    type: Literal["transformer"] = "transformer"
+    layers: Annotated[int, Field(ge=1, le=1000)]
+    units: Annotated[int, Field(ge=4)]
+    heads: Size
+    inner: Size
+    activation: Literal["relu", "gelu", "gelu_tanh"] = "relu"
+    pre_norm: bool = True
+    final_norm: bool = False
+    embedding_norm: bool = False
+    positions: Literal["sinusoidal", "learned", "none"] = "sinusoidal"
+    first_position: Annotated[int, Field(ge=0)] = 0
+    window: Annotated[int, Field(ge=1, le=1_000_000)]
+    overlap: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TransformerConfig:
+        if self.units % self.heads:
+            raise ValueError(f"units ({self.units}) must be a multiple of heads ({self.heads})")
+        if self.overlap >= self.window:
+            raise ValueError(f"overlap ({self.overlap}) must be less than window ({self.window})")
+        if self.first_position and self.positions != "sinusoidal":
+            raise ValueError("first_position is for sinusoidal positions")
+        return self
+
+
+class ConvolutionLayer(Part):
+    """`channels` outputs of the last `kernel` positions; `residual` layers back is added, 0 for nothing."""
+
+    channels: Size
+    kernel: Size
+    residual: Annotated[int, Field(ge=0)] = 1
+
+
+class GatedConvolutionConfig(Part):
+    """Gated convolutions over the words so far (Dauphin et al. 2017), as fairseq's ``fconv_lm``.
+
+    The first layer's input has that layer's channels. With `output_bias`, the map from the last layer to the
+    hidden size, which exists where the two differ or there is a bias, has one.
+    """
+
+    type: Literal["gated_convolution"] = "gated_convolution"
+    layers: Annotated[tuple[ConvolutionLayer, ...], Field(min_length=1, max_length=1000, strict=False)]
+    output_bias: bool = False
+
+    @model_validator(mode="after")
+    def _reachable(self) -> GatedConvolutionConfig:
+        for index, layer in enumerate(self.layers):
+            if layer.residual > index + 1:
+                raise ValueError(
+                    f"layer {index} cannot add what was {layer.residual} layers back, at most {index + 1}"
+                )
+        return self
+
+
+BodyConfig = Annotated[
+    LSTMConfig | TransformerConfig | TransformerXLConfig | GatedConvolutionConfig, Field(discriminator="type")
+]
 """Any of them."""
