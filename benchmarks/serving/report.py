@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from benchmarks.serving.charts import grouped_bars
+from service.charts import grouped_bars
 from benchmarks.serving.peers import OURS, OURS_ALL
 
 Run = dict[str, Any]

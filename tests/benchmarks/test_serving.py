@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from benchmarks.serving.charts import grouped_bars
+from service.charts import grouped_bars
 from benchmarks.serving.open_loop import Load
 from benchmarks.serving.texts import Texts, body, write_for_lua
 
