@@ -133,7 +133,8 @@ def plot(
             )
             if i < len(one.labels):
                 parts.append(
-                    f'<text x="{left + 6:.1f}" y="{top - 5:.1f}" font-size="10">{escape(one.labels[i])}</text>'
+                    f'<text x="{left + 6:.1f}" y="{top - 5:.1f}" font-size="10">'
+                    f"{escape(one.labels[i])}</text>"
                 )
     return "\n".join([*parts, "</svg>"]) + "\n"
 

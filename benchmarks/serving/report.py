@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from service.charts import grouped_bars
 from benchmarks.serving.peers import OURS, OURS_ALL
+from service.charts import grouped_bars
 
 Run = dict[str, Any]
 LOADS = 0.5, 0.9, 1.5

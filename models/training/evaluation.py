@@ -45,6 +45,20 @@ def split_lines(tokens: Tokens, end_id: int) -> list[Tokens]:
 def evaluate(model: LanguageModel, lines: list[Tokens], end_id: int, unknown_id: int) -> Evaluation:
     """Score every line (tokens that end in `end_id`) from the start state."""
     total = 0.0
+    for hidden, targets in hidden_rows(model, lines, end_id):
+        total += model.target_logprobs(hidden, targets).double().sum().item()
+    every = np.concatenate(lines)
+    return Evaluation(len(every), len(lines), int((every == unknown_id).sum()), total)
+
+
+@torch.inference_mode()
+def hidden_rows(
+    model: LanguageModel, lines: list[Tokens], end_id: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Hidden rows (N, d) and the words that follow them (N,), of all lines in some order.
+
+    Each line (tokens that end in `end_id`) runs from the start state; every word of it is a target once.
+    """
     for batch in _batches(sorted(lines, key=len)):
         targets = torch.full((len(batch), len(batch[-1])), -1, dtype=torch.int64)
         for row, line in zip(targets, batch, strict=True):
@@ -53,12 +67,10 @@ def evaluate(model: LanguageModel, lines: list[Tokens], end_id: int, unknown_id:
         state = model.initial_state(len(batch))
         for x, y in zip(torch.split(inputs, STEP, 1), torch.split(targets, STEP, 1), strict=True):
             y = y.to(model.device)
-            lengths = (y >= 0).sum(1).clamp(min=1).cpu()
-            hidden, state = model.encode(x.to(model.device), lengths, state)
             scored = y >= 0
-            total += model.target_logprobs(hidden[scored], y[scored]).double().sum().item()
-    every = np.concatenate(lines)
-    return Evaluation(len(every), len(lines), int((every == unknown_id).sum()), total)
+            lengths = scored.sum(1).clamp(min=1).cpu()
+            hidden, state = model.encode(x.to(model.device), lengths, state)
+            yield hidden[scored], y[scored]
 
 
 def _batches(lines: list[Tokens]) -> Iterator[list[Tokens]]:

@@ -14,8 +14,8 @@ SVG = "{http://www.w3.org/2000/svg}"
 @pytest.mark.parametrize("log", [False, True])
 def test_a_plot_has_its_points_and_lines(log: bool) -> None:
     points = [(1.0, 10.0), (10.0, 100.0), (100.0, 50.0)]
-    svg = plot("A < B", "k", "ms", [Series("points", points, marks=True, labels="abc"), Series("line", points)],
-               log_x=log, log_y=log)  # fmt: skip
+    series = [Series("points", points, marks=True, labels="abc"), Series("line", points)]
+    svg = plot("A < B", "k", "ms", series, log_x=log, log_y=log)
     root = ElementTree.fromstring(svg)  # noqa: S314 (our own)
     circles = root.findall(f"{SVG}circle")
     x, y = ([float(c.attrib[name]) for c in circles] for name in ("cx", "cy"))
