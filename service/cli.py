@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 import service
+from service.commands.import_ import import_
 from service.commands.inspect import inspect
 from service.commands.predict import predict
 from service.commands.score import score
@@ -23,6 +24,7 @@ app.command("predict")(predict)
 app.command("score")(score)
 app.command("inspect")(inspect)
 app.command("train")(train)
+app.command("import")(import_)
 
 
 def _version(wanted: bool) -> None:
