@@ -7,7 +7,11 @@ they share the engine's time (stride scheduling): predictions get `PREDICT_SHARE
 tie, scoring gets the rest; what one lane leaves is the other's.
 
 The threads that submit, compute and watch the deadlines meet here under one lock. A message is answered by
-whoever takes its job out, hence once.
+whoever takes its job out, hence once. A sequence that is in a batch is in no queue until `finish`: whichever
+thread has taken the batch owns its sequences alone.
+
+Several threads may run batches at once. A batch is then charged to its lane when it is taken, as long as it
+will take by the last ones' measure; so two scoring steps do not run side by side while predictions wait.
 """
 
 import math
@@ -39,6 +43,7 @@ class Batcher:
         score_tokens: budget of a batch of scoring, if less: a prediction may have to wait for one.
         max_inputs: messages that a lane holds at most, those that are being computed included.
         max_tokens: tokens that these messages have at most.
+        threads: that run batches at once.
         rejected: told `expired` or `cancelled` for each message that leaves for that reason.
         clock: seconds, the clock of the messages' deadlines.
     """
@@ -52,6 +57,7 @@ class Batcher:
         max_tokens: int,
         rejected: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
+        threads: int = 1,
     ) -> None:
         self.max_inputs = max_inputs
         self.max_tokens = max_tokens
@@ -66,7 +72,9 @@ class Batcher:
         self._unanswered: set[Job] = set()
         self._wake_at = math.inf
         self._refuse: Callable[[], HeadfirstError] | None = None
-        self._running = False
+        self._threads = threads
+        self._running: set[Batch] = set()
+        self._last_finish = -math.inf
         self._stopped = False
         # Reentrant: whoever cancels a future inside a callback of another comes back in.
         self._lock = lock = threading.RLock()
@@ -138,7 +146,7 @@ class Batcher:
         """Lets `next` and `overdue` return None from now on. A batch that is being run is not waited for."""
         with self._lock:
             self._stopped = True
-            self._running = False
+            self._running.clear()
             self._work.notify_all()
             self._deadline.notify_all()
 
@@ -160,11 +168,9 @@ class Batcher:
                     self._work.wait()
                     continue
                 now = self._clock()
-                slices = lane.take(now, begin)
+                slices = lane.take(now, begin, self._threads)
                 if slices:
-                    self._virtual_time = lane.clock
-                    self._running = True
-                    return Batch(lane, slices, self._mark_begun(slices, now), now)
+                    return self._batch(lane, slices, now)
             return None
 
     def release(self, job: Job) -> bool:
@@ -180,12 +186,17 @@ class Batcher:
         go to the front of their groups, so that few are begun at a time; so do a tree's inner nodes that can
         begin now. Its leaves go to the back."""
         with self._lock:
-            seconds = self._clock() - batch.started
-            batch.lane.clock += seconds / batch.lane.share
+            now = self._clock()
+            seconds = now - batch.started
+            batch.lane.charge(seconds - batch.charged)
+            batch.lane.learn(batch.tokens, seconds)
             batch.lane.grow()
+            # Time in which two batches ran counts once.
+            elapsed = now - max(batch.started, self._last_finish)
+            self._last_finish = now
             for lane in self._lanes:
                 if lane is batch.lane or lane.inputs:
-                    lane.served(answered_tokens if lane is batch.lane else 0, seconds)
+                    lane.served(answered_tokens if lane is batch.lane else 0, elapsed)
             going_on = [sequence for sequence in unfinished if sequence.group.unanswered]
             for sequence in reversed(going_on):
                 if sequence.position or sequence.children:
@@ -194,8 +205,9 @@ class Batcher:
                     sequence.group.waiting.append(sequence)
             for sequence in going_on:
                 self._line_up(batch.lane, sequence.group)
-            self._running = False
-            self._idle.notify_all()
+            self._running.discard(batch)
+            if not (self._unanswered or self._running):
+                self._idle.notify_all()
 
     def shrink(self) -> int:
         """Halves the batches' budgets, for want of memory; each batch that ends lets them grow back a little.
@@ -259,6 +271,17 @@ class Batcher:
             lane.clock = max(lane.clock, self._virtual_time)
         lane.add(group)
         self._work.notify()
+
+    def _batch(self, lane: Lane, slices: list[Slice], now: float) -> Batch:
+        batch = Batch(lane, slices, self._mark_begun(slices, now), now)
+        self._virtual_time = lane.clock
+        if self._threads > 1:
+            batch.charged = lane.expected_seconds(batch.tokens)
+            lane.charge(batch.charged)
+            if any(each.waiting for each in self._lanes):
+                self._work.notify()  # What is left is another thread's.
+        self._running.add(batch)
+        return batch
 
     def _mark_begun(self, slices: list[Slice], now: float) -> list[Job]:
         begun = [

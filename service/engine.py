@@ -1,10 +1,13 @@
 """Owns the model and the device; one loop: schedule, run, answer.
 
-    submit (any thread) -> Batcher -> the engine's thread: next -> Runner.run -> finish -> futures
+    submit (any thread) -> Batcher -> an engine thread: next -> Runner.run -> finish -> futures
 
-Three threads meet in the batcher: whoever submits, the engine's, which alone touches the model, and a timer
-that answers what is overdue whatever the engine does meanwhile. None of them uses the CPU while nothing is
-asked.
+Threads meet in the batcher: whoever submits; the engine's, which alone touch the model, each with a batch of
+its own; and a timer that answers what is overdue whatever the engine does meanwhile. None of them uses the
+CPU while nothing is asked.
+
+While one engine thread's batch is on the device, the next is put together, prepared and, on a CPU, run by
+another: see benchmarks/results for what that gives.
 """
 
 import logging
@@ -12,11 +15,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Literal
 
 import torch
 
 from models.bundle import Bundle
+from models.kernels.library import thread_count
 from service.batcher import Batcher
 from service.errors import DeadlineExceeded, Draining, HeadfirstError, NotReady
 from service.lane import Batch
@@ -50,6 +55,7 @@ class Engine:
         self._state: State = "starting"
         self._reason = "the model is warming up"
         self._lock = threading.Lock()
+        self._engine_threads, self._kernel_threads = share_threads(settings, bundle.device)
         rejected = {reason: metrics.rejected_total.labels(reason) for reason in ("expired", "cancelled")}
         self._batcher = Batcher(
             batch_tokens=settings.max_batch_tokens,
@@ -57,14 +63,19 @@ class Engine:
             max_inputs=settings.max_queue_requests,
             max_tokens=settings.max_queue_tokens,
             rejected=lambda reason: rejected[reason].inc(),
+            threads=self._engine_threads,
         )
         self._batcher.close(self._not_ready)
         self._cache = StateCache(settings.state_cache_bytes)
-        self._began: float | None = None
-        self._threads = [
-            threading.Thread(target=self._guard, args=[work], name=f"headfirst-{name}", daemon=True)
-            for name, work in (("engine", self._run), ("deadlines", self._watch_deadlines))
+        self._began: dict[int, float] = {}
+        """When the batch of each thread that runs one began, by the thread's number."""
+        self._leader = self._thread("engine", self._lead)
+        self._helpers = [
+            self._thread(f"engine-{number}", partial(self._help, number))
+            for number in range(1, self._engine_threads)
         ]
+        self._timer = self._thread("deadlines", self._watch_deadlines)
+        self._threads = [self._leader, self._timer, *self._helpers]
         metrics.watch(self)
 
     @property
@@ -99,14 +110,14 @@ class Engine:
 
     @property
     def stalled(self) -> float:
-        """Seconds since the batch began that is being run; 0 while none is."""
-        began = self._began
+        """Seconds since the oldest batch began that is being run; 0 while none is."""
+        began = min(self._began.copy().values(), default=None)
         return 0.0 if began is None else time.monotonic() - began
 
     def start(self) -> None:
         """Starts the threads and returns at once; the warm-up runs on the engine's."""
-        for thread in self._threads:
-            thread.start()
+        self._leader.start()
+        self._timer.start()
 
     def submit(self, messages: Sequence[Message]) -> list[Future[Answer]]:
         """Accepts all messages or none. Their futures, in the same order, get the answers or a
@@ -147,6 +158,9 @@ class Engine:
         logger.critical("The engine is given up: %s.", reason)
         self._die(reason)
 
+    def _thread(self, name: str, work: Callable[[], None]) -> threading.Thread:
+        return threading.Thread(target=self._guard, args=[work], name=f"headfirst-{name}", daemon=True)
+
     def _guard(self, work: Callable[[], None]) -> None:
         """What the threads run: neither of them ends unnoticed."""
         try:
@@ -171,20 +185,21 @@ class Engine:
     def _not_ready(self) -> NotReady:
         return NotReady(f"The model is not ready: {self._reason}.")
 
-    # -- the engine's thread ----------------------------------------------------------------------------
+    # -- the engine's threads ---------------------------------------------------------------------------
+
+    def _lead(self) -> None:
+        torch.set_num_threads(self._kernel_threads)  # Holds for the calling thread: this one.
+        self._runner = self._open()
+        for thread in self._helpers:
+            thread.start()
+        self._work(0)
+
+    def _help(self, number: int) -> None:
+        torch.set_num_threads(self._kernel_threads)
+        self._work(number)
 
     @torch.inference_mode()
-    def _run(self) -> None:
-        runner = self._open()
-        while (batch := self._batcher.next(runner.begin)) is not None:
-            self._began = time.monotonic()
-            outcome = runner.run(batch.slices)
-            self._answer(batch, outcome)
-            self._began = None
-
     def _open(self) -> Runner:
-        if self._settings.threads is not None:
-            torch.set_num_threads(self._settings.threads)  # Holds for the calling thread: this one.
         warm_up(self._bundle)
         runner = Runner(self._bundle, self._cache, self._metrics)
         with self._lock:
@@ -193,17 +208,26 @@ class Engine:
                 self._batcher.open()
         return runner
 
+    @torch.inference_mode()
+    def _work(self, number: int) -> None:
+        runner = self._runner
+        while (batch := self._batcher.next(runner.begin)) is not None:
+            self._began[number] = batch.started
+            outcome = runner.run(batch.slices)
+            self._answer(batch, outcome)
+            del self._began[number]
+
     def _answer(self, batch: Batch, outcome: Outcome) -> None:
-        self._metrics.batch_size.observe(len(batch.slices))
-        self._metrics.batch_tokens.observe(batch.tokens)
-        for job in batch.begun:
-            self._metrics.queue_duration_seconds.observe(batch.started - job.submitted)
         tokens = 0
         for job, answer in outcome.answers:
             if self._batcher.release(job):
                 tokens += job.message.size
                 job.resolve(answer)
         self._batcher.finish(batch, tokens, outcome.unfinished)
+        self._metrics.batch_size.observe(len(batch.slices))
+        self._metrics.batch_tokens.observe(batch.tokens)
+        for job in batch.begun:
+            self._metrics.queue_duration_seconds.observe(batch.started - job.submitted)
         if outcome.out_of_memory:
             logger.warning("Out of memory: batches now have at most %d tokens.", self._batcher.shrink())
 
@@ -213,3 +237,14 @@ class Engine:
         while (late := self._batcher.overdue()) is not None:
             for job in late:
                 job.resolve(DeadlineExceeded())
+
+
+def share_threads(settings: Settings, device: torch.device) -> tuple[int, int]:
+    """How many batches run at once, and how many CPU threads each of them has.
+
+    See `Settings.engine_threads`. On a GPU two take turns at the device: one prepares its batch, or answers,
+    while the other's runs.
+    """
+    threads = settings.threads or thread_count()
+    batches = settings.engine_threads or (min(2, threads) if device.type == "cpu" else 2)
+    return batches, max(1, threads // batches)

@@ -12,6 +12,8 @@ MIN_SLICE_TOKENS = 16
 GROWTH_STEPS = 256
 """Batches after which a budget that was shrunk to nothing is whole again."""
 RATE_MEMORY_SECONDS = 10.0
+RATE_WEIGHT = 0.25
+"""Of the last batch in the seconds that a token is expected to take."""
 FIRST_RETRY_SECONDS = 1.0
 MAX_RETRY_SECONDS = 300.0
 
@@ -46,6 +48,7 @@ class Lane:
         self._rotation: OrderedDict[Group, None] = OrderedDict()
         self._served_tokens = 0.0
         self._served_seconds = 0.0
+        self._token_seconds = 0.0
 
     @property
     def waiting(self) -> bool:
@@ -61,20 +64,24 @@ class Lane:
         group.waiting.clear()
         self._rotation.pop(group, None)
 
-    def take(self, now: float, begin: Callable[[Sequence], None]) -> list[Slice]:
+    def take(self, now: float, begin: Callable[[Sequence], None], threads: int = 1) -> list[Slice]:
         """The next batch, at most the budget's worth; empty if nobody waits for what was queued.
+
+        One of several `threads` that run batches at once takes no more than its part of what is unanswered,
+        so that the others have something to do, too: each row costs the same in a batch of any size but the
+        smallest.
 
         `begin` is called with each sequence that has no state yet, before its cost is asked: it may move the
         sequence forward to a cached one.
         """
         taken: dict[Group, list[Slice]] = {}
-        left = self.budget
+        budget = left = min(self.budget, max(self.slice_tokens, -(-self.tokens // threads)))
         turns = len(self._rotation)
         while left > 0 and self._rotation:
             group = next(iter(self._rotation))
             share = min(left, max(self.slice_tokens, left // max(1, turns)))
             cost = self._take_turn(
-                group, taken.setdefault(group, []), share, now, begin, alone=left == self.budget
+                group, taken.setdefault(group, []), share, now, begin, alone=left == budget
             )
             left -= cost
             turns -= 1  # After everybody's turn, the next in line may have all that is left.
@@ -135,6 +142,20 @@ class Lane:
         self._served_tokens = self._served_tokens * decay + tokens
         self._served_seconds = self._served_seconds * decay + seconds
 
+    def charge(self, seconds: float) -> None:
+        """Counts engine time against this lane."""
+        self.clock += seconds / self.share
+
+    def expected_seconds(self, tokens: int) -> float:
+        """What a batch of so many tokens will take, by the last ones; 0 before there was one."""
+        return tokens * self._token_seconds
+
+    def learn(self, tokens: int, seconds: float) -> None:
+        """Notes how long a batch of so many tokens took, for `expected_seconds`."""
+        self._token_seconds += (seconds / tokens - self._token_seconds) * (
+            RATE_WEIGHT if self._token_seconds else 1
+        )
+
     def retry_after(self) -> float:
         """Seconds until what is accepted now will have been answered, at the present rate."""
         if self._served_tokens == 0:
@@ -145,12 +166,13 @@ class Lane:
 @dataclass(slots=True, eq=False)
 class Batch:
     """Slices to run at once, all of one lane. `begun` are the jobs that wait no more; `started` is when
-    that was."""
+    that was. `charged` seconds were counted against the lane already."""
 
     lane: Lane
     slices: list[Slice]
     begun: list[Job]
     started: float
+    charged: float = 0.0
 
     @property
     def tokens(self) -> int:

@@ -4,8 +4,10 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import chain
+from threading import Lock
 
 import torch
 
@@ -40,7 +42,10 @@ class Outcome:
 
 
 class Runner:
-    """Runs slices on the model. Used by the engine's thread alone, in inference mode.
+    """Runs slices on the model. Used by the engine's threads, each with slices of its own, in inference mode.
+
+    On the CPU they run the model at the same time. A GPU is one thread's at a time; the others prepare their
+    batch meanwhile, or answer.
 
     Args:
         bundle: the model.
@@ -58,7 +63,7 @@ class Runner:
     ) -> None:
         self._model = bundle.model
         self._device = bundle.device
-        self._start_id = bundle.vocabulary.end_id
+        self._start_id = bundle.vocabulary.start_id
         self._head = Head(bundle)
         self._cache = cache
         self._metrics = metrics
@@ -68,6 +73,10 @@ class Runner:
             metrics.cluster_expansions_total.labels(str(cluster))
             for cluster in range(bundle.config.n_clusters)
         ]
+        # The CPU's kernels may be called by several threads at once; the GPU's have their buffers once.
+        self._device_turn: AbstractContextManager[object] = (
+            nullcontext() if bundle.device.type == "cpu" else Lock()
+        )
         self._start = self._run_start()
 
     def begin(self, sequence: Sequence) -> None:
@@ -110,18 +119,20 @@ class Runner:
         predicts = isinstance(slices[0].sequence.jobs[0].message, Predict)
         started = self._clock()
         parts = [Part(self._model, self._device, some) for some in split_by_length(slices)]
-        started = self._lap("prepare", started)
-        for part in parts:
-            part.run(self._model)
-            if (predicts and self._cache.capacity) or part.continues:
-                part.split(self._model)
-        started = self._lap("body", started)
-        if predicts:
-            words = self._head.predict(parts)
-            started = self._lap("topk", started)
-        else:
-            scores = self._head.score(parts)
-            started = self._lap("score", started)
+        self._lap("prepare", started)
+        with self._device_turn:
+            started = self._clock()
+            for part in parts:
+                part.run(self._model)
+                if (predicts and self._cache.capacity) or part.continues:
+                    part.split(self._model)
+            started = self._lap("body", started)
+            if predicts:
+                words = self._head.predict(parts)
+                started = self._lap("topk", started)
+            else:
+                scores = self._head.score(parts)
+                started = self._lap("score", started)
         for part in parts:
             part.move_on()
             self._metrics.batch_padding_tokens_total.inc(part.padding)
@@ -145,7 +156,6 @@ class Runner:
             outcome.answers.append((job, answer))
             if job.cached < len(sequence.tokens):
                 self._keep(sequence)
-        self._metrics.state_cache_bytes.set(self._cache.nbytes)
         self._metrics.cluster_rows_total.inc(len(found))
         for cluster, rows in Counter(chain.from_iterable(words.clusters for _, words in found)).items():
             self._expansions[cluster].inc(rows)
@@ -186,7 +196,6 @@ class Runner:
             outcome.out_of_memory = True
             self._metrics.out_of_memory_total.inc()
             self._cache.clear()
-            self._metrics.state_cache_bytes.set(0)
             torch.cuda.empty_cache()  # Does nothing where CUDA is not in use.
         if len(slices) > 1:
             half = len(slices) // 2
@@ -207,11 +216,12 @@ class Runner:
     def _run_start(self) -> Entry:
         """The body after the start word, from which every sequence begins; and a search for one word
         there."""
-        ids = torch.tensor([[self._start_id]], device=self._device)
-        hidden, state = self._model.encode(ids, torch.tensor([1]), self._model.initial_state(1))
-        # Fetched, because a GPU shows its faults only then.
-        self._model.topk(hidden[:, 0], 1).ids.tolist()
-        return Entry((), self._model.split_state(state)[0], hidden[0, 0].clone())
+        with self._device_turn:
+            ids = torch.tensor([[self._start_id]], device=self._device)
+            hidden, state = self._model.encode(ids, torch.tensor([1]), self._model.initial_state(1))
+            # Fetched, because a GPU shows its faults only then.
+            self._model.topk(hidden[:, 0], 1).ids.tolist()
+            return Entry((), self._model.split_state(state)[0], hidden[0, 0].clone())
 
 
 def is_out_of_memory(error: Exception) -> bool:

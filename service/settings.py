@@ -53,6 +53,8 @@ class Settings(BaseSettings):
     """Where the model runs: auto (a GPU if there is one), cpu, cuda or cuda:N."""
     threads: int | None = Field(None, ge=1, le=1024)
     """CPU threads for the model; none leaves the choice to torch."""
+    engine_threads: int | None = Field(None, ge=1, le=64)
+    """Batches that run at once, sharing --threads; none means 2 (on a CPU with one thread: 1)."""
     mode: Literal["exact", "fast"] = "exact"
     """How requests that name no mode are answered; fast: the same words, log-probabilities within a bound."""
 

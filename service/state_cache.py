@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Iterable
 from itertools import accumulate
+from threading import Lock
 from typing import NamedTuple
 
 from torch import Tensor
@@ -40,7 +41,7 @@ def prefix_keys(tokens: Iterable[int]) -> list[int]:
 
 
 class StateCache:
-    """Body states by token prefix. Used by the engine's thread alone, hence without a lock.
+    """Body states by token prefix. Used by all threads of one engine; each method is one step to the others.
 
     A look-up costs one hash step a token. Each word that a client types adds the state after it, so that
     the next word costs one step and backspacing finds the earlier state.
@@ -53,6 +54,7 @@ class StateCache:
         self.capacity = capacity
         self.nbytes = 0
         self._entries: OrderedDict[int, Entry] = OrderedDict()
+        self._lock = Lock()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -63,12 +65,13 @@ class StateCache:
         if not self._entries:
             return None
         keys = prefix_keys(tokens)
-        for length in range(len(tokens), 0, -1):
-            entry = self._entries.get(keys[length])
-            # Hashes only point the way: two prefixes may share one.
-            if entry is not None and entry.tokens == tokens[:length]:
-                self._entries.move_to_end(keys[length])
-                return entry
+        with self._lock:
+            for length in range(len(tokens), 0, -1):
+                entry = self._entries.get(keys[length])
+                # Hashes only point the way: two prefixes may share one.
+                if entry is not None and entry.tokens == tokens[:length]:
+                    self._entries.move_to_end(keys[length])
+                    return entry
         return None
 
     def put(self, tokens: tuple[int, ...], state: tuple[Tensor, ...], hidden: Tensor) -> None:
@@ -81,16 +84,18 @@ class StateCache:
         if not tokens or entry.nbytes > self.capacity:
             return
         key = prefix_keys(tokens)[-1]
-        replaced = self._entries.pop(key, None)
-        if replaced is not None:
-            self.nbytes -= replaced.nbytes
-        self._entries[key] = entry
-        self.nbytes += entry.nbytes
-        while self.nbytes > self.capacity:
-            _, oldest = self._entries.popitem(last=False)
-            self.nbytes -= oldest.nbytes
+        with self._lock:
+            replaced = self._entries.pop(key, None)
+            if replaced is not None:
+                self.nbytes -= replaced.nbytes
+            self._entries[key] = entry
+            self.nbytes += entry.nbytes
+            while self.nbytes > self.capacity:
+                _, oldest = self._entries.popitem(last=False)
+                self.nbytes -= oldest.nbytes
 
     def clear(self) -> None:
         """Drops everything: states of one model mean nothing to another."""
-        self._entries.clear()
-        self.nbytes = 0
+        with self._lock:
+            self._entries.clear()
+            self.nbytes = 0

@@ -30,6 +30,7 @@ OTHER_VALUES = {
     "model_name": "mine",
     "device": "cuda:1",
     "threads": "3",
+    "engine_threads": "3",
     "host": "::1",
     "port": "0",
     "http_workers": "3",
