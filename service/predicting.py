@@ -53,24 +53,27 @@ class Predictor:
         k: 1 or more; more than the vocabulary has words means all of them.
         prefix: only words that start so; empty means any word.
         fast: whether the fast mode may answer (see `models.kernels.choice`).
+        pretokenized: whether texts are words between white space; see `Vocabulary.tokenize_batch`.
 
     Raises:
         ValueError: `prefix` is not valid Unicode.
     """
 
-    def __init__(self, bundle: Bundle, k: int = 10, prefix: str = "", fast: bool = False) -> None:
+    def __init__(
+        self, bundle: Bundle, k: int = 10, prefix: str = "", fast: bool = False, pretokenized: bool = False
+    ) -> None:
         self._model, self._vocabulary = bundle.model, bundle.vocabulary
         self._k = min(k, len(self._vocabulary))
-        self._fast = fast
+        self._fast, self._pretokenized = fast, pretokenized
         self._allowed = self._vocabulary.starting_with(prefix).to(bundle.device) if prefix else None
         self._rows = max(1, SEARCH_ELEMENTS // max(self._k, 4096))
 
     @torch.inference_mode()
     def predict(self, texts: Sequence[str]) -> list[PredictedText]:
         """One result a text, in order. Raises ValueError for a text that is not valid Unicode."""
-        end = self._vocabulary.end_id
+        start_id = self._vocabulary.start_id
         contexts = [
-            [end, *(token.id for token in tokens)] for tokens in self._vocabulary.tokenize_batch(texts)
+            [start_id, *tokens] for tokens in self._vocabulary.encode_batch(texts, self._pretokenized)
         ]
         found: dict[int, PredictedText] = {}
         (start,) = self._model.split_state(self._model.initial_state(1))

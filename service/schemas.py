@@ -41,6 +41,9 @@ class ModelRequest(BaseModel):
     )
 
     inputs: Inputs
+    pretokenized: bool = False
+    """Whether texts are words of the vocabulary between white space, special words by their own names; they
+    are then taken as they are, not tokenized as the model's text was."""
     model: str | None = None
     """Name of the served model; null means the one that is served."""
     timeout_ms: int | None = Field(None, ge=1)

@@ -87,6 +87,7 @@ class Scorer:
         end_of_sentence: whether ``</s>`` is scored after each text.
         batch_tokens: words that are computed side by side at most.
         fast: whether the fast mode may answer (see `models.kernels.choice`).
+        pretokenized: whether texts are words between white space; see `Vocabulary.tokenize_batch`.
 
     Raises:
         ValueError: `context` is not valid Unicode.
@@ -99,15 +100,17 @@ class Scorer:
         end_of_sentence: bool = True,
         batch_tokens: int = BATCH_TOKENS,
         fast: bool = False,
+        pretokenized: bool = False,
     ) -> None:
         self._model, self._vocabulary = bundle.model, bundle.vocabulary
         self._batch_tokens, self._steps = batch_tokens, min(STEPS, batch_tokens)
-        self._fast = fast
+        self._fast, self._pretokenized = fast, pretokenized
         end = self._vocabulary.end_id
         self._end = [Token(end, self._vocabulary.word(end))] if end_of_sentence else []
         # The start word and the context are run once, not once a text.
         with torch.inference_mode():
-            before = [end, *(token.id for token in self._vocabulary.tokenize(context))]
+            (history,) = self._vocabulary.encode_batch([context], pretokenized)
+            before = [self._vocabulary.start_id, *history]
             start = self._model.split_state(self._model.initial_state(1))
             for chunk in run(self._model, [before], start, self._steps, keep_states=True):
                 self._hidden, (self._state,) = chunk.hidden[:, -1], chunk.states
@@ -123,7 +126,8 @@ class Scorer:
             ValueError: a text is not valid Unicode.
         """
         texts_tokens = [
-            tokens + self._end if tokens else [] for tokens in self._vocabulary.tokenize_batch(texts)
+            tokens + self._end if tokens else []
+            for tokens in self._vocabulary.tokenize_batch(texts, self._pretokenized)
         ]
         targets = [[token.id for token in tokens] for tokens in texts_tokens]
         total = sum(map(len, targets))

@@ -39,6 +39,12 @@ Mode = Annotated[
         help="fast: the same words sooner, log-probabilities within a bound that is told with them.",
     ),
 ]
+Pretokenized = Annotated[
+    bool,
+    typer.Option(
+        "--pretokenized", help="Texts are words of the vocabulary between white space; take them as they are."
+    ),
+]
 Threads = Annotated[
     int | None,
     typer.Option(

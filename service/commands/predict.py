@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.commands.options import Device, Mode, Model, ModeName, Threads
+from service.commands.options import Device, Mode, Model, ModeName, Pretokenized, Threads
 from service.commands.session import UserError, load_bundle, session, show, standard_output
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def predict(
     device: Device = "auto",
     threads: Threads = None,
     mode: Mode = ModeName.EXACT,
+    pretokenized: Pretokenized = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a text, as /v1/predict answers it.")
     ] = False,
@@ -34,7 +35,7 @@ def predict(
     """
     with session("predict"):
         bundle = load_bundle(model, device, threads)
-        for texts, results in _predictions(bundle, text, k, prefix, mode):
+        for texts, results in _predictions(bundle, text, k, prefix, mode, pretokenized):
             if as_json:
                 _print_json(results)
             else:
@@ -42,13 +43,13 @@ def predict(
 
 
 def _predictions(
-    bundle: Bundle, text: str, k: int, prefix: str, mode: ModeName
+    bundle: Bundle, text: str, k: int, prefix: str, mode: ModeName, pretokenized: bool
 ) -> Iterator[tuple[list[str], list[PredictedText]]]:
     from service.lines import Lines, LinesError
     from service.predicting import Predictor
 
     try:
-        predictor = Predictor(bundle, k, prefix, fast=mode is ModeName.FAST)
+        predictor = Predictor(bundle, k, prefix, mode is ModeName.FAST, pretokenized)
         if text != "-":
             yield [text], predictor.predict([text])
             return

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from service.commands.options import Device, Mode, Model, ModeName, Threads
+from service.commands.options import Device, Mode, Model, ModeName, Pretokenized, Threads
 from service.commands.session import UserError, load_bundle, session, standard_output
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def score(
     device: Device = "auto",
     threads: Threads = None,
     mode: Mode = ModeName.EXACT,
+    pretokenized: Pretokenized = False,
     context: Annotated[str, typer.Option(help="Text that each line follows; read, not scored.")] = "",
     output_format: Annotated[Format, typer.Option("--format", help="JSON lines or TSV.")] = Format.JSONL,
     per_word: Annotated[bool, typer.Option(help="List the words of each line.")] = True,
@@ -78,7 +79,8 @@ def score(
             with Lines.open(file, max_line_bytes) as lines:
                 _check_output(output, file)
                 bundle = load_bundle(model, device, threads)
-                scorer = _scorer(bundle, context, end_of_sentence, batch_tokens, mode)
+                fast = mode is ModeName.FAST
+                scorer = _scorer(bundle, context, end_of_sentence, batch_tokens, fast, pretokenized)
                 header, rows = _format(output_format, per_word)
                 summary = Summary(end_of_sentence)
                 with _open(output) as out, _frozen():
@@ -93,11 +95,13 @@ def _check_output(output: Path | None, file: str) -> None:
         raise UserError(f"{output} is the input, too")
 
 
-def _scorer(bundle: Bundle, context: str, end_of_sentence: bool, batch_tokens: int, mode: ModeName) -> Scorer:
+def _scorer(
+    bundle: Bundle, context: str, end_of_sentence: bool, batch_tokens: int, fast: bool, pretokenized: bool
+) -> Scorer:
     from service.scoring import Scorer
 
     try:
-        return Scorer(bundle, context, end_of_sentence, batch_tokens, mode is ModeName.FAST)
+        return Scorer(bundle, context, end_of_sentence, batch_tokens, fast, pretokenized)
     except ValueError as error:
         raise UserError(f"--context is {error}") from None
 

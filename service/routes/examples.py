@@ -28,6 +28,6 @@ def scored(bundle: Bundle, targets: Sequence[int]) -> Scored:
 
 def _hidden(bundle: Bundle, tokens: list[int]) -> Tensor:
     """The hidden rows (T + 1, d) after the start word and after each of T tokens."""
-    ids = torch.tensor([[bundle.vocabulary.end_id, *tokens]], device=bundle.device)
+    ids = torch.tensor([[bundle.vocabulary.start_id, *tokens]], device=bundle.device)
     hidden, _ = bundle.model.encode(ids, torch.tensor([ids.shape[1]]), bundle.model.initial_state(1))
     return hidden[0]

@@ -34,7 +34,7 @@ def add(app: FastAPI, context: Context) -> None:
 
         def prepare() -> list[Predict]:
             messages, fast = [], context.fast(body.mode)
-            for index, tokens in enumerate(vocabulary.encode_batch(body.inputs)):
+            for index, tokens in enumerate(vocabulary.encode_batch(body.inputs, body.pretokenized)):
                 context.check_words(len(tokens), place(index, ask.single))
                 used = tuple(last_words(tokens, context.settings.max_context_words))
                 request_id = f"{ask.exchange.id}/{index}"

@@ -37,7 +37,8 @@ def add(app: FastAPI, context: Context) -> None:
         ask.large = ask.large or len(body.context) > INLINE_CHARS
 
         def prepare() -> tuple[list[list[Token]], list[Score]]:
-            history, *texts = vocabulary.tokenize_batch([body.context, *body.inputs])
+            texts = [body.context, *body.inputs]
+            history, *texts = vocabulary.tokenize_batch(texts, body.pretokenized)
             context.check_words(len(history), "context")
             before = tuple(token.id for token in history)
             messages, fast = [], context.fast(body.mode)
