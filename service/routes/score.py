@@ -37,8 +37,8 @@ def add(app: FastAPI, context: Context) -> None:
         ask.large = ask.large or len(body.context) > INLINE_CHARS
 
         def prepare() -> tuple[list[list[Token]], list[Score]]:
-            texts = [body.context, *body.inputs]
-            history, *texts = vocabulary.tokenize_batch(texts, body.pretokenized)
+            given = [body.context, *body.inputs]
+            history, *texts = vocabulary.tokenize_batch(given, body.pretokenized)
             context.check_words(len(history), "context")
             before = tuple(token.id for token in history)
             messages, fast = [], context.fast(body.mode)
