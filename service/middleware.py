@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
+import itertools
 import logging
 import re
 import time
@@ -51,6 +52,8 @@ class Exchange:
 
     id: str
     endpoint: str
+    headers: dict[bytes, bytes]
+    """The request's, names in lower case; of several with one name the first."""
     started: float = field(default_factory=time.monotonic)
     status: int = 0
     inputs: int = 0
@@ -101,8 +104,9 @@ class Observe:
             await self.app(scope, receive, send)
             return
         path: str = scope["path"]
-        request_id = _request_id(scope)
-        exchange = Exchange(request_id.decode(), path if path in ENDPOINTS else "other")
+        headers = dict(reversed(scope["headers"]))
+        request_id = _request_id(headers.get(b"x-request-id", b""))
+        exchange = Exchange(request_id.decode(), path if path in ENDPOINTS else "other", headers)
         scope[_SCOPE_KEY] = exchange
 
         async def observed_send(message: Message) -> None:
@@ -202,7 +206,7 @@ class Guard:
             self.lifecycle.leave()
 
     def _has_key(self, scope: Scope) -> bool:
-        scheme, _, key = _header(scope, b"authorization").partition(b" ")
+        scheme, _, key = exchange_of(scope).headers.get(b"authorization", b"").partition(b" ")
         # Digests have one length, so that the comparison's time tells nothing, not even the key's length.
         given = hashlib.sha256(key.strip()).digest()
         return scheme.lower() == b"bearer" and hmac.compare_digest(given, self._key_digest or b"")
@@ -221,7 +225,7 @@ class LimitBody:
             await self.app(scope, receive, send)
             return
         exchange = exchange_of(scope)
-        declared = _header(scope, b"content-length")
+        declared = exchange.headers.get(b"content-length", b"")
         if declared.isdigit() and int(declared) > self.max_bytes:
             raise self._too_large()
 
@@ -254,16 +258,15 @@ async def _discard(receive: Receive) -> None:
                 size += len(message["body"])
 
 
-def _request_id(scope: Scope) -> bytes:
-    """The client's id if it is short and plain enough for a header and a log line, else a new one."""
-    given = _header(scope, b"x-request-id")
-    return given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex.encode()
+_FIRST_ID = uuid.uuid4().int
+_numbers = itertools.count()
 
 
-def _header(scope: Scope, name: bytes) -> bytes:
-    """The first header of this name (lower case), or nothing."""
-    for key, value in scope["headers"]:
-        if key == name:
-            found: bytes = value
-            return found
-    return b""
+def _request_id(given: bytes) -> bytes:
+    """The client's id if it is short and plain enough for a header and a log line, else a new one.
+
+    New ones count on from a random number: 32 hexadecimal digits that no other process has.
+    """
+    if given and _SANE_ID.fullmatch(given):
+        return given
+    return b"%032x" % ((_FIRST_ID + next(_numbers)) % 2**128)

@@ -7,10 +7,11 @@ a byte an hour would hold its connection for ever. What is no HTTP at all gets t
 import asyncio
 import logging
 import uuid
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from service.connection import COMPLETE_KEY, CONNECTION_KEY, Connection
 from service.errors import MalformedBody
 
 logger = logging.getLogger("headfirst")
@@ -23,7 +24,7 @@ destroy the answer before it is read."""
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 with these bounds."""
+    """uvicorn's HTTP/1.1 with these bounds, and with what `connection` tells requests."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -32,6 +33,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._refused = False
+        self._connection = Connection()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client is there; its head has to be, soon."""
@@ -42,6 +44,7 @@ class HttpProtocol(HttpToolsProtocol):
         """The client is gone."""
         self._stop_timer()
         super().connection_lost(exc)
+        self._connection.lose()
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client: of its head, its body, or the next request's head."""
@@ -62,6 +65,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A head begins."""
         super().on_message_begin()
+        cast(dict[str, Any], self.scope)[CONNECTION_KEY] = self._connection
         self._in_head = True
         self._head_bytes = 0
 
@@ -69,6 +73,11 @@ class HttpProtocol(HttpToolsProtocol):
         """A head is there."""
         self._in_head = False
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """A request is there. If it all came at once, nobody has begun with it yet."""
+        super().on_message_complete()
+        cast(dict[str, Any], self.scope)[COMPLETE_KEY] = True
 
     def send_400_response(self, msg: str) -> None:
         """Answers what is no HTTP in the one error shape, and closes the connection.

@@ -1,8 +1,6 @@
 """A request's way through the engine: body in, messages out, answers back, bytes out."""
 
 import asyncio
-import contextlib
-import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
@@ -12,14 +10,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive
 
+from service.connection import COMPLETE_KEY
 from service.errors import ClientDisconnected, DeadlineExceeded, InvalidRequest, MalformedBody, TooLarge
 from service.messages import Predict, Predicted, Score, Scored
 from service.middleware import exchange_of
 from service.routes.context import Context
+from service.routes.waiting import wait_for_all
 from service.schemas import ModelRequest, parse
-
-WATCH_AFTER_SECONDS = 0.01
-"""Nearly every answer is there before this; only later ones pay for watching the client's connection."""
 
 INLINE_CHARS = 8192
 INLINE_WORDS = 2048
@@ -41,6 +38,7 @@ class Ask(Generic[R]):
         self.exchange.inputs = len(body.inputs)
         self.large = sum(map(len, body.inputs)) > INLINE_CHARS
         self._context = context
+        self._scope = request.scope
         self._receive = request.receive
 
     @classmethod
@@ -50,12 +48,16 @@ class Ask(Generic[R]):
         Raises:
             InvalidRequest, ModelNotFound, DeadlineExceeded, ClientDisconnected: as their names say.
         """
-        started = exchange_of(request.scope).started
-        seconds = _header_timeout(request, context.settings.request_timeout)
+        exchange = exchange_of(request.scope)
+        started, headers = exchange.started, exchange.headers
+        seconds = _header_timeout(headers.get(b"x-request-timeout"), context.settings.request_timeout)
         seconds = min(seconds, context.settings.max_request_timeout)
-        if request.headers.get("content-encoding", "identity").lower() != "identity":
+        if headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise MalformedBody("A compressed body is not accepted.", code="unsupported_content_encoding")
-        raw = await _read_body(request.receive, started + seconds)
+        if COMPLETE_KEY in request.scope:  # As nearly always: it will not have to be waited for.
+            raw = await _read_body(request.receive)
+        else:
+            raw = await _read_body_by(request.receive, started + seconds)
         body, single = parse(kind, raw)
         if body.timeout_ms is not None and body.timeout_ms < seconds * 1e3:
             seconds = body.timeout_ms / 1e3
@@ -86,7 +88,7 @@ class Ask(Generic[R]):
         futures: Sequence[Future[Predicted | Scored]] = ()
         try:
             futures = await self.work(lambda: self._context.engine.submit(messages))
-            await _wait(futures, self.deadline, self._receive)
+            await wait_for_all(futures, self.deadline, self._scope, self._receive)
         except TooLarge as error:
             # From an engine in another process by way of its futures.
             raise InvalidRequest(error.message, param="inputs", code="too_many_words") from error
@@ -95,8 +97,8 @@ class Ask(Generic[R]):
                 future.cancel()
             raise
         answers = cast("list[Predicted] | list[Scored]", [future.result() for future in futures])
-        self.exchange.queue_seconds = max(answer.timing.queue_seconds for answer in answers)
-        self.exchange.engine_seconds = max(answer.timing.engine_seconds for answer in answers)
+        self.exchange.queue_seconds = max([answer.timing.queue_seconds for answer in answers])
+        self.exchange.engine_seconds = max([answer.timing.engine_seconds for answer in answers])
         return answers
 
     async def answer(
@@ -108,19 +110,35 @@ class Ask(Generic[R]):
             pieces: not made yet; about so many `words`.
         """
         body = await self.work(lambda: b"".join(pieces), words)
-        timing = (
-            f"queue;dur={(self.exchange.queue_seconds or 0) * 1e3:.3f}, "
-            f"engine;dur={(self.exchange.engine_seconds or 0) * 1e3:.3f}, "
-            f"total;dur={(time.monotonic() - self.exchange.started) * 1e3:.3f}, "
-            f'batch;desc="{max(answer.timing.batch_size for answer in answers)}", '
-            f'cached;desc="{sum(answer.timing.cached_tokens for answer in answers)}"'
+        return JsonBytes(body, self._timing(answers).encode())
+
+    def _timing(self, answers: Sequence[Predicted | Scored]) -> str:
+        exchange = self.exchange
+        batch = max([answer.timing.batch_size for answer in answers])
+        cached = sum([answer.timing.cached_tokens for answer in answers])
+        return (
+            f"queue;dur={(exchange.queue_seconds or 0) * 1e3:.3f}, "
+            f"engine;dur={(exchange.engine_seconds or 0) * 1e3:.3f}, "
+            f"total;dur={(time.monotonic() - exchange.started) * 1e3:.3f}, "
+            f'batch;desc="{batch}", cached;desc="{cached}"'
         )
-        headers = {"server-timing": timing}
-        return Response(body, media_type="application/json", headers=headers)
 
 
-def _header_timeout(request: Request, default: float) -> float:
-    value = request.headers.get("x-request-timeout")
+class JsonBytes(Response):
+    """A JSON body as it is, and its times."""
+
+    def __init__(self, body: bytes, timing: bytes) -> None:
+        self.status_code = 200
+        self.background = None
+        self.body = body
+        self.raw_headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"server-timing", timing),
+        ]
+
+
+def _header_timeout(value: bytes | None, default: float) -> float:
     if value is None:
         return default
     try:
@@ -133,73 +151,21 @@ def _header_timeout(request: Request, default: float) -> float:
     return seconds
 
 
-async def _read_body(receive: Receive, deadline: float) -> bytes:
+async def _read_body(receive: Receive) -> bytes:
     body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnected
+        chunk: bytes = message.get("body", b"")
+        if not message.get("more_body", False):
+            return bytes(body) + chunk if body else chunk
+        body += chunk
+
+
+async def _read_body_by(receive: Receive, deadline: float) -> bytes:
     try:
         async with asyncio.timeout(deadline - time.monotonic()):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientDisconnected
-                chunk: bytes = message.get("body", b"")
-                if not message.get("more_body", False):
-                    return bytes(body) + chunk if body else chunk
-                body += chunk
+            return await _read_body(receive)
     except TimeoutError:
         raise DeadlineExceeded("The request's deadline passed before its body was there.") from None
-
-
-async def _wait(futures: Sequence[Future[Predicted | Scored]], deadline: float, receive: Receive) -> None:
-    """Returns when all futures are done; raises the first failure, or why nobody waits any more.
-
-    However many futures: the engine's thread wakes the event loop once. The timer is the event loop's own, so
-    that a deadline is kept whatever the engine does.
-    """
-    loop = asyncio.get_running_loop()
-    waiter: asyncio.Future[None] = loop.create_future()
-    lock = threading.Lock()
-    left = len(futures)
-
-    def settle(error: BaseException | None) -> None:
-        if not waiter.done():
-            if error is None:
-                waiter.set_result(None)
-            else:
-                waiter.set_exception(error)
-
-    def done(future: Future[Predicted | Scored]) -> None:
-        # In the thread that answered; or in this one, for a future that was done before it was asked.
-        nonlocal left
-        error = None if future.cancelled() else future.exception()
-        with lock:
-            left -= 1
-            if left and error is None:
-                return
-        # A loop that is closed has no waiter left to wake.
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(settle, error)
-
-    async def watch() -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        settle(ClientDisconnected())
-
-    watcher: asyncio.Task[None] | None = None
-
-    def start_watching() -> None:
-        nonlocal watcher
-        watcher = loop.create_task(watch())
-
-    timers = [
-        loop.call_later(max(0.0, deadline - time.monotonic()), settle, DeadlineExceeded()),
-        loop.call_later(WATCH_AFTER_SECONDS, start_watching),
-    ]
-    try:
-        for future in futures:
-            future.add_done_callback(done)
-        await waiter
-    finally:
-        for timer in timers:
-            timer.cancel()
-        if watcher is not None:
-            watcher.cancel()
