@@ -111,6 +111,10 @@ class Weights:
         del self._left[name]
         return tensor
 
+    def rename(self, old: str, new: str) -> None:
+        """Call a tensor by another name from now on, such as the one that later versions have for it."""
+        self._left[new] = self._left.pop(old)
+
     def drop(self, *names: str) -> None:
         """Leave these out, where they are: buffers and copies that say nothing new."""
         for name in names:

@@ -109,9 +109,10 @@ def _projections(weights: Weights, a: Architecture, columns: Tensor) -> dict[str
     d, found = a.hidden, {}
     kept = 1 if a.factor == 1 else len(a.cutoffs)
     inputs = [weights.take(f"word_emb.emb_projs.{i}", d, a.widths[i]) for i in range(kept)]
-    inputs += inputs * (len(a.cutoffs) - kept)
+    # What is shared there and not here needs memory of its own.
+    inputs += [inputs[0].clone() for _ in a.cutoffs[kept:]]
     outputs = [
-        own if tied else weights.take(f"crit.out_projs.{i}", d, width)
+        own.clone() if tied else weights.take(f"crit.out_projs.{i}", d, width)
         for i, (tied, own, width) in enumerate(zip(a.tied_projections, inputs, a.widths, strict=True))
     ]
     found["softmax.head_projection"] = outputs[0].T

@@ -40,13 +40,15 @@ def texts() -> list[Tensor]:
     """Ids of the texts, each starting with the start word 0."""
     generator = torch.Generator().manual_seed(7)
     return [
-        torch.cat([torch.zeros(1, dtype=torch.int64), torch.randint(VOCABULARY, (n - 1,), generator=generator)])
+        torch.cat(
+            [torch.zeros(1, dtype=torch.int64), torch.randint(VOCABULARY, (n - 1,), generator=generator)]
+        )
         for n in LENGTHS
     ]
 
 
 def save(case: str, expected: list[Tensor], about: dict[str, object]) -> None:
-    """Write what the library said: for each text the log-probabilities (T, V) of all words after each word."""
+    """Write what the library said: for each text the log-probabilities (T, V) of what follows each word."""
     values: dict[str, Tensor] = {}
     for i, (text, logprobs) in enumerate(zip(texts(), expected, strict=True)):
         assert logprobs.shape == (len(text), VOCABULARY), logprobs.shape
