@@ -1,0 +1,218 @@
+"""A Python client: typed results, retries that honor `Retry-After`, sync and async.
+
+    with Client("http://127.0.0.1:8080") as headfirst:
+        headfirst.predict("Thank you very", k=3)[0].words[0].word
+        headfirst.score(["Thank you very much.", "Thank you very munch."])
+
+As over HTTP, one text or a list of texts gives a list of results in the same order; a list of any length is
+sent in requests of at most `batch_size` texts. Errors:
+
+* ClientError
+  * ServerError       the server answered with an error; it has the fields of the error's one shape
+  * ConnectionFailed  there was no answer
+
+Needs httpx: ``pip install 'headfirst[client]'``.
+"""
+
+import asyncio
+import time
+from typing import Literal, Self
+
+import httpx
+
+from service.client_requests import Asker, ClientError, ConnectionFailed, ServerError, Texts, key_headers
+from service.retries import Retries
+from service.schemas import ModelCard, ModelList, PredictAnswer, PredictResult, ScoreAnswer, ScoreResult
+
+__all__ = ["AsyncClient", "Client", "ClientError", "ConnectionFailed", "Retries", "ServerError"]
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+
+
+class Client(Asker[httpx.Client]):
+    """Asks a server, and waits for the answer. Threads may share it.
+
+    Args:
+        url: where the server is.
+        api_key: sent as `Authorization: Bearer`.
+        model: name of the model to ask; None asks the server's first.
+        mode: ``exact`` or ``fast``; None leaves it to the server.
+        timeout: seconds without progress after which a request is given up.
+        retries: how often to ask again, and when.
+        batch_size: texts in one request at most.
+        transport: another way to the server than the network; for tests.
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        api_key: str | None = None,
+        model: str | None = None,
+        mode: Literal["exact", "fast"] | None = None,
+        timeout: float = 60.0,
+        retries: Retries | None = None,
+        batch_size: int = 256,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        http = httpx.Client(base_url=url, headers=key_headers(api_key), timeout=timeout, transport=transport)
+        super().__init__(http, model, mode, retries, batch_size)
+
+    def predict(
+        self, inputs: Texts, *, k: int = 10, prefix: str | None = None, pretokenized: bool = False
+    ) -> list[PredictResult]:
+        """The `k` most probable next words after each text, best first.
+
+        Args:
+            inputs: one text or several; "" is the start of a sentence.
+            k: how many words.
+            prefix: only words that start so.
+            pretokenized: whether the texts are the model's own tokens between spaces.
+
+        Raises:
+            ServerError, ConnectionFailed: see the module.
+        """
+        requests = self._requests("/v1/predict", inputs, k=k, prefix=prefix, pretokenized=pretokenized)
+        answers = (PredictAnswer.model_validate_json(self._send(request)) for request in requests)
+        return [result for answer in answers for result in answer.results]
+
+    def score(
+        self,
+        inputs: Texts,
+        *,
+        context: str = "",
+        end_of_sentence: bool = True,
+        per_word: bool = True,
+        pretokenized: bool = False,
+    ) -> list[ScoreResult]:
+        """How probable each text is, in natural logarithms.
+
+        Args:
+            inputs: one text or several.
+            context: what they all follow; read, not scored.
+            end_of_sentence: whether `</s>` is scored after each.
+            per_word: whether the results list their words.
+            pretokenized: whether the texts are the model's own tokens between spaces.
+
+        Raises:
+            ServerError, ConnectionFailed: see the module.
+        """
+        requests = self._requests(
+            "/v1/score",
+            inputs,
+            context=context,
+            end_of_sentence=end_of_sentence,
+            per_word=per_word,
+            pretokenized=pretokenized,
+        )
+        answers = (ScoreAnswer.model_validate_json(self._send(request)) for request in requests)
+        return [result for answer in answers for result in answer.results]
+
+    def models(self) -> list[ModelCard]:
+        """The served models. Raises as `predict`."""
+        return ModelList.model_validate_json(self._send(self._http.build_request("GET", "/v1/models"))).data
+
+    def _send(self, request: httpx.Request) -> bytes:
+        attempt = 1
+        while True:
+            outcome: httpx.Response | httpx.TransportError
+            try:
+                outcome = self._http.send(request)
+            except httpx.TransportError as error:
+                outcome = error
+            wait = self._wait(attempt, outcome)
+            if wait is None:
+                return self._content(outcome)
+            time.sleep(wait)
+            attempt += 1
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class AsyncClient(Asker[httpx.AsyncClient]):
+    """`Client` for asyncio: the same arguments, methods, results and errors."""
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        api_key: str | None = None,
+        model: str | None = None,
+        mode: Literal["exact", "fast"] | None = None,
+        timeout: float = 60.0,
+        retries: Retries | None = None,
+        batch_size: int = 256,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        http = httpx.AsyncClient(
+            base_url=url, headers=key_headers(api_key), timeout=timeout, transport=transport
+        )
+        super().__init__(http, model, mode, retries, batch_size)
+
+    async def predict(
+        self, inputs: Texts, *, k: int = 10, prefix: str | None = None, pretokenized: bool = False
+    ) -> list[PredictResult]:
+        """See `Client.predict`."""
+        results: list[PredictResult] = []
+        for request in self._requests("/v1/predict", inputs, k=k, prefix=prefix, pretokenized=pretokenized):
+            results += PredictAnswer.model_validate_json(await self._send(request)).results
+        return results
+
+    async def score(
+        self,
+        inputs: Texts,
+        *,
+        context: str = "",
+        end_of_sentence: bool = True,
+        per_word: bool = True,
+        pretokenized: bool = False,
+    ) -> list[ScoreResult]:
+        """See `Client.score`."""
+        results: list[ScoreResult] = []
+        for request in self._requests(
+            "/v1/score",
+            inputs,
+            context=context,
+            end_of_sentence=end_of_sentence,
+            per_word=per_word,
+            pretokenized=pretokenized,
+        ):
+            results += ScoreAnswer.model_validate_json(await self._send(request)).results
+        return results
+
+    async def models(self) -> list[ModelCard]:
+        """See `Client.models`."""
+        request = self._http.build_request("GET", "/v1/models")
+        return ModelList.model_validate_json(await self._send(request)).data
+
+    async def _send(self, request: httpx.Request) -> bytes:
+        attempt = 1
+        while True:
+            outcome: httpx.Response | httpx.TransportError
+            try:
+                outcome = await self._http.send(request)
+            except httpx.TransportError as error:
+                outcome = error
+            wait = self._wait(attempt, outcome)
+            if wait is None:
+                return self._content(outcome)
+            await asyncio.sleep(wait)
+            attempt += 1
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
