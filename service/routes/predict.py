@@ -25,6 +25,7 @@ PATH = "/v1/predict"
 def add(app: FastAPI, context: Context) -> None:
     """Adds the route to `app`."""
     vocabulary = context.bundle.vocabulary
+    as_json = WordsAsJson(vocabulary)
 
     async def predict(request: Request) -> Response:
         ask = await Ask.read(request, PredictRequest, context)
@@ -45,7 +46,7 @@ def add(app: FastAPI, context: Context) -> None:
         answers = await ask.of(messages)
         words = sum(len(answer.ids) for answer in answers)
         contexts = [message.tokens for message in messages]
-        pieces = _pieces(vocabulary, contexts, answers, explain=ask.body.explain)
+        pieces = _pieces(as_json, contexts, answers, explain=ask.body.explain)
         return await ask.answer(pieces, words, answers)
 
     add_model_route(
@@ -64,7 +65,7 @@ def example(bundle: Bundle) -> dict[str, Any]:
     request = PredictRequest.model_validate(PredictRequest.EXAMPLES[0])
     contexts = bundle.vocabulary.encode_batch(request.inputs)
     answers = [predicted(bundle, tokens, request.k) for tokens in contexts]
-    answer: dict[str, Any] = from_json(b"".join(_pieces(bundle.vocabulary, contexts, answers)))
+    answer: dict[str, Any] = from_json(b"".join(_pieces(WordsAsJson(bundle.vocabulary), contexts, answers)))
     return answer
 
 
@@ -81,25 +82,52 @@ def last_words(tokens: list[int], limit: int) -> list[int]:
 
 
 def _pieces(
-    vocabulary: Vocabulary,
+    words: "WordsAsJson",
     contexts: Sequence[Sequence[int]],
     answers: Sequence[Predicted],
     *,
     explain: bool = False,
 ) -> Iterator[bytes]:
-    before = b'{"results":['
+    before = '{"results":[{"words":['
     for tokens, answer in zip(contexts, answers, strict=True):
-        result: dict[str, object] = {
-            "words": [
-                {"word": vocabulary.word(word), "logprob": round(logprob, DIGITS)}
-                for word, logprob in zip(answer.ids, answer.logprobs, strict=True)
-            ],
+        rest: dict[str, object] = {
             "context_words": len(tokens),
-            "unknown_words": tokens.count(vocabulary.unknown_id),
+            "unknown_words": tokens.count(words.unknown_id),
         }
         if explain:
-            result["explain"] = {"clusters": answer.clusters}
-        result |= logprob_error(answer.error)
-        yield before + to_json(result, inf_nan_mode="null")
-        before = b","
+            rest["explain"] = {"clusters": answer.clusters}
+        rest |= logprob_error(answer.error)
+        yield f"{before}{words.pairs(answer)}],{to_json(rest).decode()[1:]}".encode()
+        before = ',{"words":['
     yield b"]}"
+
+
+class WordsAsJson:
+    """Predicted words as JSON objects. The same words are answered again and again: each is escaped once."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.unknown_id = vocabulary.unknown_id
+        self._vocabulary = vocabulary
+        self._begun: dict[int, str] = {}
+
+    def pairs(self, answer: Predicted) -> str:
+        """`{"word": ..., "logprob": ...}` of each word, without brackets around them all.
+
+        The log-probabilities are finite: what the model holds for impossible is not among its answers.
+        """
+        try:
+            return self._join(answer)
+        except KeyError:
+            for word in set(answer.ids) - self._begun.keys():
+                text = to_json(self._vocabulary.word(word)).decode()
+                self._begun[word] = f'{{"word":{text},"logprob":'
+            return self._join(answer)
+
+    def _join(self, answer: Predicted) -> str:
+        begun = self._begun
+        return ",".join(
+            [
+                f"{begun[word]}{round(logprob, DIGITS)}}}"
+                for word, logprob in zip(answer.ids, answer.logprobs, strict=True)
+            ]
+        )
