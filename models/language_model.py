@@ -53,7 +53,7 @@ class LanguageModel(nn.Module):
         if self.device.type == "cpu" and isinstance(self.body, LSTMBody):
             # Without the extension torch runs the body too; `choose` has said why.
             with contextlib.suppress(KernelError):
-                self._fast_body = CpuLSTM(self.body)
+                self._fast_body = CpuLSTM(self.body, embedding=self.embedding)
 
     @property
     def kernels(self) -> dict[str, str]:
@@ -83,8 +83,9 @@ class LanguageModel(nn.Module):
         `lengths` (B,) int64 on the CPU, each at least 1: padding beyond them is not computed by the body,
         its hidden rows are zero and the state is that after each row's last word.
         """
-        run = self.body if self._fast_body is None else self._fast_body
-        hidden, after = run(self.embedding(ids), lengths, state)
+        if self._fast_body is not None:
+            return self._fast_body.encode(ids, lengths, state)
+        hidden, after = self.body(self.embedding(ids), lengths, state)
         return hidden, after
 
     def topk(

@@ -1,8 +1,12 @@
 """The LSTM body on the CPU, in C++ (``cpu/lstm.cpp``): float32, one fused pass a step.
 
-Reads a layer's hidden weights and projection once a step and its input weights once a call (float16 panels
-where every weight is a float16 number); writes the outputs and the state. One row's step takes the weights'
-bytes over the bandwidth of L3 or memory; from six rows on the flop over the peak.
+Reads a layer's hidden weights and projection once a step and chunk of rows (float16 panels where every weight
+is a float16 number); writes the outputs and the state. One row's step takes the weights' bytes over the
+bandwidth of L3 or memory; from six rows on the flop over the peak.
+
+Given the embedding, the first layer reads word ids. Its inputs' share of the gates, ``W e_w + b``, is then
+precomputed for the most frequent words; for the others the embedding's projection is multiplied into the
+weights, ``(scale W P) t_w``, so that a word costs its table row's width instead of the vector's.
 """
 
 from __future__ import annotations
@@ -14,10 +18,16 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from models.adaptive_embedding import AdaptiveEmbedding
 from models.bodies.lstm import LSTMBody
 from models.kernels.library import KernelError, best_level, load, thread_count
 
 State = tuple[Tensor, ...]
+
+TABLE_BYTES: Final = 32 << 20
+"""At most so much memory for precomputed gates: 16 bytes a word and unit, 2048 words at 1024 units."""
+
+_BAD_LENGTH: Final = 1
 
 
 class CpuLSTM:
@@ -29,39 +39,70 @@ class CpuLSTM:
         body: a float32 body on the CPU.
         level: ``avx512``, ``avx2`` or ``scalar``; by default the best of this processor.
         threads: at most so many; by default as many as torch uses at each call.
+        embedding: what makes the body's vectors of ids, for `encode`.
+        table_bytes: at most so much memory for the gates of frequent words.
 
     Raises:
         KernelError: no extension for this machine, or weights that it does not take.
     """
 
-    def __init__(self, body: LSTMBody, level: str = "", threads: int | None = None) -> None:
-        if any(p.device.type != "cpu" or p.dtype != torch.float32 for p in body.parameters()):
+    def __init__(
+        self,
+        body: LSTMBody,
+        level: str = "",
+        threads: int | None = None,
+        embedding: AdaptiveEmbedding | None = None,
+        table_bytes: int = TABLE_BYTES,
+    ) -> None:
+        parts = [body] if embedding is None else [body, embedding]
+        weights = [weight for part in parts for weight in part.parameters()]
+        if any(weight.device.type != "cpu" or weight.dtype != torch.float32 for weight in weights):
             raise KernelError("the weights are not float32 on the CPU")
         self.level: Final = best_level(level)
         self._threads = threads
         self._layers = [_Layer(layer, self.level) for layer in body.layers if isinstance(layer, nn.LSTM)]
         self._residual = list(body.residual)
         self._to_hidden = body.to_hidden
+        self._embedding = embedding
+        self._tabled = 0
+        # A residual first layer needs the vectors themselves.
+        self._reads_ids = embedding is not None and not self._residual[0]
+        if embedding is not None and self._reads_ids:
+            self._tabled = self._layers[0].read_words(embedding, table_bytes)
 
     @property
     def description(self) -> str:
         """One line for `headfirst inspect`."""
-        return f"C++ {self.level}, float32 sums"
+        text = f"C++ {self.level}, float32 sums"
+        if not self._reads_ids:
+            return text
+        size = 16 * self._layers[0].units * self._tabled / 2**20
+        return f"{text}, gates of {self._tabled} words precomputed ({size:.0f} MiB)"
+
+    def encode(self, ids: Tensor, lengths: Tensor | None, state: State) -> tuple[Tensor, State]:
+        """The body over the embedding of `ids` (B, T) int64; see `LanguageModel.encode`.
+
+        Raises:
+            IndexError: an id outside the vocabulary.
+            ValueError: a length that is not in 0..T.
+        """
+        if self._embedding is None:
+            raise ValueError("made without an embedding")
+        if not self._reads_ids:
+            return self(self._embedding(ids), lengths, state)
+        return self._run(ids.to(torch.int64).contiguous(), lengths, state)
 
     def __call__(self, vectors: Tensor, lengths: Tensor | None, state: State) -> tuple[Tensor, State]:
         """See `LSTMBody.forward`."""
+        return self._run(vectors.detach().float().contiguous(), lengths, state)
+
+    def _run(self, rows: Tensor, lengths: Tensor | None, state: State) -> tuple[Tensor, State]:
         threads = self._threads or thread_count()
-        rows = vectors.detach().float().contiguous()
         lengths = None if lengths is None else lengths.to(torch.int64).contiguous()
-        if lengths is not None and not 0 <= int(lengths.min()) <= int(lengths.max()) <= rows.shape[1]:
-            raise ValueError(f"lengths must be in 0..{rows.shape[1]}")
         after: list[Tensor] = []
         for i, (layer, residual) in enumerate(zip(self._layers, self._residual, strict=True)):
-            h, c = (
-                part.detach().float().clone(memory_format=torch.contiguous_format)
-                for part in state[2 * i : 2 * i + 2]
-            )
-            out = layer.run(rows, lengths, h, c, threads)
+            h, c = (part.detach().float().contiguous() for part in state[2 * i : 2 * i + 2])
+            out, h, c = layer.run(rows, lengths, h, c, threads)
             rows = rows + out if residual else out
             after += [h, c]
         if self._to_hidden is not None:
@@ -78,13 +119,16 @@ class _Layer:
         self._library = load()
         self.outputs = lstm.proj_size or lstm.hidden_size
         self.inputs, self.units = lstm.input_size, lstm.hidden_size
-        weights: dict[str, Tensor] = {
+        self._words = 0
+        self._kept: list[Tensor] = []  # the library reads these rows as long as it lives
+        self._weights: dict[str, Tensor] = {
             name.removesuffix("_l0"): weight.detach().contiguous() for name, weight in lstm.named_parameters()
         }
+        weights = self._weights
         half = sum(
             1 << bit
             for bit, name in enumerate(("weight_ih", "weight_hh", "weight_hr"))
-            if name in weights and torch.equal(weights[name].half().float(), weights[name])
+            if name in weights and _is_half(weights[name])
         )
 
         def at(name: str) -> int | None:
@@ -94,21 +138,65 @@ class _Layer:
             level.encode(), self.inputs, self.units, self.outputs, at("weight_ih"), at("weight_hh"),
             at("bias_ih"), at("bias_hh"), at("weight_hr"), half,
         )  # fmt: skip
-        if lstm_at is None:
-            raise MemoryError("the LSTM's weights do not fit into memory once more")
+        self._check(0 if lstm_at else -1)
         self._lstm = ctypes.c_void_p(lstm_at)
         weakref.finalize(self, self._library.hf_lstm_free, self._lstm).atexit = False
 
-    def run(self, inputs: Tensor, lengths: Tensor | None, h: Tensor, c: Tensor, threads: int) -> Tensor:
-        """(B, T, outputs) of (B, T, inputs); h (B, outputs) and c (B, units) change in place."""
-        rows, steps, width = inputs.shape
-        if width != self.inputs or h.shape != (rows, self.outputs) or c.shape != (rows, self.units):
+    def read_words(self, embedding: AdaptiveEmbedding, table_bytes: int) -> int:
+        """From now on inputs may be ids of `embedding`; returns how many words' gates are precomputed."""
+        tabled = min(embedding.edges[-1], table_bytes // (16 * self.units))
+        vectors = embedding(torch.arange(tabled)).detach().contiguous()
+        self._check(self._library.hf_lstm_table(self._lstm, vectors.data_ptr(), tabled))
+        weight = self._weights["weight_ih"].double() * embedding.scale
+        low = 0
+        for band, high in enumerate(embedding.edges, start=-1):
+            first = max(low, tabled)
+            if first < high:
+                rows = embedding.table(band).detach().contiguous()
+                projection = embedding.projection(band)
+                folded = weight if projection is None else weight @ projection.detach().double()
+                matrix, width = folded.float().contiguous(), rows.shape[1]
+                self._check(
+                    self._library.hf_lstm_band(
+                        self._lstm, rows.data_ptr() + 4 * width * (first - low), matrix.data_ptr(),
+                        high - first, width, _is_half(matrix),
+                    )
+                )  # fmt: skip
+                self._kept.append(rows)
+            low = high
+        self._words = embedding.edges[-1]
+        return tabled
+
+    def run(
+        self, inputs: Tensor, lengths: Tensor | None, h: Tensor, c: Tensor, threads: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, T, outputs) of vectors (B, T, inputs) or ids (B, T); h (B, outputs) and c (B, units) after."""
+        rows, steps = inputs.shape[:2]
+        is_ids = inputs.dim() == 2
+        fits = is_ids or inputs.shape[2] == self.inputs
+        if not fits or h.shape != (rows, self.outputs) or c.shape != (rows, self.units):
             raise ValueError(f"inputs {tuple(inputs.shape)} or the state do not fit the layer")
+        if lengths is not None and lengths.shape != (rows,):
+            raise ValueError(f"{rows} rows need as many lengths, got {tuple(lengths.shape)}")
         out = torch.empty(rows, steps, self.outputs)
+        h_after, c_after = torch.empty_like(h), torch.empty_like(c)
         failed = self._library.hf_lstm_run(
-            self._lstm, inputs.data_ptr(), rows, steps, None if lengths is None else lengths.data_ptr(),
-            h.data_ptr(), c.data_ptr(), out.data_ptr(), threads,
+            self._lstm, None if is_ids else inputs.data_ptr(), inputs.data_ptr() if is_ids else None,
+            rows, steps, None if lengths is None else lengths.data_ptr(), h.data_ptr(), c.data_ptr(),
+            h_after.data_ptr(), c_after.data_ptr(), out.data_ptr(), threads,
         )  # fmt: skip
-        if failed:
+        if failed == _BAD_LENGTH:
+            raise ValueError(f"lengths must be in 0..{steps}")
+        if failed > 0:
+            raise IndexError(f"ids must be in 0..{self._words - 1}")
+        self._check(failed)
+        return out, h_after, c_after
+
+    @staticmethod
+    def _check(code: int) -> None:
+        if code < 0:
             raise MemoryError("the CPU kernel ran out of memory")
-        return out
+
+
+def _is_half(weight: Tensor) -> bool:
+    return bool(torch.equal(weight.half().float(), weight))

@@ -15,7 +15,7 @@ from typing import Final
 
 import torch
 
-VERSION: Final = 3
+VERSION: Final = 4
 
 _IDS = POINTER(c_int64)
 _OUT = (c_void_p,) * 4
@@ -37,7 +37,9 @@ _SIGNATURES: Final[dict[str, tuple[type | None, tuple[type, ...]]]] = {
         (c_void_p, c_void_p, c_void_p, c_int, c_int, c_int, c_void_p, c_void_p),
     ),
     "hf_lstm_new": (c_void_p, (c_char_p, c_int, c_int, c_int, *(c_void_p,) * 5, c_int)),
-    "hf_lstm_run": (c_int, (c_void_p, c_void_p, c_int, c_int, *(c_void_p,) * 4, c_int)),
+    "hf_lstm_table": (c_int, (c_void_p, c_void_p, c_int64)),
+    "hf_lstm_band": (c_int, (c_void_p, c_void_p, c_void_p, c_int64, c_int, c_int)),
+    "hf_lstm_run": (c_int, (c_void_p, c_void_p, c_void_p, c_int, c_int, *(c_void_p,) * 6, c_int)),
     "hf_lstm_free": (None, (c_void_p,)),
 }
 

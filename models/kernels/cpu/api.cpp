@@ -40,7 +40,7 @@ int guarded(Work work) {
 #define API extern "C" __attribute__((visibility("default")))
 
 // The interface's version: the Python side refuses another.
-API int hf_version() { return 3; }
+API int hf_version() { return 4; }
 
 // The best instruction set of this processor ("" asks for it), or `name` if the processor has it, else null.
 API const char* hf_level(const char* name) {
@@ -134,12 +134,26 @@ API LSTM* hf_lstm_new(const char* level, int inputs, int units, int outputs, con
     return nullptr;
 }
 
-API int hf_lstm_run(const LSTM* lstm, const float* inputs, int rows, int steps, const int64_t* lengths, float* h, float* c,
-                    float* out, int threads) {
+// Where inputs may be words: see add_table and add_band in lstm.h.
+API int hf_lstm_table(LSTM* lstm, const float* vectors, int64_t words) {
     return guarded([&] {
-        run_lstm(*lstm, inputs, rows, steps, lengths, h, c, out, threads);
+        add_table(*lstm, vectors, words);
         return 0;
     });
+}
+
+API int hf_lstm_band(LSTM* lstm, const float* rows, const float* matrix, int64_t words, int width, int half) {
+    return guarded([&] {
+        add_band(*lstm, rows, matrix, words, width, half != 0);
+        return 0;
+    });
+}
+
+// `vectors` or `ids`, the other null; see LSTMCall. Above 0: BAD_LENGTH or BAD_WORD.
+API int hf_lstm_run(const LSTM* lstm, const float* vectors, const int64_t* ids, int rows, int steps, const int64_t* lengths,
+                    const float* h, const float* c, float* h_after, float* c_after, float* out, int threads) {
+    const LSTMCall call{vectors, ids, rows, steps, lengths, h, c, h_after, c_after, out, threads};
+    return guarded([&] { return run_lstm(*lstm, call); });
 }
 
 API void hf_lstm_free(LSTM* lstm) { delete lstm; }

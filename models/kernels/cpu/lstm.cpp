@@ -1,133 +1,205 @@
 // The LSTM (Hochreiter & Schmidhuber 1997; projection: Sak et al. 2014), in float32.
 //
-// The inputs' share of the gates is computed for all steps in one pass (for a single step together with the rest),
-// then each step multiplies the hidden rows, applies the gates while a tile is in registers' reach, and projects.
-// Reads the hidden weights and the projection once a step, the input weights once; writes the outputs and the state.
-// Few rows are bound by the weights' way from L3 or memory (4 bytes a weight, 2 where they are float16 numbers);
-// from some 6 rows on by the multiply-add units.
+// Rows go in chunks that fit L2, longest first, so that the rows that are still running are always the first ones
+// and no padding is computed. The inputs' share of the gates comes from a table for frequent words; for other words,
+// or vectors, it is one matrix product for some steps of the chunk. Then each step multiplies the hidden rows, applies
+// the gates while a tile is in L1, and projects. Several threads share the chunks; where there are too few rows for
+// that, the cells of each step.
+//
+// Reads, a chunk's step: the hidden weights and the projection (4 bytes a weight, 2 where they are float16 numbers),
+// and 16 bytes a row and unit of gates; the input weights once a window of steps. Writes the outputs and the state.
+// Few rows are bound by the weights' way from L3 or memory, from some 6 rows on by the multiply-add units:
+// 2 * (4 units * outputs + units * outputs) flop a word, and 8 * units * inputs where its gates are in no table.
 #include "lstm.h"
 #include "pool.h"
 
 #include <algorithm>
-#include <cstring>
+#include <numeric>
 
 namespace headfirst {
 namespace {
 
-constexpr int64_t WORTH_SHARING = 1 << 17;  // multiply-adds
+constexpr int CHUNK = 48;                      // rows
+constexpr int CHUNK_ROWS_WORTH_A_THREAD = 12;  // fewer: threads share cells, and each reads its own weights only
+constexpr int64_t WORTH_SHARING = 1 << 17;     // multiply-adds
+constexpr size_t WINDOW = 1 << 20;             // gates that are made at once: 4 MiB
 
-// Run group(g) for all g, shared among threads if there is enough to do.
-template <class Group>
-void groups(int n, int64_t work, int threads, Group group) {
-    if (work < WORTH_SHARING) threads = 1;
-    const int tasks = std::min(n, threads <= 1 ? 1 : 4 * threads);
-    parallel(tasks, threads, [&](int t) {
-        for (int g = (int)((int64_t)n * t / tasks); g < (int)((int64_t)n * (t + 1) / tasks); g++) group(g);
-    });
+// What a thread keeps between calls: fresh memory would cost more than what is computed into it.
+struct Scratch {
+    std::vector<float> h, c, made, gates;
+    std::vector<const float*> given;  // (steps of the window, rows) the inputs' share of the gates
+    std::vector<int> tokens;          // of the window, those whose gates are made, by band
+    Blocks blocks;
+};
+
+class Chunk {
+  public:
+    // `rows` are in descending order of length.
+    Chunk(const LSTM& l, const LSTMCall& call, std::vector<int> rows, int threads, Scratch& scratch)
+        : l_(l), call_(call), rows_(std::move(rows)), threads_(threads), s_(scratch), n_((int)rows_.size()),
+          made_stride_(l.cells() * LANES + LANES) {}
+
+    void run() {
+        s_.h.resize((size_t)n_ * l_.outputs), s_.c.assign((size_t)n_ * made_stride_, 0), s_.made.resize((size_t)n_ * made_stride_);
+        for (int i = 0; i < n_; i++) {
+            std::copy_n(call_.h + (size_t)rows_[i] * l_.outputs, l_.outputs, &s_.h[(size_t)i * l_.outputs]);
+            std::copy_n(call_.c + (size_t)rows_[i] * l_.units, l_.units, &s_.c[(size_t)i * made_stride_]);
+        }
+        const int64_t window = std::max<int64_t>(1, (int64_t)(WINDOW / (size_t)l_.stride()) / n_);
+        for (int t = 0, end, longest = length(0); t < longest; t = end) {
+            end = (int)std::min<int64_t>(longest, t + window);
+            inputs(t, end);
+            for (int s = t; s < end; s++) step(s, &s_.given[(size_t)(s - t) * n_]);
+        }
+        for (int i = 0; i < n_; i++) {
+            std::copy_n(&s_.h[(size_t)i * l_.outputs], l_.outputs, call_.h_after + (size_t)rows_[i] * l_.outputs);
+            std::copy_n(&s_.c[(size_t)i * made_stride_], l_.units, call_.c_after + (size_t)rows_[i] * l_.units);
+            float* out = call_.out + (size_t)rows_[i] * call_.steps * l_.outputs;
+            std::fill(out + (size_t)length(i) * l_.outputs, out + (size_t)call_.steps * l_.outputs, 0.0f);
+        }
+    }
+
+  private:
+    int length(int i) const { return call_.lengths ? (int)call_.lengths[rows_[(size_t)i]] : call_.steps; }
+
+    int running(int t) const {
+        int n = n_;
+        while (n > 0 && length(n - 1) <= t) n--;
+        return n;
+    }
+
+    // Run group(g) for all g, shared among threads if there is enough to do.
+    template <class Group>
+    void groups(int n, int64_t work, Group group) {
+        const int threads = work < WORTH_SHARING ? 1 : threads_;
+        const int tasks = std::min(n, threads <= 1 ? 1 : 4 * threads);
+        parallel(tasks, threads, [&](int t) {
+            for (int g = (int)((int64_t)n * t / tasks); g < (int)((int64_t)n * (t + 1) / tasks); g++) group(g);
+        });
+    }
+
+    // Where the gates' shares of steps first .. end - 1 are; those without a table are made.
+    void inputs(int first, int end) {
+        s_.given.assign((size_t)(end - first) * n_, nullptr);
+        std::vector<std::vector<int>> wanted(call_.ids ? l_.bands.size() : 1);
+        size_t made = 0;
+        for (int t = first; t < end; t++)
+            for (int i = 0, n = running(t); i < n; i++) {
+                const int token = (t - first) * n_ + i;
+                size_t band = 0;
+                if (call_.ids) {
+                    const int64_t id = call_.ids[(size_t)rows_[i] * call_.steps + t];
+                    if (id < l_.tabled) {
+                        s_.given[(size_t)token] = l_.table + (size_t)id * l_.stride();
+                        continue;
+                    }
+                    while (id >= l_.bands[band].first + l_.bands[band].words) band++;
+                }
+                wanted[band].push_back(token);
+                made++;
+            }
+        if (s_.gates.size() < made * l_.stride()) s_.gates.resize(made * l_.stride());
+        float* to = s_.gates.data();
+        for (size_t band = 0; band < wanted.size(); band++) {
+            const std::vector<int>& tokens = wanted[band];
+            if (tokens.empty()) continue;
+            const Matrix& m = call_.ids ? l_.bands[band].gates.matrix : l_.from_input.matrix;
+            s_.blocks.fill((int)tokens.size(), m.width, [&](int k) { return input(tokens[(size_t)k], first, band); });
+            const Blocks& blocks = s_.blocks;
+            groups(m.groups, (int64_t)tokens.size() * m.words * m.width, [&](int g) {
+                for (int b = 0; b < blocks.count(); b++)
+                    l_.level->logits(m, g * PANELS, PANELS, blocks.block(b), blocks.rows(b),
+                                     to + (size_t)blocks.first[b] * l_.stride() + g * GROUP, l_.stride());
+            });
+            for (int token : tokens) s_.given[(size_t)token] = to, to += l_.stride();
+        }
+    }
+
+    const float* input(int token, int first, size_t band) const {
+        const size_t at = (size_t)rows_[(size_t)(token % n_)] * call_.steps + first + token / n_;
+        if (!call_.ids) return call_.vectors + at * l_.inputs;
+        const WordBand& words = l_.bands[band];
+        return words.rows + (size_t)(call_.ids[at] - words.first) * words.gates.matrix.width;
+    }
+
+    void step(int t, const float* const* given) {
+        const Level& level = *l_.level;
+        const Matrix &from_hidden = l_.from_hidden.matrix, &projection = l_.projection.matrix;
+        const int n = running(t);
+        Blocks& blocks = s_.blocks;
+        blocks.fill(n, l_.outputs, [&](int i) { return &s_.h[(size_t)i * l_.outputs]; });
+        groups(l_.cells(), (int64_t)n * 4 * l_.units * l_.outputs, [&](int g) {
+            float tile[BLOCK * GROUP];
+            for (int b = 0; b < blocks.count(); b++) {
+                const int height = blocks.rows(b);
+                const float* const* x = given + blocks.first[b];
+                // A word's gates are read 256 bytes at a time, by no pattern that the processor sees.
+                for (int i = 0; i < height; i++)
+                    for (int line = 0; line < GROUP; line += 16) __builtin_prefetch(x[i] + g * GROUP + line);
+                level.logits(from_hidden, g * PANELS, PANELS, blocks.block(b), height, tile, GROUP);
+                const size_t at = (size_t)blocks.first[b] * made_stride_ + g * LANES;
+                for (int i = 0; i < height; i++)
+                    level.cell(tile + i * GROUP, x[i] + g * GROUP, &s_.c[at + (size_t)i * made_stride_], &s_.made[at + (size_t)i * made_stride_]);
+            }
+        });
+        auto put = [&](int i, const float* row, int first, int many) {
+            std::copy_n(row, many, &s_.h[(size_t)i * l_.outputs + first]);
+            std::copy_n(row, many, call_.out + ((size_t)rows_[i] * call_.steps + t) * l_.outputs + first);
+        };
+        if (!l_.projected) {
+            for (int i = 0; i < n; i++) put(i, &s_.made[(size_t)i * made_stride_], 0, l_.outputs);
+            return;
+        }
+        blocks.fill(n, l_.units, [&](int i) { return &s_.made[(size_t)i * made_stride_]; });
+        groups(projection.groups, (int64_t)n * l_.units * l_.outputs, [&](int g) {
+            float tile[BLOCK * GROUP];
+            const int panels = std::min(PANELS, projection.panels - g * PANELS);
+            for (int b = 0; b < blocks.count(); b++) {
+                level.logits(projection, g * PANELS, panels, blocks.block(b), blocks.rows(b), tile, GROUP);
+                for (int i = 0; i < blocks.rows(b); i++)
+                    put(blocks.first[b] + i, tile + i * GROUP, g * GROUP, std::min(GROUP, l_.outputs - g * GROUP));
+            }
+        });
+    }
+
+    const LSTM& l_;
+    const LSTMCall& call_;
+    const std::vector<int> rows_;
+    const int threads_;
+    Scratch& s_;
+    const int n_, made_stride_;
+};
+
+int check(const LSTM& l, const LSTMCall& call) {
+    for (int r = 0; r < call.rows; r++) {
+        const int64_t length = call.lengths ? call.lengths[r] : call.steps;
+        if (length < 0 || length > call.steps) return BAD_LENGTH;
+        if (call.ids)
+            for (int t = 0; t < call.steps; t++) {
+                const int64_t id = call.ids[(size_t)r * call.steps + t];
+                if (id < 0 || id >= l.words) return BAD_WORD;
+            }
+    }
+    return 0;
 }
 
 }  // namespace
 
-void pack_lstm(LSTM& l, const float* input, const float* hidden, const float* input_bias, const float* hidden_bias,
-               const float* projection, int half) {
-    const int padded = (l.units + LANES - 1) / LANES * LANES;
-    auto gates = [&](const float* from, int width, bool with_bias, Part& part, bool as_half) {
-        std::vector<float> rows((size_t)4 * padded * width), bias((size_t)4 * padded);
-        for (int gate = 0; gate < 4; gate++)
-            for (int u = 0; u < l.units; u++) {
-                const size_t to = (size_t)(u / LANES) * 4 * LANES + gate * LANES + u % LANES;
-                const size_t at = (size_t)gate * l.units + u;
-                std::copy(from + at * width, from + (at + 1) * width, &rows[to * width]);
-                if (with_bias && input_bias) bias[to] = input_bias[at] + hidden_bias[at];
-            }
-        pack(part, *l.level, rows.data(), bias.data(), 4 * padded, width, as_half, false);
-        part.matrix.rows = part.matrix.row_bias = nullptr;  // they were copies
-    };
-    gates(input, l.inputs, true, l.from_input, half & 1);
-    gates(hidden, l.outputs, false, l.from_hidden, half & 2);
-    if (projection) pack(l.projection, *l.level, projection, nullptr, l.outputs, l.units, half & 4, false);
-    l.projection.matrix.rows = nullptr;
-}
-
-void run_lstm(const LSTM& l, const float* inputs, int rows, int steps, const int64_t* lengths, float* h, float* c,
-              float* out, int threads) {
-    const Level& level = *l.level;
-    const Matrix &from_input = l.from_input.matrix, &from_hidden = l.from_hidden.matrix, &projection = l.projection.matrix;
-    const int cells = from_hidden.groups;
-    auto length = [&](int r) { return lengths ? (int)lengths[r] : steps; };
-    memset(out, 0, sizeof(float) * (size_t)rows * steps * l.outputs);
-
-    Blocks given;  // all inputs, row by row
-    std::vector<int> begin((size_t)rows + 1);
-    for (int r = 0; r < rows; r++) begin[(size_t)r + 1] = begin[(size_t)r] + length(r);
-    const int tokens = begin[(size_t)rows];
-    std::vector<float> gates;
-    if (steps > 1) {
-        std::vector<const float*> at;
-        for (int r = 0; r < rows; r++)
-            for (int t = 0; t < length(r); t++) at.push_back(inputs + ((size_t)r * steps + t) * l.inputs);
-        given.fill(tokens, l.inputs, [&](int i) { return at[(size_t)i]; });
-        const int stride = cells * GROUP;
-        gates.resize((size_t)tokens * stride);
-        groups(cells, (int64_t)tokens * 4 * l.units * l.inputs, threads, [&](int g) {
-            for (int b = 0; b < given.count(); b++)
-                level.logits(from_input, g * PANELS, PANELS, given.block(b), given.rows(b),
-                             &gates[(size_t)given.first[b] * stride + g * GROUP], stride);
-        });
-    }
-
-    Blocks input, hidden, cell;
-    std::vector<int> active;
-    std::vector<float> made;  // what the cells put out, (active, units padded)
-    const int made_stride = cells * LANES;
-    for (int t = 0; t < steps; t++) {
-        active.clear();
-        for (int r = 0; r < rows; r++)
-            if (t < length(r)) active.push_back(r);
-        const int n = (int)active.size();
-        if (n == 0) break;
-        made.resize((size_t)n * made_stride);
-        hidden.fill(n, l.outputs, [&](int i) { return h + (size_t)active[(size_t)i] * l.outputs; });
-        if (steps == 1) input.fill(n, l.inputs, [&](int i) { return inputs + (size_t)active[(size_t)i] * l.inputs; });
-        groups(cells, (int64_t)n * 4 * l.units * l.outputs, threads, [&](int g) {
-            float tile[BLOCK * GROUP], from[BLOCK * GROUP], now[LANES];
-            const int many = std::min(LANES, l.units - g * LANES);
-            for (int b = 0; b < hidden.count(); b++) {
-                const int height = hidden.rows(b);
-                level.logits(from_hidden, g * PANELS, PANELS, hidden.block(b), height, tile, GROUP);
-                if (steps == 1) level.logits(from_input, g * PANELS, PANELS, input.block(b), height, from, GROUP);
-                for (int i = 0; i < height; i++) {
-                    const int at = hidden.first[b] + i, r = active[(size_t)at];
-                    const float* x = steps == 1 ? from + i * GROUP
-                                                : &gates[(size_t)(begin[(size_t)r] + t) * cells * GROUP + g * GROUP];
-                    float* state = c + (size_t)r * l.units + g * LANES;
-                    std::copy(state, state + many, now);
-                    std::fill(now + many, now + LANES, 0.0f);
-                    level.cell(tile + i * GROUP, x, now, &made[(size_t)at * made_stride + g * LANES]);
-                    std::copy(now, now + many, state);
-                }
-            }
-        });
-        auto put = [&](int i, const float* row, int first, int many) {
-            const int r = active[(size_t)i];
-            std::copy(row, row + many, h + (size_t)r * l.outputs + first);
-            std::copy(row, row + many, out + ((size_t)r * steps + t) * l.outputs + first);
-        };
-        if (!l.projected) {
-            for (int i = 0; i < n; i++) put(i, &made[(size_t)i * made_stride], 0, l.outputs);
-            continue;
-        }
-        cell.fill(n, l.units, [&](int i) { return &made[(size_t)i * made_stride]; });
-        groups(projection.groups, (int64_t)n * l.units * l.outputs, threads, [&](int g) {
-            float tile[BLOCK * GROUP];
-            const int panels = std::min(PANELS, projection.panels - g * PANELS);
-            for (int b = 0; b < cell.count(); b++) {
-                level.logits(projection, g * PANELS, panels, cell.block(b), cell.rows(b), tile, GROUP);
-                for (int i = 0; i < cell.rows(b); i++)
-                    put(cell.first[b] + i, tile + i * GROUP, g * GROUP, std::min(GROUP, l.outputs - g * GROUP));
-            }
-        });
-    }
+int run_lstm(const LSTM& l, const LSTMCall& call) {
+    if (const int wrong = check(l, call)) return wrong;
+    std::vector<int> order((size_t)call.rows);
+    std::iota(order.begin(), order.end(), 0);
+    if (call.lengths)
+        std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return call.lengths[a] > call.lengths[b]; });
+    int chunks = (call.rows + CHUNK - 1) / CHUNK;
+    if (call.rows >= call.threads * CHUNK_ROWS_WORTH_A_THREAD) chunks = (chunks + call.threads - 1) / call.threads * call.threads;
+    parallel(chunks, call.threads, [&](int k) {
+        static thread_local Scratch scratch;
+        std::vector<int> rows;  // every chunk has rows of all lengths, so that they take equally long
+        for (size_t i = (size_t)k; i < order.size(); i += (size_t)chunks) rows.push_back(order[i]);
+        Chunk(l, call, std::move(rows), chunks > 1 ? 1 : call.threads, scratch).run();
+    });
+    return 0;
 }
 
 }  // namespace headfirst

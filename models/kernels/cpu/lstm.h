@@ -5,12 +5,26 @@
 
 namespace headfirst {
 
+// Words whose vectors are rows of one table times one matrix: the layer's input weights times the table's projection.
+struct WordBand {
+    Part gates;                    // (4 units, width), with the layer's bias
+    const float* rows = nullptr;   // (words, width) float32, the caller's
+    int64_t first = 0, words = 0;  // ids first .. first + words - 1
+};
+
 struct LSTM {
     const Level* level = nullptr;
     int inputs = 0, units = 0, outputs = 0;  // outputs: of the projection, or units
     bool projected = false;
     // Gates of 16 units are one group of panels: 16 rows each of input, forget, cell and output gate.
     Part from_input, from_hidden, projection;
+    std::vector<float> bias;        // (4 units)
+    int64_t tabled = 0, words = 0;  // words 0 .. tabled - 1 have their inputs' share of the gates in `table`
+    const float* table = nullptr;   // (tabled, stride())
+    std::vector<WordBand> bands;    // the words beyond, up to `words`
+    std::vector<Memory> memory;
+    int cells() const { return from_hidden.matrix.groups; }
+    int stride() const { return cells() * GROUP + LANES; }  // of a token's gates: no power of two, for the caches' sake
 };
 
 // Weights as torch.nn.LSTM has them: (4 units, inputs), (4 units, outputs), biases (4 units) or null, projection
@@ -18,9 +32,26 @@ struct LSTM {
 void pack_lstm(LSTM& lstm, const float* input, const float* hidden, const float* input_bias, const float* hidden_bias,
                const float* projection, int half);
 
-// rows sequences of up to `steps` inputs (rows, steps, inputs); `lengths` (rows) or null: all `steps`.
-// h (rows, outputs) and c (rows, units) are the state, before and after; out (rows, steps, outputs) is 0 beyond a length.
-void run_lstm(const LSTM& lstm, const float* inputs, int rows, int steps, const int64_t* lengths, float* h, float* c,
-              float* out, int threads);
+// For inputs that are words. First the gates of words 0 .. n - 1 are made from their vectors (n, inputs): 16 bytes a
+// word and unit. Then bands of further words, in the order of ids: rows (words, width) stay the caller's, `matrix`
+// (4 units, width) is copied.
+void add_table(LSTM& lstm, const float* vectors, int64_t n);
+void add_band(LSTM& lstm, const float* rows, const float* matrix, int64_t words, int width, bool half);
+
+struct LSTMCall {
+    const float* vectors;    // (rows, steps, inputs), or null and
+    const int64_t* ids;      // (rows, steps) words
+    int rows, steps;
+    const int64_t* lengths;  // (rows), or null: all `steps`
+    const float *h, *c;      // the state before, (rows, outputs) and (rows, units),
+    float *h_after, *c_after;  // and after
+    float* out;              // (rows, steps, outputs), 0 beyond a length
+    int threads;
+};
+
+constexpr int BAD_LENGTH = 1, BAD_WORD = 2;
+
+// 0, or why not.
+int run_lstm(const LSTM& lstm, const LSTMCall& call);
 
 }  // namespace headfirst
