@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 import service
+from service.commands.cutoffs import cutoffs
 from service.commands.import_ import import_
 from service.commands.inspect import inspect
 from service.commands.predict import predict
@@ -24,6 +25,7 @@ app.command("predict")(predict)
 app.command("score")(score)
 app.command("inspect")(inspect)
 app.command("train")(train)
+app.command("cutoffs")(cutoffs)
 app.command("import")(import_)
 
 

@@ -9,6 +9,7 @@ import json
 import lzma
 import zlib
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ import numpy.typing as npt
 from models.vocabulary import END, UNKNOWN, Vocabulary, new_tokenizer
 
 Tokens = npt.NDArray[np.uint32]
+Counts = npt.NDArray[np.int64]
 
 _OPENERS: dict[str, Callable[..., IO[str]]] = {".xz": lzma.open, ".gz": gzip.open}
 
@@ -48,7 +50,7 @@ class Corpus:
     train: Tokens
     heldout: Tokens
     vocabulary: Vocabulary
-    counts: npt.NDArray[np.int64]  # occurrences of each id in `train`
+    counts: Counts  # occurrences of each id in `train`
 
 
 def text_files(path: Path) -> list[Path]:
@@ -98,6 +100,33 @@ def prepare(
         vocabulary=Vocabulary.load(directory / "tokenizer.json"),
         counts=np.load(directory / "counts.npy"),
     )
+
+
+def word_counts(
+    files: Sequence[Path], vocabulary_size: int, on_line: Callable[[int], None] = lambda _: None
+) -> Counts:
+    """(V,) occurrences by id of the vocabulary that `prepare` would make of all lines: ``<unk>``, ``</s>``,
+    then the words, most frequent first.
+
+    Raises:
+        CorpusError: the text has fewer distinct words.
+    """
+    words: Counter[str] = Counter()
+    total = 0
+    tokenizer = new_tokenizer([UNKNOWN])
+    normalize, split = tokenizer.normalizer.normalize_str, tokenizer.pre_tokenizer.pre_tokenize_str
+    for file in files:
+        for line in lines(file):
+            words.update(word for word, _ in split(normalize(line)))
+            total += 1
+            on_line(len(line))
+    if len(words) < vocabulary_size - 2:
+        raise CorpusError(
+            f"the text has {len(words) + 2} distinct words, fewer than the vocabulary's {vocabulary_size}"
+        )
+    counts = np.array(sorted(words.values(), reverse=True), np.int64)
+    kept = counts[: vocabulary_size - 2]
+    return np.concatenate([[counts[len(kept) :].sum(), total], kept])
 
 
 def _stamp(files: Sequence[Path], options: CorpusOptions) -> str:

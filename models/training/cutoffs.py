@@ -90,6 +90,13 @@ def candidates(
     )
 
 
+def words_of_share(counts: npt.ArrayLike, share: float) -> int:
+    """How many of the first words make up `share` of a text, at least one."""
+    counts = np.asarray(counts, np.float64)
+    below = np.cumsum(counts) / counts.sum()
+    return min(len(counts), int(np.searchsorted(below, share)) + 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Widths:
     """How wide the words of a cluster are.

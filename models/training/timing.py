@@ -210,3 +210,18 @@ class TimeModels:
 def fit_widths(points: dict[int, list[Point]], columns: bool = False) -> TimeModels:
     """One fit for each width."""
     return TimeModels({width: fit(measured, columns) for width, measured in points.items()}, points)
+
+
+def weight_seconds(device: torch.device, weights: int = 1_000_000) -> float:
+    """What a weight costs a training step beside the products: its gradient clipped, Adam's update."""
+    weight = torch.zeros(weights, device=device, requires_grad=True)
+    optimizer = torch.optim.Adam([weight], lr=1e-3, fused=True)
+    gradient = torch.full_like(weight, 1e-3)
+
+    def update() -> None:
+        weight.grad = gradient
+        torch.nn.utils.clip_grad_norm_([weight], 1.0)
+        optimizer.step()
+
+    update()
+    return median([_time(update, device) for _ in range(9)]) / weights
