@@ -86,10 +86,12 @@ class RelativeAttention(nn.Module):
         content, position = biases
         scale = self.head_size**-0.5
         batch, _, n, _ = q.shape
-        scores = (q + position[:, None]) @ table.transpose(1, 2) * scale  # (B, H, n, D), by distance
+        # By distance (B, H, n, D). A product a head, not a row of the batch: the table is the same for all.
+        asked = (q + position[:, None]).transpose(0, 1).reshape(self.heads, batch * n, self.head_size)
+        scores = (asked @ table.transpose(1, 2) * scale).view(self.heads, batch, n, -1).transpose(0, 1)
         wide = chunk.columns.stop - chunk.columns.start
         by_column = F.pad(scores[..., chunk.distances - wide :], (1, 0))
-        by_column = by_column.view(batch, self.heads, wide + 1, n)[:, :, 1:].reshape(
+        by_column = by_column.reshape(batch, self.heads, wide + 1, n)[:, :, 1:].reshape(
             batch, self.heads, n, wide
         )
         bias = by_column.masked_fill(chunk.unseen, -torch.inf)
