@@ -12,6 +12,7 @@ That is our own tokenization. Models trained elsewhere bring another (`models.to
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from tokenizers.normalizers import NFC, Normalizer, Replace
 from tokenizers.normalizers import Sequence as NormalizerSequence
 from tokenizers.pre_tokenizers import Split, WhitespaceSplit
 
+from models import plain_text
 from models.config import ModelConfig
 from models.segmentation import Segmenter, segmenter
 from models.spacing import join
@@ -46,6 +48,12 @@ _WORD = "|".join(
         r"\S",  # any other mark, one at a time
     ]
 )
+
+
+def _rules(tokenizer: Tokenizer) -> tuple[object, object]:
+    """How a tokenizer finds its words."""
+    state = json.loads(tokenizer.to_str())
+    return state["normalizer"], state["pre_tokenizer"]
 
 
 class Token(NamedTuple):
@@ -146,6 +154,7 @@ class Vocabulary:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._ids = ids
+        self._ours = named.tokenization == Ours() and _rules(tokenizer) == _rules(new_tokenizer([UNKNOWN]))
         self.segmenter: Segmenter | None = segmenter(named.tokenization)
         self.unknown_id: int = ids[named.unknown]
         self.end_id: int = ids[named.end]
@@ -211,7 +220,16 @@ class Vocabulary:
         """The ids of each of `texts`, without surfaces; see `tokenize_batch`."""
         if pretokenized or self.segmenter is not None:
             return [[i for _, i in pairs] for pairs in self._look_up(texts, pretokenized)]
-        return [encoding.ids for encoding in self._encode(texts)]
+        if not self._ours:
+            return [encoding.ids for encoding in self._encode(texts)]
+        ids, unknown = self._ids, self.unknown_id
+        plain = [plain_text.split(text) for text in texts]
+        others = [text for text, words in zip(texts, plain, strict=True) if words is None]
+        encodings = iter(self._encode(others) if others else ())
+        return [
+            next(encodings).ids if words is None else [ids.get(word, unknown) for word in words]
+            for words in plain
+        ]
 
     def _encode(self, texts: Sequence[str]) -> list[Encoding]:
         for text in texts:
