@@ -1,21 +1,17 @@
-"""The app: routes and what surrounds them, around one loaded model."""
-
-from collections.abc import Mapping
-from typing import Any
+"""The app: routes and what surrounds them, around the served models."""
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import service
-from models.bundle import Bundle
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
 from service.middleware import Guard, LimitBody, Observe
-from service.routes import health, models, playground, predict, score
+from service.routes import admin, health, models, playground, predict, score
 from service.routes import metrics as metrics_route
-from service.routes.context import Context, Engine
+from service.routes.context import Context
 from service.routes.direct import Dispatch
-from service.schemas import ModelCard
+from service.served import Catalog
 from service.settings import Settings
 
 DESCRIPTION = """\
@@ -50,7 +46,7 @@ class HeadfirstApp(FastAPI):
         )
         self.context = context
         self._api_key = context.settings.read_api_key()
-        for route in (predict, score, models, health, metrics_route):
+        for route in (predict, score, models, health, admin, metrics_route):
             route.add(self, context)
         playground.add(self)
 
@@ -69,22 +65,12 @@ class HeadfirstApp(FastAPI):
         return Observe(stack, context.metrics, context.lifecycle)
 
 
-def create_app(
-    settings: Settings,
-    bundle: Bundle,
-    engine: Engine,
-    metrics: Metrics,
-    card: ModelCard | None = None,
-    examples: Mapping[str, dict[str, Any]] | None = None,
-) -> HeadfirstApp:
-    """The app that serves `bundle` through `engine`; `app.context.lifecycle` is how to drain it.
-
-    Args:
-        card: of the model, if it is another process that has it; None asks `bundle`.
-        examples: the model's answers for the OpenAPI page, by path, likewise.
+def create_app(settings: Settings, models: Catalog, metrics: Metrics) -> HeadfirstApp:
+    """The app that serves `models`; `app.context` is how to drain it and to follow a reload.
 
     Raises:
-        ConfigurationError: the key cannot be read.
+        ConfigurationError: a key cannot be read.
     """
     lifecycle = Lifecycle(settings.max_concurrent_requests)
-    return HeadfirstApp(Context(settings, bundle, engine, metrics, lifecycle, card, examples or {}))
+    metrics.describe_models(served.card for served in models)
+    return HeadfirstApp(Context(settings, models, metrics, lifecycle))

@@ -67,8 +67,8 @@ class Leash:
 def fork(name: str, leash: Leash, work: Callable[[], int]) -> Child:
     """Starts a process that runs `work`, whose result is its exit status.
 
-    It starts with SIGINT ignored (a terminal sends Ctrl-C to all of us; the supervisor decides) and without
-    the supervisor's handlers.
+    It starts with SIGINT and SIGHUP ignored (a terminal sends them to all of us; the supervisor decides) and
+    without the supervisor's handlers.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -79,6 +79,7 @@ def fork(name: str, leash: Leash, work: Callable[[], int]) -> Child:
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         leash.hold()

@@ -1,45 +1,51 @@
-"""The engine process: loads the bundle, tells the supervisor what it has, serves until it is told to end."""
+"""The engine process: loads the bundles, tells the supervisor what it has, serves until it is told to end."""
 
 import asyncio
 import logging
 import os
 import socket
-import time
+from pathlib import Path
 
 import msgspec
 import torch
 import uvloop
 
-from models.bundle import Bundle, BundleError
+from models.bundle import BundleError
 from service import wire
 from service.child import CRASHED
-from service.engine import Engine
 from service.engine_process import EngineServer
-from service.loading import log_loaded, settle
+from service.fleet import Fleet
+from service.loading import load, settle
 from service.metrics import Metrics
 from service.served_model import ServedModel
 from service.settings import Settings
 
 logger = logging.getLogger("headfirst")
 
+ALIVE_SECONDS = 10.0
+
 
 class Loaded(wire.Frame, frozen=True, tag=1):
-    """The bundle is loaded; workers can be started."""
+    """The bundles are loaded; workers can be started."""
 
-    model: ServedModel
+    models: tuple[ServedModel, ...]
 
 
 class Ready(wire.Frame, frozen=True, tag=2):
-    """The engine is warm."""
+    """The engines are warm."""
 
 
 class Broken(wire.Frame, frozen=True, tag=3):
-    """The bundle cannot be served; starting the process again would not help. Its last event."""
+    """A bundle cannot be served; starting the process again would not help. Its last event."""
 
     message: str
 
 
-Event = Loaded | Ready | Broken
+class Alive(wire.Frame, frozen=True, tag=4):
+    """No engine hangs; told again and again after `Ready`."""
+
+
+Event = Loaded | Ready | Broken | Alive
 
 _decoder = msgspec.msgpack.Decoder(Event)
 
@@ -50,39 +56,32 @@ def decode_event(body: bytes) -> Event:
     return event
 
 
-def run_engine(
-    settings: Settings, listening: socket.socket, events: int, expected: ServedModel | None
-) -> int:
+def run_engine(settings: Settings, listening: socket.socket, events: int, directory: Path) -> int:
     """The whole life of the process; returns its exit status.
 
     Args:
         listening: where workers connect.
         events: a pipe's write end, for `Event` frames.
-        expected: what the workers know, if they run already.
+        directory: private to our processes: for what workers read.
     """
-    started = time.monotonic()
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     try:
-        bundle = Bundle.load(settings.bundle_path, settings.device, settings.model_name)
+        loaded = [load(source, settings, directory) for source in settings.sources]
     except BundleError as error:
         _tell(events, Broken(str(error)))
         return CRASHED
-    model = ServedModel.of(bundle)
-    if expected is not None and not model.same(expected):
-        _tell(events, Broken(f"{bundle.path}: the bundle was changed while it is being served"))
-        return CRASHED
-    metrics = Metrics(bundle.config.n_clusters)
-    engine = Engine(bundle, settings, metrics)
-    log_loaded(bundle, started)
-    _tell(events, Loaded(model))
+    metrics = Metrics(max(each.card.clusters for each in loaded))
+    fleet = Fleet(settings, metrics, loaded, directory)
+    del loaded  # Who holds a model holds its memory.
+    alive_seconds = min(ALIVE_SECONDS, settings.engine_timeout / 4)
+    server = EngineServer(
+        fleet, metrics, lambda: _tell(events, Ready()), lambda: _tell(events, Alive()), alive_seconds
+    )
+    _tell(events, Loaded(server.models))
     settle()
-
-    async def serve() -> bool:
-        return await EngineServer(engine, metrics, lambda: _tell(events, Ready())).serve(listening)
-
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return 0 if runner.run(serve()) else CRASHED
+        return 0 if runner.run(server.serve(listening)) else CRASHED
 
 
 def _tell(events: int, event: Event) -> None:

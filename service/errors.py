@@ -4,9 +4,12 @@
   * InvalidRequest            422  a value is out of range or of the wrong type; `param` names it
     * MalformedBody           400  the body is not JSON at all
   * Unauthorized              401  the key is missing or wrong
+  * Forbidden                 403  the key may not do this, or nobody may
   * NotFound                  404  no such path
     * ModelNotFound           404  no such model
   * MethodNotAllowed          405  the path exists, the method doesn't
+  * ReloadRunning             409  models are being loaded again already
+  * ReloadFailed              422  what is to be loaded again cannot be served
   * TooLarge                  413  the body has too many bytes
   * Unavailable               503  try again later (`retry_after`)
     * QueueFull               429  the queue is full
@@ -115,6 +118,15 @@ class Unauthorized(HeadfirstError):
         return super().headers() | {"www-authenticate": 'Bearer realm="headfirst"'}
 
 
+class Forbidden(HeadfirstError):
+    """The key is one of ours, but not for this; or the server was started without one that is."""
+
+    status = 403
+    type = "permission_error"
+    default_message = "This needs the server's admin key."
+    code = "forbidden"
+
+
 class NotFound(HeadfirstError):
     """No such path."""
 
@@ -152,6 +164,26 @@ class MethodNotAllowed(HeadfirstError):
     def headers(self) -> dict[str, str]:
         """`Allow` with the methods that this path answers."""
         return super().headers() | {"allow": self.allowed}
+
+
+class ReloadRunning(HeadfirstError):
+    """Models are being loaded again already."""
+
+    status = 409
+    type = "conflict_error"
+    default_message = "A reload is running; ask again when it has ended."
+    code = "reload_running"
+    retry_after = 1.0
+
+
+class ReloadFailed(HeadfirstError):
+    """What is to be loaded again cannot be served; what is served goes on unchanged."""
+
+    status = 422
+    type = "invalid_request_error"
+    default_message = "The model could not be loaded again."
+    code = "reload_failed"
+    param = "model"
 
 
 class TooLarge(HeadfirstError):

@@ -1,6 +1,7 @@
 """The server's life as HTTP sees it: what runs now, and whether it is about to exit."""
 
 import asyncio
+from collections import Counter
 
 
 class Lifecycle:
@@ -18,23 +19,50 @@ class Lifecycle:
         self.draining = False
         self._idle = asyncio.Event()
         self._idle.set()
+        self._epoch = 0
+        self._running: Counter[int] = Counter()
+        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
 
     @property
     def full(self) -> bool:
         """Whether one more request would be too many."""
         return self.in_flight >= self.max_concurrent
 
-    def enter(self) -> None:
-        """One more request was accepted."""
+    def enter(self) -> int:
+        """One more request was accepted. Returns what to give back to `leave`."""
         self.in_flight += 1
         self._idle.clear()
+        self._running[self._epoch] += 1
+        return self._epoch
 
-    def leave(self) -> None:
+    def leave(self, epoch: int) -> None:
         """An accepted request was answered, or its client went away."""
         self.in_flight -= 1
         if self.in_flight == 0:
             self._idle.set()
+        self._running[epoch] -= 1
+        if not self._running[epoch]:
+            del self._running[epoch]
+            for until, waiter in self._waiters:
+                if not self._runs(until) and not waiter.done():
+                    waiter.set_result(None)
 
     async def wait_idle(self) -> None:
         """Waits until every accepted request is answered."""
         await self._idle.wait()
+
+    async def wait_earlier(self) -> None:
+        """Waits until every request is answered that was accepted before this call; later ones may run."""
+        epoch, self._epoch = self._epoch, self._epoch + 1
+        if not self._runs(epoch):
+            return
+        waiter = epoch, asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        try:
+            await waiter[1]
+        finally:
+            self._waiters.remove(waiter)
+
+    def _runs(self, epoch: int) -> bool:
+        """Whether a request of this epoch or an earlier one is not answered yet."""
+        return any(running <= epoch for running in self._running)

@@ -99,5 +99,14 @@ class Scored:
     error: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """What a reload did to one model: the digests of what was and of what is served."""
+
+    model: str
+    old: str
+    new: str
+
+
 Message = Predict | Score
 Answer = Predicted | Scored

@@ -19,6 +19,8 @@ from prometheus_client import (
     generate_latest,
 )
 
+from service.schemas import ModelCard
+
 # A `_created` series beside every counter would double the page and no rule of ours reads one.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -52,6 +54,7 @@ ENDPOINTS: dict[str, tuple[int, ...]] = {
     "/health": (200, 405, 413, 500, 503),
     "/health/live": (200, 405, 413, 500, 503),
     "/health/ready": (200, 405, 413, 500, 503),
+    "/admin/reload": (200, 400, 401, 403, 404, 405, 409, 413, 422, 500, 503),
     "/metrics": (200, 405, 413, 500),
     "/docs": (200, 405, 413, 500),
     "/openapi.json": (200, 405, 413, 500),
@@ -60,6 +63,22 @@ ENDPOINTS: dict[str, tuple[int, ...]] = {
     "other": (401, 404, 405, 413, 500),
 }
 """Route templates and the statuses that each can answer; `other` is every path that no route knows."""
+
+
+MODEL_LABELS = ("model", "architecture", "vocabulary_size", "clusters", "parameters", "dtype", "device")
+
+
+def model_labels(card: ModelCard) -> list[str]:
+    """The values of `MODEL_LABELS` for a model."""
+    return [
+        card.name,
+        card.architecture,
+        str(card.vocabulary_size),
+        str(card.clusters),
+        str(card.parameters),
+        card.dtype,
+        card.device,
+    ]
 
 
 class Watched(Protocol):
@@ -161,8 +180,8 @@ class Metrics:
         )
         self.model_info = self._gauge(
             "model_info",
-            "The served model; always 1",
-            ["model", "architecture", "vocabulary_size", "clusters", "parameters", "dtype", "device"],
+            "A served model; always 1",
+            MODEL_LABELS,
         )
 
         for endpoint, statuses in ENDPOINTS.items():
@@ -195,22 +214,11 @@ class Metrics:
         ready = {each.model for each in self._engines if each.state == "ready"}
         return bool(ready) and all(each.model in ready for each in self._engines)
 
-    def describe_model(
-        self,
-        *,
-        model: str,
-        architecture: str,
-        vocabulary_size: int,
-        clusters: int,
-        parameters: int,
-        dtype: str,
-        device: str,
-    ) -> None:
-        """Sets `model_info` to the model that is served from now on."""
+    def describe_models(self, models: Iterable[ModelCard]) -> None:
+        """Sets `model_info` to the models that are served from now on."""
         self.model_info.clear()
-        self.model_info.labels(
-            model, architecture, str(vocabulary_size), str(clusters), str(parameters), dtype, device
-        ).set(1)
+        for labels in map(model_labels, models):
+            self.model_info.labels(*labels).set(1)
 
     def render(self) -> bytes:
         """The page in Prometheus' text format 0.0.4 (`CONTENT_TYPE`)."""

@@ -6,10 +6,9 @@ at once) > `LimitBody` > the routes.
 
 import asyncio
 import contextlib
-import hashlib
-import hmac
 import itertools
 import logging
+import os
 import re
 import time
 import uuid
@@ -30,6 +29,7 @@ from service.errors import (
     TooManyRequests,
     Unauthorized,
 )
+from service.keys import Key
 from service.lifecycle import Lifecycle
 from service.metrics import ENDPOINTS, Metrics
 
@@ -187,14 +187,16 @@ class Guard:
     def __init__(self, app: ASGIApp, lifecycle: Lifecycle, api_key: bytes | None) -> None:
         self.app = app
         self.lifecycle = lifecycle
-        self._key_digest = None if api_key is None else hashlib.sha256(api_key).digest()
+        self._key = None if api_key is None else Key(api_key)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes one request on, or raises Unauthorized, Draining or TooManyRequests."""
         if scope["type"] != "http" or not scope["path"].startswith("/v1/"):
             await self.app(scope, receive, send)
             return
-        if self._key_digest is not None and not self._has_key(scope):
+        if self._key is not None and not self._key.opens(
+            exchange_of(scope).headers.get(b"authorization", b"")
+        ):
             raise Unauthorized
         if scope["path"] not in MODEL_PATHS or scope["method"] != "POST":
             await self.app(scope, receive, send)
@@ -203,17 +205,11 @@ class Guard:
             raise Draining
         if self.lifecycle.full:
             raise TooManyRequests
-        self.lifecycle.enter()
+        epoch = self.lifecycle.enter()
         try:
             await self.app(scope, receive, send)
         finally:
-            self.lifecycle.leave()
-
-    def _has_key(self, scope: Scope) -> bool:
-        scheme, _, key = exchange_of(scope).headers.get(b"authorization", b"").partition(b" ")
-        # Digests have one length, so that the comparison's time tells nothing, not even the key's length.
-        given = hashlib.sha256(key.strip()).digest()
-        return scheme.lower() == b"bearer" and hmac.compare_digest(given, self._key_digest or b"")
+            self.lifecycle.leave(epoch)
 
 
 class LimitBody:
@@ -262,8 +258,16 @@ async def _discard(receive: Receive) -> None:
                 size += len(message["body"])
 
 
-_FIRST_ID = uuid.uuid4().int
-_numbers = itertools.count()
+_ids = itertools.count(uuid.uuid4().int)
+
+
+def _count_from_another() -> None:
+    global _ids
+    _ids = itertools.count(uuid.uuid4().int)
+
+
+# Workers are forked from one process, and would all count on from its number.
+os.register_at_fork(after_in_child=_count_from_another)
 
 
 def _request_id(given: bytes) -> bytes:
@@ -273,4 +277,4 @@ def _request_id(given: bytes) -> bytes:
     """
     if given and _SANE_ID.fullmatch(given):
         return given
-    return b"%032x" % ((_FIRST_ID + next(_numbers)) % 2**128)
+    return b"%032x" % (next(_ids) % 2**128)

@@ -1,5 +1,6 @@
 """`process_...` metrics of several processes as if they were one: the supervisor and its children."""
 
+import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,11 +14,17 @@ _UTIME, _STARTTIME = 11, 19
 """Places of a process's fields in /proc/PID/stat, counted after its name (proc(5))."""
 
 
-def write_processes(directory: Path, pids: Iterable[int]) -> None:
-    """Tells the collectors which processes there are, the parent first."""
+def write_processes(directory: Path, pids: Iterable[int], engine_restarts: int = 0) -> None:
+    """Tells those who are asked for metrics which processes there are, the parent first, and how often an
+    engine process took another's place."""
     temporary = directory / f"{_FILE}.new"
-    temporary.write_text(" ".join(map(str, pids)))
+    temporary.write_text(json.dumps({"pids": list(pids), "engine_restarts": engine_restarts}))
     temporary.replace(directory / _FILE)
+
+
+def engine_restarts(directory: Path) -> int:
+    """What `write_processes` was told last."""
+    return int(json.loads((directory / _FILE).read_text())["engine_restarts"])
 
 
 class ProcessGroupCollector:
@@ -43,7 +50,7 @@ class ProcessGroupCollector:
         """Reads /proc now."""
         if not Path("/proc/self/stat").exists():
             return []
-        pids = list(map(int, self._file.read_text().split()))
+        pids: list[int] = json.loads(self._file.read_text())["pids"]
         cpu = memory = start = 0.0
         fds = 0
         for pid in pids:

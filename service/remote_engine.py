@@ -1,8 +1,12 @@
-"""What an HTTP worker has instead of an engine: the engine process at the other end of a socket.
+"""What an HTTP worker has instead of engines: the engine process at the other end of a socket.
 
 Whatever is asked is a frame out and a future that waits; the frame that comes back resolves it. When the
 connection ends, the engine process has: all that wait get 503 at once. The socket listens in the supervisor,
 so that the next connection is there at once, and the next engine process takes it when it has loaded.
+
+On each connection the engine process tells first which models it has, and again after each reload. They are
+asked by numbers that mean nothing on another connection: so tokens never reach an engine that does not know
+them.
 """
 
 import asyncio
@@ -11,22 +15,34 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
-from typing import Literal, cast
+from typing import Protocol, cast
 
 from service import wire
 from service.errors import Draining, HeadfirstError, NotReady
-from service.messages import Answer, Message
+from service.frames import Frames
+from service.messages import Answer, Message, Reloaded
+from service.remote_model import RemoteModel
+from service.served import State
+from service.served_model import ServedModel
 
 logger = logging.getLogger(__name__)
-
-State = Literal["starting", "ready", "draining", "dead"]
 
 RECONNECT_SECONDS = 0.1
 """Pause after a connection that could not be made: the supervisor is gone, or very many wait before us."""
 
 
+class Follower(Protocol):
+    """Whoever asks the models, as far as changes of theirs have to do with it."""
+
+    async def switch(self, models: Sequence[tuple[ServedModel, RemoteModel]]) -> None:
+        """New requests ask these from now on, and no others."""
+
+    async def finish(self) -> None:
+        """Returns when no request is left that asks what a `switch` took away."""
+
+
 class RemoteEngine:
-    """Has what HTTP uses of an `Engine`. Made before the event loop runs, connected by `run` on it.
+    """All engines of the engine process. Made before the event loop runs, connected by `run` on it.
 
     Futures are resolved on the event loop's thread; `submit` and their `cancel` may be called by any.
 
@@ -36,48 +52,60 @@ class RemoteEngine:
 
     def __init__(self, path: str) -> None:
         self._path = path
+        self._follower: Follower | None = None
+        self._following: set[asyncio.Task[None]] = set()
+        self._known = False
         self._state: State = "starting"
         self._reason = "the engine process is starting"
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._connection: _Connection | None = None
+        self._connection: Frames | None = None
         # Whoever cancels inside a callback of another future comes back in.
         self._lock = threading.RLock()
         self._number = 0
         self._waiting: dict[int, dict[int, Future[Answer]]] = {}
         self._samples: dict[int, Future[tuple[wire.Sample, ...]]] = {}
+        self._reloads: dict[int, Future[tuple[Reloaded, ...]]] = {}
 
     @property
     def state(self) -> State:
         """`starting` until the engine process is connected and warm, also when it is being restarted."""
-        return self._state
+        return "starting" if self._state == "ready" and not self._known else self._state
 
     @property
     def reason(self) -> str:
         """Why it is not ready; empty when it is."""
-        return self._reason
+        return "the vocabulary is being read" if self._state == "ready" and not self._known else self._reason
+
+    def model(self) -> RemoteModel:
+        """A model of which it is not known yet how to ask for it."""
+        return RemoteModel(self, None, 0)
 
     # -- asking, from any thread ------------------------------------------------------------------------
 
-    def submit(self, messages: Sequence[Message]) -> list[Future[Answer]]:
-        """Sends all messages. Their futures get the answers or a `HeadfirstError`.
+    def submit(
+        self, messages: Sequence[Message], connection: Frames | None, engine: int
+    ) -> list[Future[Answer]]:
+        """Sends all messages to one of the engines. Their futures get the answers or a `HeadfirstError`.
 
         `QueueFull` and `TooLarge`, which an `Engine` raises here, come to all futures at once. Cancelling one
         tells the engine.
+
+        Args:
+            connection: that on which the engine's number was told.
 
         Raises:
             NotReady, Draining: the engine accepts nothing now.
         """
         futures: list[Future[Answer]] = [Future() for _ in messages]
         with self._lock:
-            if self._state != "ready":
+            if self._state != "ready" or connection is None or connection is not self._connection:
                 raise self._unready()
             self._number += 1
             number = self._number
             self._waiting[number] = dict(enumerate(futures))
-            connection = self._connection
         for index, future in enumerate(futures):
             future.add_done_callback(partial(self._forget, number, index))
-        self._send(connection, wire.encode_ask(number, messages))
+        self._send(connection, wire.encode_ask(number, engine, messages))
         return futures
 
     def samples(self) -> Future[tuple[wire.Sample, ...]]:
@@ -93,6 +121,19 @@ class RemoteEngine:
             frame = wire.encode(wire.AskSamples(self._number))
         self._send(connection, frame)
         return future
+
+    async def reload(self, names: Sequence[str] | None) -> tuple[Reloaded, ...]:
+        """Lets the engine process load models again; raises as `Fleet.reload`, also NotReady."""
+        future: Future[tuple[Reloaded, ...]] = Future()
+        with self._lock:
+            connection = self._connection
+            if self._state != "ready" or connection is None:
+                raise self._unready()
+            self._number += 1
+            self._reloads[self._number] = future
+            frame = wire.encode(wire.AskReload(self._number, None if names is None else tuple(names)))
+        self._send(connection, frame)
+        return await asyncio.wrap_future(future)
 
     def drain(self, timeout: float) -> bool:
         """Accepts nothing more; what still waits gets `Draining`. Whether nothing did.
@@ -117,11 +158,16 @@ class RemoteEngine:
 
     # -- the connection, on the event loop --------------------------------------------------------------
 
-    async def run(self) -> None:
-        """Keeps a connection until `stop`."""
+    async def run(self, follower: Follower) -> None:
+        """Keeps a connection until `stop`, and tells `follower` what is served.
+
+        Raises:
+            Exception: the follower could not follow.
+        """
         self._loop = asyncio.get_running_loop()
+        self._follower = follower
         while self._state not in ("draining", "dead"):
-            connection = _Connection(self._receive)
+            connection = Frames(self._receive)
             try:
                 await self._loop.create_unix_connection(lambda: connection, self._path)  # noqa: B023
             except OSError as error:
@@ -135,17 +181,39 @@ class RemoteEngine:
             finally:
                 self._lose(connection)
 
-    def _lose(self, connection: "_Connection") -> None:
+    def _lose(self, connection: Frames) -> None:
         connection.close()
+        for task in self._following:
+            task.cancel()
         with self._lock:
             self._connection = None
+            self._known = False
             if self._state in ("starting", "ready"):
                 self._state, self._reason = "starting", "the engine process ended and is being restarted"
         self._abandon(self._unready)
 
-    def _receive(self, body: bytes) -> None:
+    async def _follow(self, connection: Frames, told: wire.Models) -> None:
+        assert self._follower is not None  # noqa: S101 -- connections are made after it is there
+        models = [(model, RemoteModel(self, connection, model.engine)) for model in told.models]
+        await self._follower.switch(models)
+        with self._lock:
+            self._known = True
+        self._send(connection, wire.encode(wire.Switched(told.number)))
+        await self._follower.finish()
+        self._send(connection, wire.encode(wire.Finished(told.number)))
+
+    def _followed(self, connection: Frames, task: asyncio.Task[None]) -> None:
+        self._following.discard(task)
+        if not task.cancelled() and (error := task.exception()) and not connection.lost.done():
+            connection.lost.set_exception(error)
+
+    def _receive(self, connection: Frames, body: bytes) -> None:
         reply = wire.decode_reply(body)
         match reply:
+            case wire.Models():
+                task = asyncio.get_running_loop().create_task(self._follow(connection, reply))
+                self._following.add(task)
+                task.add_done_callback(partial(self._followed, connection))
             case wire.PredictedOne() | wire.ScoredOne():
                 future = self._take(reply.number, reply.index)
                 if future is not None:
@@ -157,8 +225,11 @@ class RemoteEngine:
             case wire.Refused():
                 with self._lock:
                     refused = self._waiting.pop(reply.number, {})
+                    not_reloaded = self._reloads.pop(reply.number, None)
                 for future in refused.values():
                     _resolve(future, reply.fault.error())
+                if not_reloaded is not None and not_reloaded.set_running_or_notify_cancel():
+                    not_reloaded.set_exception(reply.fault.error())
             case wire.State():
                 with self._lock:
                     if self._state in ("starting", "ready"):
@@ -168,6 +239,11 @@ class RemoteEngine:
                     asked = self._samples.pop(reply.number, None)
                 if asked is not None:
                     asked.set_result(reply.samples)
+            case wire.ReloadDone():
+                with self._lock:
+                    reloaded = self._reloads.pop(reply.number, None)
+                if reloaded is not None and reloaded.set_running_or_notify_cancel():
+                    reloaded.set_result(reply.models)
 
     # -- what waits -------------------------------------------------------------------------------------
 
@@ -197,19 +273,24 @@ class RemoteEngine:
         with self._lock:
             futures = [future for group in self._waiting.values() for future in group.values()]
             samples = list(self._samples.values())
+            reloads = list(self._reloads.values())
             self._waiting.clear()
             self._samples.clear()
+            self._reloads.clear()
         for future in futures:
             _resolve(future, make_error())
+        for reload in reloads:
+            if reload.set_running_or_notify_cancel():
+                reload.set_exception(make_error())
         for asked in samples:
             asked.set_result(())
 
     def _unready(self) -> HeadfirstError:
         if self._state == "draining":
             return Draining()
-        return NotReady(f"The model is not ready: {self._reason}.")
+        return NotReady(f"The model is not ready: {self.reason or 'the engine process was restarted'}.")
 
-    def _send(self, connection: "_Connection | None", frame: bytes) -> None:
+    def _send(self, connection: Frames | None, frame: bytes) -> None:
         """A frame for a connection that has ended since is dropped: who waits for its answer was told."""
         if connection is not None:
             self._call(partial(connection.write, frame))
@@ -221,36 +302,6 @@ class RemoteEngine:
             work()
         else:
             loop.call_soon_threadsafe(work)
-
-
-class _Connection(asyncio.Protocol):
-    """Frames in, frames out; `lost` is done when it has ended."""
-
-    def __init__(self, receive: Callable[[bytes], None]) -> None:
-        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._receive = receive
-        self._splitter = wire.Splitter()
-        self._transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-
-    def data_received(self, data: bytes) -> None:
-        for body in self._splitter.feed(data):
-            self._receive(body)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
-        if not self.lost.done():
-            self.lost.set_result(None)
-
-    def write(self, frame: bytes) -> None:
-        if self._transport is not None:
-            self._transport.write(frame)
-
-    def close(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
 
 
 def _resolve(future: Future[Answer], error: HeadfirstError) -> None:

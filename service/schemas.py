@@ -45,7 +45,7 @@ class ModelRequest(BaseModel):
     """Whether texts are words of the vocabulary between white space, special words by their own names; they
     are then taken as they are, not tokenized as the model's text was."""
     model: str | None = None
-    """Name of the served model; null means the one that is served."""
+    """Name of a served model; null means the first one of /v1/models."""
     timeout_ms: int | None = Field(None, ge=1)
     """Milliseconds after which the answer is 504; the server has a default and an upper limit."""
     mode: Literal["exact", "fast"] | None = None
@@ -54,6 +54,7 @@ class ModelRequest(BaseModel):
 
 
 R = TypeVar("R", bound=ModelRequest)
+B = TypeVar("B", bound=BaseModel)
 
 
 class PredictRequest(ModelRequest):
@@ -177,6 +178,7 @@ class ModelCard(BaseModel):
     dtype: str
     device: str
     kernels: dict[str, str] = Field(description="What runs the body and the softmax, as measured at load.")
+    digest: str | None = Field(None, description="Of the bundle's files: another one after a reload is new.")
 
 
 class ModelList(BaseModel):
@@ -184,6 +186,30 @@ class ModelList(BaseModel):
 
     object: Literal["list"] = "list"
     data: list[ModelCard]
+
+
+class ReloadRequest(BaseModel):
+    """Which models to load again, each from where it was loaded first."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
+
+    model: str | None = None
+    """Name of a served model; null means all of them."""
+
+
+class ReloadedModel(BaseModel):
+    """A model that was loaded again."""
+
+    model: str
+    changed: bool = Field(description="Whether the bundle was another one than before.")
+    old: str = Field(description="Digest of what was served before, as in /v1/models.")
+    new: str = Field(description="Digest of what is served now.")
+
+
+class ReloadAnswer(BaseModel):
+    """Answer of /admin/reload: requests that came after it are answered by these."""
+
+    models: list[ReloadedModel]
 
 
 class Health(BaseModel):
@@ -217,14 +243,28 @@ def parse(kind: type[R], body: bytes) -> tuple[R, bool]:
         MalformedBody: the body is not one JSON document in UTF-8 (NaN and Infinity are none either).
         InvalidRequest: a field is missing, unknown or of the wrong type, or a string holds a lone surrogate.
     """
+    value = _read(body)
+    return _check(kind, value), isinstance(value["inputs"], str)
+
+
+def parse_object(kind: type[B], body: bytes) -> B:
+    """Reads what is no request to a model; raises as `parse`."""
+    return _check(kind, _read(body))
+
+
+def _read(body: bytes) -> dict[str, Any]:
     try:
         value = from_json(body, allow_inf_nan=False, cache_strings="keys")
     except ValueError as error:
         raise _unreadable(body, str(error)) from None
     if not isinstance(value, dict):
         raise InvalidRequest("The body must be a JSON object.", code="invalid_type")
+    return value
+
+
+def _check(kind: type[B], value: dict[str, Any]) -> B:
     try:
-        return kind.model_validate(value), isinstance(value["inputs"], str)
+        return kind.model_validate(value)
     except ValidationError as error:
         raise _invalid(error.errors(include_url=False, include_input=False)[0]) from None
 

@@ -3,7 +3,7 @@
 It starts them, starts again what ends, and ends them in the right order: workers stop admission and finish,
 then the engine. A process that fails again and again is given up: the others end in that order, and the exit
 status is 1, for whoever restarts containers. So readiness tells of an engine that is being restarted, and
-liveness fails only with the server.
+liveness fails only with the server. An engine process that tells no more that it is alive is killed.
 
 It has one thread, which waits for a signal, an event of the engine process or the time of the next step.
 """
@@ -26,7 +26,7 @@ from models.bundle import Bundle
 from service import logs, wire
 from service.backoff import Backoff
 from service.child import Child, Leash, fork, how_it_ended
-from service.engine_child import Broken, Loaded, Ready, decode_event, run_engine
+from service.engine_child import Alive, Broken, Loaded, Ready, decode_event, run_engine
 from service.listening import listen
 from service.process_group import write_processes
 from service.served_model import ServedModel
@@ -42,7 +42,7 @@ GRACE_SECONDS = 5.0
 """After its time to drain, a worker is killed; so is an engine process that does not end."""
 ENGINE_GRACE_SECONDS = 15.0
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP)
 
 
 class Supervisor:
@@ -64,9 +64,10 @@ class Supervisor:
         self._children: dict[int, Child] = {}
         self._backoffs: dict[str, Backoff] = {}
         self._steps: list[tuple[float, Callable[[], None]]] = []
-        self._model: ServedModel | None = None
-        self._bundle: Bundle | None = None
+        self._models: list[tuple[ServedModel, Bundle]] = []
         self._ready_at: float | None = None
+        self._alive_at: float | None = None
+        self._engine_restarts = 0
         self._stopping = False
         self._failure: ConfigurationError | None = None
         self._status = 0
@@ -129,8 +130,8 @@ class Supervisor:
 
     def _start_engine(self) -> None:
         read_end, write_end = os.pipe()
-        self._ready_at = None
-        work = partial(run_engine, self._settings, self._engine_socket, write_end, self._model)
+        self._ready_at = self._alive_at = None
+        work = partial(run_engine, self._settings, self._engine_socket, write_end, self._directory)
         self._start(ENGINE, work)
         os.close(write_end)
         self._selector.register(
@@ -138,13 +139,11 @@ class Supervisor:
         )
 
     def _start_worker(self, index: int) -> None:
-        assert self._bundle is not None  # noqa: S101 -- workers start after the engine has loaded
-        assert self._model is not None  # noqa: S101
         name = f"worker-{index + 1}"
         listening = self._listening[index]
         self._start(
             name,
-            partial(run_worker, self._settings, self._bundle, self._model, listening, self._directory, name),
+            partial(run_worker, self._settings, self._models, listening, self._directory, name),
         )
 
     def _on_events(self, read_end: int, splitter: wire.Splitter) -> None:
@@ -157,17 +156,34 @@ class Supervisor:
             if isinstance(event, Broken):
                 self._fail(ConfigurationError(event.message))
             elif isinstance(event, Ready):
-                started = self._child(ENGINE)
-                self._ready_at = time.monotonic()
-                if started is not None:
-                    seconds = round(self._ready_at - started.started, 3)
-                    logger.info("ready", extra={"fields": {"seconds": seconds}})
-            elif self._model is None:
+                self._on_ready()
+            elif isinstance(event, Alive):
+                self._alive_at = time.monotonic()
+            elif not self._models:
                 self._on_loaded(event)
 
+    def _on_ready(self) -> None:
+        self._ready_at = self._alive_at = time.monotonic()
+        engine = self._child(ENGINE)
+        if engine is not None:
+            seconds = round(self._ready_at - engine.started, 3)
+            logger.info("ready", extra={"fields": {"seconds": seconds}})
+            self._after(self._settings.engine_timeout / 4, partial(self._check_engine, engine))
+
+    def _check_engine(self, engine: Child) -> None:
+        """Kills an engine process whose event loop hangs, which can tell nobody."""
+        if self._alive_at is None or self._child(ENGINE) is not engine:
+            return
+        if time.monotonic() - self._alive_at > self._settings.engine_timeout:
+            seconds = round(time.monotonic() - self._alive_at, 3)
+            logger.error("the engine process hangs: it is killed", extra={"fields": {"seconds": seconds}})
+            engine.signal(signal.SIGKILL)
+        else:
+            self._after(self._settings.engine_timeout / 4, partial(self._check_engine, engine))
+
     def _on_loaded(self, event: Loaded) -> None:
-        self._bundle = event.model.bundle()
-        self._model = event.model
+        # After a reload a new worker reads the new vocabulary by itself.
+        self._models = [(model, model.bundle()) for model in event.models]
         if self._stopping:
             return
         log_urls(self._listening[:1])
@@ -211,6 +227,7 @@ class Supervisor:
 
     def _restart_engine(self) -> None:
         if not self._stopping:
+            self._engine_restarts += 1
             self._start_engine()
 
     def _restart_worker(self, index: int) -> None:
@@ -240,6 +257,8 @@ class Supervisor:
         for number in wakeup.recv(4096):
             if number == signal.SIGCHLD:
                 self._reap()
+            elif number == signal.SIGHUP:
+                self._on_hangup()
             elif self._stopping:
                 logger.warning(
                     "second signal: exits at once", extra={"fields": {"signal": signal.Signals(number).name}}
@@ -249,9 +268,17 @@ class Supervisor:
             else:
                 fields = {"signal": signal.Signals(number).name}
                 logger.info("ending; a second signal exits at once", extra={"fields": fields})
-                if self._model is None:
+                if not self._models:
                     self._status = 128 + number  # Nothing was accepted yet.
                 self._stop()
+
+    def _on_hangup(self) -> None:
+        """It means a reload, which is the engine process's."""
+        engine = self._child(ENGINE)
+        if self._stopping or engine is None or self._ready_at is None:
+            logger.warning("no model was reloaded: the engine process is not ready")
+        else:
+            engine.signal(signal.SIGHUP)
 
     def _fail(self, error: ConfigurationError) -> None:
         self._failure = error
@@ -295,4 +322,4 @@ class Supervisor:
         return next((child for child in self._children.values() if child.name == name), None)
 
     def _list_processes(self) -> None:
-        write_processes(self._directory, [os.getpid(), *self._children])
+        write_processes(self._directory, [os.getpid(), *self._children], self._engine_restarts)

@@ -1,11 +1,12 @@
 """What crosses the socket between an HTTP worker and the engine process: frames of msgpack, no pickle.
 
 A frame is its length (4 bytes, little endian) and one of these structs. `number` is the worker's own for a
-group of messages, `index` a message's place in it. Deadlines cross as they are: `time.monotonic()` is one
-clock for all processes of a machine.
+group of messages, `index` a message's place in it, `engine` the engine that knows its tokens (one for each
+loading of a model). Deadlines cross as they are: `time.monotonic()` is one clock for all processes of a
+machine.
 
-    worker -> engine   AskPredict, AskScore, Cancel, AskSamples
-    engine -> worker   State, PredictedOne, ScoredOne, Failed, Refused, Samples
+    worker -> engine   AskPredict, AskScore, Cancel, AskSamples, AskReload, Switched, Finished
+    engine -> worker   Models, State, PredictedOne, ScoredOne, Failed, Refused, Samples, ReloadDone
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,17 +19,32 @@ from service.errors import (
     HeadfirstError,
     InferenceFailed,
     InternalError,
+    ModelNotFound,
     NotReady,
     QueueFull,
+    ReloadFailed,
+    ReloadRunning,
     TooLarge,
 )
-from service.messages import Message, Predict, Predicted, Score, Scored
+from service.messages import Message, Predict, Predicted, Reloaded, Score, Scored
+from service.served_model import ServedModel
 
 _LENGTH_BYTES = 4
 
 _ERRORS: dict[str, type[HeadfirstError]] = {
     error.__name__: error
-    for error in (DeadlineExceeded, Draining, InferenceFailed, InternalError, NotReady, QueueFull, TooLarge)
+    for error in (
+        DeadlineExceeded,
+        Draining,
+        InferenceFailed,
+        InternalError,
+        ModelNotFound,
+        NotReady,
+        QueueFull,
+        ReloadFailed,
+        ReloadRunning,
+        TooLarge,
+    )
 }
 """What an engine answers or raises."""
 
@@ -41,6 +57,7 @@ class AskPredict(Frame, frozen=True, tag=1):
     """`Engine.submit` of predictions."""
 
     number: int
+    engine: int
     messages: tuple[Predict, ...]
 
 
@@ -48,6 +65,7 @@ class AskScore(Frame, frozen=True, tag=2):
     """`Engine.submit` of scoring."""
 
     number: int
+    engine: int
     messages: tuple[Score, ...]
 
 
@@ -59,9 +77,35 @@ class Cancel(Frame, frozen=True, tag=3):
 
 
 class AskSamples(Frame, frozen=True, tag=4):
-    """Asks for the engine's metrics."""
+    """Asks for the engines' metrics."""
 
     number: int
+
+
+class AskReload(Frame, frozen=True, tag=11):
+    """Asks to load the models of these names again, or all of them."""
+
+    number: int
+    names: tuple[str, ...] | None
+
+
+class Switched(Frame, frozen=True, tag=12):
+    """The worker's new requests ask what `Models` with this number told."""
+
+    number: int
+
+
+class Finished(Frame, frozen=True, tag=13):
+    """None of the worker's requests asks an engine from before `Models` with this number any more."""
+
+    number: int
+
+
+class Models(Frame, frozen=True, tag=14):
+    """What is served from now on; sent first, and after each reload."""
+
+    number: int
+    models: tuple[ServedModel, ...]
 
 
 class Fault(msgspec.Struct, frozen=True, array_like=True):
@@ -89,7 +133,7 @@ class Fault(msgspec.Struct, frozen=True, array_like=True):
 
 
 class State(Frame, frozen=True, tag=5):
-    """The engine's `state` and `reason`; sent first, and at each change."""
+    """The engines' common `state` and `reason`; sent after the first `Models`, and at each change."""
 
     state: str
     reason: str
@@ -120,7 +164,7 @@ class Failed(Frame, frozen=True, tag=8):
 
 
 class Refused(Frame, frozen=True, tag=9):
-    """`Engine.submit` raised: no message of the group was accepted."""
+    """`Engine.submit` raised: no message of the group was accepted. Or there was no reload."""
 
     number: int
     fault: Fault
@@ -141,8 +185,15 @@ class Samples(Frame, frozen=True, tag=10):
     samples: tuple[Sample, ...]
 
 
-Question = AskPredict | AskScore | Cancel | AskSamples
-Reply = State | PredictedOne | ScoredOne | Failed | Refused | Samples
+class ReloadDone(Frame, frozen=True, tag=15):
+    """Answers `AskReload`."""
+
+    number: int
+    models: tuple[Reloaded, ...]
+
+
+Question = AskPredict | AskScore | Cancel | AskSamples | AskReload | Switched | Finished
+Reply = Models | State | PredictedOne | ScoredOne | Failed | Refused | Samples | ReloadDone
 
 _encoder = msgspec.msgpack.Encoder()
 _question_decoder = msgspec.msgpack.Decoder(Question)
@@ -155,8 +206,8 @@ def encode(frame: Frame) -> bytes:
     return len(body).to_bytes(_LENGTH_BYTES, "little") + body
 
 
-def encode_ask(number: int, messages: Sequence[Message]) -> bytes:
-    """The frame that submits messages, which are all predictions or all scoring.
+def encode_ask(number: int, engine: int, messages: Sequence[Message]) -> bytes:
+    """The frame that submits messages, which are all predictions or all scoring, to one of the engines.
 
     Raises:
         TypeError: they are mixed.
@@ -165,7 +216,7 @@ def encode_ask(number: int, messages: Sequence[Message]) -> bytes:
     scores = tuple(message for message in messages if isinstance(message, Score))
     if predicts and scores:
         raise TypeError("a group is all predictions or all scoring")
-    return encode(AskScore(number, scores) if scores else AskPredict(number, predicts))
+    return encode(AskScore(number, engine, scores) if scores else AskPredict(number, engine, predicts))
 
 
 def decode_question(body: bytes) -> Question:

@@ -1,4 +1,4 @@
-"""An HTTP worker: the app on a listening socket of its own, around an engine in another process."""
+"""An HTTP worker: the app on a listening socket of its own, around engines in another process."""
 
 import asyncio
 import contextlib
@@ -13,9 +13,12 @@ import uvicorn
 from models.bundle import Bundle
 from service import wire
 from service.app import HeadfirstApp, create_app
-from service.loading import describe, settle
+from service.child import CRASHED
+from service.loading import settle
 from service.remote_engine import RemoteEngine
-from service.schemas import ModelCard
+from service.remote_model import RemoteModel
+from service.routes.context import Context
+from service.served import Catalog, Served
 from service.served_model import ServedModel
 from service.server import Server
 from service.settings import Settings
@@ -30,13 +33,49 @@ SOCKET = "engine.sock"
 """The engine's listening socket in the private directory."""
 
 
+Known = Sequence[tuple[ServedModel, Bundle]]
+"""Models of the engine process, and their vocabularies."""
+
+
+class Follower:
+    """Keeps up with what the engine process has.
+
+    Args:
+        known: what need not be read.
+    """
+
+    def __init__(self, context: Context, known: Known) -> None:
+        self._context = context
+        self._known = known
+
+    async def switch(self, models: Sequence[tuple[ServedModel, RemoteModel]]) -> None:
+        """Reads the vocabularies that are new; then new requests ask these models."""
+        known, served = [], []
+        for told, engine in models:
+            bundle = next((bundle for model, bundle in self._known if told.tokenizes_as(model)), None)
+            if bundle is None:
+                bundle = await asyncio.to_thread(told.bundle)
+            known.append((told, bundle))
+            served.append(Served(bundle, engine, told.model_card(), told.examples))
+        self._known = known
+        await self._context.switch(served)
+
+    async def finish(self) -> None:
+        """Returns when no request asks any more what was there before the last `switch`."""
+        await self._context.finish()
+
+
 class WorkerServer(Server):
     """`Server` that leaves to the supervisor what is to be said once, and what to do about signals."""
 
-    def __init__(self, app: HeadfirstApp, engine: RemoteEngine, drain_timeout: float) -> None:
+    def __init__(
+        self, app: HeadfirstApp, engine: RemoteEngine, follower: Follower, drain_timeout: float
+    ) -> None:
         super().__init__(app, engine, drain_timeout)
         self._remote = engine
+        self._follower = follower
         self._link: asyncio.Task[None] | None = None
+        self.failed = False
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -49,44 +88,46 @@ class WorkerServer(Server):
             loop.remove_signal_handler(signal.SIGTERM)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Connects to the engine and listens."""
-        self._link = asyncio.get_running_loop().create_task(self._remote.run())
+        """Connects to the engine process and listens."""
+        self._link = asyncio.get_running_loop().create_task(self._remote.run(self._follower))
+        self._link.add_done_callback(self._on_unlinked)
         await uvicorn.Server.startup(self, sockets)
 
     def _on_signal(self, number: signal.Signals) -> None:
         if self._draining is None:
             super()._on_signal(number)
 
+    def _on_unlinked(self, link: asyncio.Task[None]) -> None:
+        if not link.cancelled() and (error := link.exception()):
+            logger.critical("the worker cannot follow the engine process and ends", exc_info=error)
+            self.failed = self.should_exit = True
 
-def run_worker(
-    settings: Settings,
-    bundle: Bundle,
-    served: ServedModel,
-    listening: socket.socket,
-    directory: Path,
-    name: str,
-) -> int:
+
+def run_worker(settings: Settings, known: Known, listening: socket.socket, directory: Path, name: str) -> int:
     """The whole life of the process; returns its exit status.
 
     Args:
-        bundle: without weights.
-        served: what else there is to tell about the model.
-        directory: private to our processes: sockets and metrics.
+        known: the models, without weights.
+        directory: private to our processes: sockets, vocabularies and metrics.
         name: the same for a worker that takes another's place.
     """
     # What one process may run at once is shared among the workers.
     limit = -(-settings.max_concurrent_requests // settings.http_workers)
     settings = settings.model_copy(update={"max_concurrent_requests": limit})
     engine = RemoteEngine(str(directory / SOCKET))
-    metrics = WorkerMetrics(bundle.config.n_clusters, directory, name, lambda: _samples(engine))
-    model = ModelCard.model_validate_json(served.card)
-    describe(metrics, model)
-    app = create_app(settings, bundle, engine, metrics, model, served.examples)
+    catalog = Catalog(
+        Served(bundle, engine.model(), told.model_card(), told.examples) for told, bundle in known
+    )
+    clusters = max(served.card.clusters for served in catalog)
+    metrics = WorkerMetrics(clusters, directory, name, lambda: _samples(engine))
+    app = create_app(settings, catalog, metrics)
+    app.context.reload = engine.reload
     # Takes some 20 ms, which the first reader of /docs would make everybody else wait.
     app.openapi()
     settle()
-    WorkerServer(app, engine, settings.drain_timeout).run(sockets=[listening])
-    return 0
+    server = WorkerServer(app, engine, Follower(app.context, known), settings.drain_timeout)
+    server.run(sockets=[listening])
+    return CRASHED if server.failed else 0
 
 
 def _samples(engine: RemoteEngine) -> Sequence[wire.Sample]:

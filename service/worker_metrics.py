@@ -16,8 +16,11 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from prometheus_client.samples import Sample
 
 from service import wire
-from service.metrics import Metrics
-from service.process_group import ProcessGroupCollector
+from service.metrics import MODEL_LABELS, Metrics, model_labels
+from service.process_group import ProcessGroupCollector, engine_restarts
+from service.schemas import ModelCard
+
+RESTARTS = "headfirst_engine_restarts_total"
 
 _DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -39,45 +42,40 @@ class WorkerMetrics(Metrics):
         values.ValueClass = values.MultiProcessValue(lambda: worker)  # type: ignore[no-untyped-call]
         super().__init__(n_clusters)
         self._engine = engine
-        self._model: GaugeMetricFamily | None = None
+        self._directory = directory
+        self.describe_models(())
         self._page = CollectorRegistry()
         self._page.register(_Page(self._collect))
         self._files = MultiProcessCollector(None, str(directory))  # type: ignore[no-untyped-call]
         ProcessGroupCollector(directory, self._page)
         PlatformCollector(registry=self._page)
 
-    def describe_model(
-        self,
-        *,
-        model: str,
-        architecture: str,
-        vocabulary_size: int,
-        clusters: int,
-        parameters: int,
-        dtype: str,
-        device: str,
-    ) -> None:
+    def describe_models(self, models: Iterable[ModelCard]) -> None:
         """Sets `model_info`: in this process alone, or every worker would add 1."""
-        names = ["model", "architecture", "vocabulary_size", "clusters", "parameters", "dtype", "device"]
-        labels = [model, architecture, str(vocabulary_size), str(clusters), str(parameters), dtype, device]
-        self._model = GaugeMetricFamily("headfirst_model_info", "The served model; always 1", labels=names)
-        self._model.add_metric(labels, 1)
+        info = GaugeMetricFamily("headfirst_model_info", "A served model; always 1", labels=MODEL_LABELS)
+        for labels in map(model_labels, models):
+            info.add_metric(labels, 1)
+        self._info = info
 
     def render(self) -> bytes:
         """The page of all workers and the engine. Blocks until the engine has answered."""
         return generate_latest(self._page)
 
     def _collect(self) -> Iterable[Metric]:
-        engine = {_key(sample.name, sample.labels): sample.value for sample in self._engine()}
+        """What one side counts is 0 on the other, so that the sum is right for every series."""
+        told = [*self._engine(), wire.Sample(RESTARTS, {}, engine_restarts(self._directory))]
+        left = {_key(sample.name, sample.labels): sample for sample in told}
         for family in self._files.collect():  # type: ignore[no-untyped-call]
-            # What one side counts is 0 on the other, so that the sum is right for every series.
-            family.samples = [
-                Sample(name, labels, value + engine.get(_key(name, labels), 0.0))
-                for name, labels, value, *_ in family.samples
-            ]
+            sums = []
+            for name, labels, value, *_ in family.samples:
+                sample = left.pop(_key(name, labels), None)
+                sums.append(Sample(name, labels, value + (0.0 if sample is None else sample.value)))
+            names = {sample.name for sample in sums}
+            # Labels that the workers have not: a model that came by a reload may have more clusters.
+            more = [sample for sample in left.values() if sample.name in names]
+            family.samples = sums + [Sample(sample.name, sample.labels, sample.value) for sample in more]
             yield family
-        if self._model is not None:
-            yield self._model
+        yield self._info
 
 
 class _Page:

@@ -2,8 +2,8 @@
 
 import logging
 import os
+import signal
 import sys
-import time
 from collections.abc import Sequence
 
 import typer
@@ -28,6 +28,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         settings = load_settings(arguments)
         settings.read_api_key()
+        settings.read_admin_key()
     except ConfigurationError as error:
         return _refuse(error)
 
@@ -36,6 +37,8 @@ def run(arguments: Sequence[str]) -> int:
     from service import logs
 
     logs.configure(settings.log_format, settings.log_level)
+    # It means a reload, of which there is nothing yet; by itself it would end the server that starts.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     _warn(arguments)
     try:
         if settings.http_workers:
@@ -52,35 +55,31 @@ def run(arguments: Sequence[str]) -> int:
 def _run(settings: Settings) -> None:
     import torch
 
-    from models.bundle import Bundle
     from service.app import create_app
-    from service.engine import Engine
-    from service.loading import describe, log_loaded, settle
+    from service.fleet import Fleet
+    from service.loading import load, settle
+    from service.local_server import LocalServer
     from service.metrics import Metrics
-    from service.routes.models import card
-    from service.server import Server, bind
+    from service.server import bind
 
-    started = time.monotonic()
     listening = bind(settings.host, settings.port)
     with listening:
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
-        bundle = Bundle.load(settings.bundle_path, settings.device, settings.model_name)
-        model = card(bundle)
-        metrics = Metrics(model.clusters)
-        describe(metrics, model)
-        engine = Engine(bundle, settings, metrics)
-        app = create_app(settings, bundle, engine, metrics)
+        loaded = [load(source, settings) for source in settings.sources]
+        metrics = Metrics(max(each.card.clusters for each in loaded))
+        fleet = Fleet(settings, metrics, loaded)
+        app = create_app(settings, fleet.catalog, metrics)
         # Kept by the app; made at its first use, it would let everybody wait for the first reader of /docs.
         app.openapi()
-        server = Server(app, engine, settings.drain_timeout)
-        log_loaded(bundle, started)
+        server = LocalServer(app, fleet, settings.drain_timeout)
+        del loaded  # Who holds a model holds its memory.
         settle()
-        engine.start()
+        fleet.start()
         try:
             server.run(sockets=[listening])
         finally:
-            engine.stop()
+            fleet.stop()
 
 
 def _run_processes(settings: Settings) -> int:
@@ -90,10 +89,9 @@ def _run_processes(settings: Settings) -> int:
 
 
 def _warn(arguments: Sequence[str]) -> None:
-    if any(argument.split("=")[0] == "--api-key" for argument in arguments):
+    if any(argument.split("=")[0] in ("--api-key", "--admin-key") for argument in arguments):
         logger.warning(
-            "the key on the command line is visible to every user of this machine; "
-            "use HEADFIRST_API_KEY or --api-key-file"
+            "the key on the command line is visible to every user of this machine; use a variable or a file"
         )
     for sentence in unknown_variables(os.environ):
         logger.warning(sentence)

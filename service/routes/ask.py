@@ -17,6 +17,7 @@ from service.middleware import exchange_of
 from service.routes.context import Context
 from service.routes.waiting import wait_for_all
 from service.schemas import ModelRequest, parse
+from service.served import Served
 
 INLINE_CHARS = 8192
 INLINE_WORDS = 2048
@@ -28,10 +29,14 @@ T = TypeVar("T")
 
 
 class Ask(Generic[R]):
-    """One request to the model: what it asks, and by when (`deadline`, as `time.monotonic()`)."""
+    """One request to a model: what it asks, whom (`served`), and by when (`deadline`, as
+    `time.monotonic()`)."""
 
-    def __init__(self, context: Context, request: Request, body: R, single: bool, deadline: float) -> None:
+    def __init__(
+        self, context: Context, request: Request, body: R, served: Served, single: bool, deadline: float
+    ) -> None:
         self.body = body
+        self.served = served
         self.single = single
         self.deadline = deadline
         self.exchange = exchange_of(request.scope)
@@ -57,13 +62,13 @@ class Ask(Generic[R]):
         if COMPLETE_KEY in request.scope:  # As nearly always: it will not have to be waited for.
             raw = await _read_body(request.receive)
         else:
-            raw = await _read_body_by(request.receive, started + seconds)
+            raw = await read_body(request.receive, started + seconds)
         body, single = parse(kind, raw)
         if body.timeout_ms is not None and body.timeout_ms < seconds * 1e3:
             seconds = body.timeout_ms / 1e3
-        context.check_model(body.model)
+        served = context.model_for(body.model)
         context.check_inputs(body.inputs, single)
-        return cls(context, request, body, single, started + seconds)
+        return cls(context, request, body, served, single, started + seconds)
 
     async def work(self, how: Callable[[], T], words: int = 0) -> T:
         """`how()`, in a thread if the request is large or this is about more than `INLINE_WORDS` words."""
@@ -87,7 +92,7 @@ class Ask(Generic[R]):
         """
         futures: Sequence[Future[Predicted | Scored]] = ()
         try:
-            futures = await self.work(lambda: self._context.engine.submit(messages))
+            futures = await self.work(lambda: self.served.engine.submit(messages))
             await wait_for_all(futures, self.deadline, self._scope, self._receive)
         except TooLarge as error:
             # From an engine in another process by way of its futures.
@@ -163,7 +168,8 @@ async def _read_body(receive: Receive) -> bytes:
         body += chunk
 
 
-async def _read_body_by(receive: Receive, deadline: float) -> bytes:
+async def read_body(receive: Receive, deadline: float) -> bytes:
+    """A request's body. Raises ClientDisconnected and DeadlineExceeded."""
     try:
         async with asyncio.timeout(deadline - time.monotonic()):
             return await _read_body(receive)

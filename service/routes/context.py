@@ -1,35 +1,24 @@
-"""What the routes share: the served model, its engine, the limits."""
+"""What the routes share: the served models with their engines, the limits."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Literal, TypeVar
 
-from models.bundle import Bundle
-from service.errors import Draining, HeadfirstError, InvalidRequest, ModelNotFound, NotReady
+from service.errors import Draining, HeadfirstError, InvalidRequest, NotReady
 from service.lifecycle import Lifecycle
-from service.messages import Predict, Predicted, Score, Scored
+from service.messages import Reloaded
 from service.metrics import Metrics
-from service.schemas import ModelCard, place
+from service.schemas import place
+from service.served import Catalog, Served
 from service.settings import Settings
 
 T = TypeVar("T")
 
-
-class Engine(Protocol):
-    """As much of `service.engine.Engine` as HTTP uses."""
-
-    @property
-    def state(self) -> Literal["starting", "ready", "draining", "dead"]:
-        """Whether it accepts messages, and if not, whether it ever will."""
-
-    @property
-    def reason(self) -> str:
-        """Why it is not ready; for a person."""
-
-    def submit(self, messages: Sequence[Predict | Score]) -> Sequence[Future[Predicted | Scored]]:
-        """Accepts all messages or none; raises QueueFull, NotReady, Draining or TooLarge."""
+Reload = Callable[[Sequence[str] | None], Awaitable[Sequence[Reloaded]]]
+"""Loads the models of these names, or all, again; raises as `Fleet.reload`, or NotReady."""
 
 
 @dataclass
@@ -37,20 +26,34 @@ class Context:
     """One for each app."""
 
     settings: Settings
-    bundle: Bundle
-    engine: Engine
+    models: Catalog
     metrics: Metrics
     lifecycle: Lifecycle
-    card: ModelCard | None = None
-    """What there is to tell about the model, where the model itself is in another process."""
-    examples: Mapping[str, dict[str, Any]] = field(default_factory=dict)
-    """Answers for the OpenAPI page, by path, likewise."""
+    reload: Reload | None = None
     workers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "worker"))
 
-    def check_model(self, name: str | None) -> None:
-        """Raises ModelNotFound for any model but the one that is served."""
-        if name is not None and name != self.bundle.name:
-            raise ModelNotFound
+    def model_for(self, name: str | None) -> Served:
+        """The model that a request asks for, to be kept until it is answered; None means the first.
+
+        Only for a request that is counted by the lifecycle: an engine that was replaced lives as long as
+        those which began before.
+
+        Raises:
+            ModelNotFound: there is none of this name.
+        """
+        return self.models.get(name)
+
+    async def switch(self, models: Sequence[Served]) -> None:
+        """New requests get these models from now on, in the place of those of the same names."""
+        self.models.switch(models)
+        self.metrics.describe_models(served.card for served in self.models)
+
+    async def finish(self) -> None:
+        """Returns when no request waits any more for a model that a `switch` took away."""
+        # Past its deadline none does, however slowly its client reads the answer.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.settings.max_request_timeout):
+                await self.lifecycle.wait_earlier()
 
     def fast(self, mode: Literal["exact", "fast"] | None) -> bool:
         """Whether a request that names this mode, or none, may be answered in the fast one."""
@@ -85,10 +88,11 @@ class Context:
         return await asyncio.get_running_loop().run_in_executor(self.workers, work)
 
     def unready(self) -> HeadfirstError | None:
-        """Why the server does not accept requests to the model now, or None if it does."""
-        if self.lifecycle.draining or self.engine.state == "draining":
+        """Why the server does not accept requests to every model now, or None if it does."""
+        state = self.models.state
+        if self.lifecycle.draining or state == "draining":
             return Draining()
-        if self.engine.state == "ready":
+        if state == "ready":
             return None
-        code = "engine_dead" if self.engine.state == "dead" else "loading"
-        return NotReady(f"The model is not ready: {self.engine.reason}.", code=code)
+        code = "engine_dead" if state == "dead" else "loading"
+        return NotReady(f"The model is not ready: {self.models.reason}.", code=code)

@@ -16,9 +16,9 @@ def add(app: FastAPI, context: Context) -> None:
     """Adds the three routes to `app`."""
 
     async def live(request: Request) -> Response:
-        """200 as long as a restart would not help; 503 if the engine is dead."""
-        if context.engine.state == "dead":
-            raise NotReady(f"The engine is dead: {context.engine.reason}.", code="engine_dead")
+        """200 as long as a restart would not help; 503 if an engine is dead."""
+        if context.models.state == "dead":
+            raise NotReady(f"The engine is dead: {context.models.reason}.", code="engine_dead")
         return Response(_OK, media_type="application/json")
 
     async def ready(request: Request) -> Response:

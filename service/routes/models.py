@@ -13,27 +13,28 @@ from service.schemas import ModelCard, ModelList
 
 def add(app: FastAPI, context: Context) -> None:
     """Adds the route to `app`."""
-    answer = ModelList(data=[context.card or card(context.bundle)])
-    body = answer.model_dump_json().encode()
+
+    def answer() -> ModelList:
+        return ModelList(data=[served.card for served in context.models])
 
     async def models(request: Request) -> Response:
-        return Response(body, media_type="application/json")
+        return Response(answer().model_dump_json().encode(), media_type="application/json")
 
     add_route(
         app,
         "/v1/models",
         models,
         errors=(Unauthorized(),),
-        example=answer.model_dump(),
+        example=answer().model_dump(),
         response_model=ModelList,
-        summary="Which model is served?",
+        summary="Which models are served?",
         tags=["model"],
         openapi_extra={"parameters": [REQUEST_ID]},
     )
 
 
-def card(bundle: Bundle) -> ModelCard:
-    """What there is to tell about a loaded bundle."""
+def card(bundle: Bundle, digest: str | None = None) -> ModelCard:
+    """What there is to tell about a loaded bundle, and its `digest`, if known."""
     return ModelCard(
         id=bundle.name,
         name=bundle.name,
@@ -45,4 +46,5 @@ def card(bundle: Bundle) -> ModelCard:
         dtype=bundle.dtype,
         device=str(bundle.device),
         kernels=bundle.model.kernels,
+        digest=digest,
     )

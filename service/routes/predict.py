@@ -9,7 +9,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from models.bundle import Bundle
-from models.vocabulary import Vocabulary
 from service.errors import InvalidRequest
 from service.messages import Predict, Predicted
 from service.routes.ask import Ask
@@ -17,19 +16,18 @@ from service.routes.context import Context
 from service.routes.direct import add_model_route
 from service.routes.examples import predicted
 from service.schemas import PredictAnswer, PredictRequest, place
-from service.scoring import DIGITS, logprob_error
+from service.scoring import logprob_error
+from service.words_as_json import WordsAsJson
 
 PATH = "/v1/predict"
 
 
 def add(app: FastAPI, context: Context) -> None:
     """Adds the route to `app`."""
-    vocabulary = context.bundle.vocabulary
-    as_json = WordsAsJson(vocabulary)
 
     async def predict(request: Request) -> Response:
         ask = await Ask.read(request, PredictRequest, context)
-        body = ask.body
+        body, vocabulary = ask.body, ask.served.bundle.vocabulary
         if body.k > context.settings.max_k:
             raise InvalidRequest(f"k must be at most {context.settings.max_k}.", param="k")
 
@@ -46,7 +44,7 @@ def add(app: FastAPI, context: Context) -> None:
         answers = await ask.of(messages)
         words = sum(len(answer.ids) for answer in answers)
         contexts = [message.tokens for message in messages]
-        pieces = _pieces(as_json, contexts, answers, explain=ask.body.explain)
+        pieces = _pieces(ask.served.words, contexts, answers, explain=ask.body.explain)
         return await ask.answer(pieces, words, answers)
 
     add_model_route(
@@ -55,7 +53,7 @@ def add(app: FastAPI, context: Context) -> None:
         predict,
         request=PredictRequest,
         answer=PredictAnswer,
-        example=context.examples.get(PATH) or example(context.bundle),
+        example=context.models.first.examples.get(PATH),
         summary="Which words come next?",
     )
 
@@ -82,7 +80,7 @@ def last_words(tokens: list[int], limit: int) -> list[int]:
 
 
 def _pieces(
-    words: "WordsAsJson",
+    words: WordsAsJson,
     contexts: Sequence[Sequence[int]],
     answers: Sequence[Predicted],
     *,
@@ -100,34 +98,3 @@ def _pieces(
         yield f"{before}{words.pairs(answer)}],{to_json(rest).decode()[1:]}".encode()
         before = ',{"words":['
     yield b"]}"
-
-
-class WordsAsJson:
-    """Predicted words as JSON objects. The same words are answered again and again: each is escaped once."""
-
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        self.unknown_id = vocabulary.unknown_id
-        self._vocabulary = vocabulary
-        self._begun: dict[int, str] = {}
-
-    def pairs(self, answer: Predicted) -> str:
-        """`{"word": ..., "logprob": ...}` of each word, without brackets around them all.
-
-        The log-probabilities are finite: what the model holds for impossible is not among its answers.
-        """
-        try:
-            return self._join(answer)
-        except KeyError:
-            for word in set(answer.ids) - self._begun.keys():
-                text = to_json(self._vocabulary.word(word)).decode()
-                self._begun[word] = f'{{"word":{text},"logprob":'
-            return self._join(answer)
-
-    def _join(self, answer: Predicted) -> str:
-        begun = self._begun
-        return ",".join(
-            [
-                f"{begun[word]}{round(logprob, DIGITS)}}}"
-                for word, logprob in zip(answer.ids, answer.logprobs, strict=True)
-            ]
-        )

@@ -27,12 +27,11 @@ WORDS_A_PIECE = 1000
 
 def add(app: FastAPI, context: Context) -> None:
     """Adds the route to `app`."""
-    vocabulary = context.bundle.vocabulary
-    end = end_of_sentence(vocabulary)
 
     async def score(request: Request) -> Response:
         ask = await Ask.read(request, ScoreRequest, context)
-        body = ask.body
+        body, vocabulary = ask.body, ask.served.bundle.vocabulary
+        end = end_of_sentence(vocabulary)
         context.check_chars(body.context, "context")
         ask.large = ask.large or len(body.context) > INLINE_CHARS
 
@@ -66,7 +65,7 @@ def add(app: FastAPI, context: Context) -> None:
         score,
         request=ScoreRequest,
         answer=ScoreAnswer,
-        example=context.examples.get(PATH) or example(context.bundle),
+        example=context.models.first.examples.get(PATH),
         summary="How probable is each text?",
     )
 

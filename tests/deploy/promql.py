@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from service.metrics import Metrics
+from tests.service.doubles import model_card
 
 Labels = dict[str, str]
 
@@ -19,15 +20,7 @@ SCRAPED = frozenset({"job", "instance"})
 def exposed() -> dict[str, list[Labels]]:
     """Every series of a server that has just started: name -> label sets."""
     metrics = Metrics(n_clusters=2)
-    metrics.describe_model(
-        model="m",
-        architecture="lstm",
-        vocabulary_size=9,
-        clusters=2,
-        parameters=9,
-        dtype="float32",
-        device="cpu",
-    )
+    metrics.describe_models([model_card()])
     series: dict[str, list[Labels]] = {"up": [{}]}
     for family in metrics.registry.collect():
         for sample in family.samples:

@@ -15,8 +15,11 @@ import pytest
 
 from models.bundle import Bundle
 from service.app import HeadfirstApp, create_app
+from service.loading import examples
 from service.messages import Answer, Message
 from service.metrics import Metrics
+from service.routes.models import card
+from service.served import Catalog, Served
 from service.settings import Settings
 from tests.service.doubles import FakeEngine, compute
 from tests.tiny import tiny_bundle
@@ -139,7 +142,8 @@ class LocalApp:
     def __init__(self, bundle: Bundle, settings: Settings, answer: Callable[[Message], Answer]) -> None:
         self.engine = FakeEngine(answer)
         self.metrics = Metrics(bundle.config.n_clusters)
-        self.app: HeadfirstApp = create_app(settings, bundle, self.engine, self.metrics)
+        served = Served(bundle, self.engine, card(bundle), examples(bundle))
+        self.app: HeadfirstApp = create_app(settings, Catalog([served]), self.metrics)
         self.lifecycle = self.app.context.lifecycle
 
     def client(self) -> httpx.AsyncClient:

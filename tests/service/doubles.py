@@ -3,11 +3,13 @@
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import torch
 
 from models.bundle import Bundle
 from service.messages import Answer, Message, Predict, Predicted, Score, Scored, Timing
+from service.schemas import ModelCard
 
 TIMING = Timing(queue_seconds=0.001, engine_seconds=0.002, batch_size=3, cached_tokens=4)
 
@@ -34,6 +36,23 @@ def compute(bundle: Bundle, message: Message) -> Answer:
             )
         rows = hidden([end, *message.context, *message.targets[:-1]])[len(message.context) :]
         return Scored(tuple(model.target_logprobs(rows, torch.tensor(message.targets)).tolist()), TIMING)
+
+
+def model_card(name: str = "m", **changes: Any) -> ModelCard:
+    """Of a small model that is nowhere."""
+    card = {
+        "id": name,
+        "name": name,
+        "architecture": "lstm",
+        "vocabulary_size": 9,
+        "cutoffs": [3, 5, 7, 9],
+        "clusters": 3,
+        "parameters": 7,
+        "dtype": "float16",
+        "device": "cpu",
+        "kernels": {},
+    }
+    return ModelCard.model_validate(card | changes)
 
 
 class FakeEngine:

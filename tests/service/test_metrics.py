@@ -2,11 +2,14 @@
 
 import itertools
 import re
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.metrics import CONTENT_TYPE, ENDPOINTS, LATENCY_BUCKETS, REASONS, STAGES, Metrics
+from tests.service.doubles import model_card
 
 CONTRACT = [
     "requests_total",
@@ -29,15 +32,7 @@ CONTRACT = [
 @pytest.fixture
 def metrics() -> Metrics:
     metrics = Metrics(3)
-    metrics.describe_model(
-        model="m",
-        architecture="lstm",
-        vocabulary_size=9,
-        clusters=3,
-        parameters=7,
-        dtype="float16",
-        device="cpu",
-    )
+    metrics.describe_models([model_card()])
     return metrics
 
 
@@ -81,19 +76,11 @@ def test_names_are_in_base_units(metrics: Metrics) -> None:
         assert not any(sample.endswith("_created") for sample, _, _ in samples)
 
 
-def test_model_info_is_of_one_model(metrics: Metrics) -> None:
-    metrics.describe_model(
-        model="n",
-        architecture="lstm",
-        vocabulary_size=9,
-        clusters=3,
-        parameters=7,
-        dtype="float16",
-        device="cpu",
-    )
-    ((_, labels, value),) = families(metrics)["headfirst_model_info"]
-    assert value == 1
-    assert labels == {
+def test_model_info_is_of_the_models_that_are_served_now(metrics: Metrics) -> None:
+    metrics.describe_models([model_card("n"), model_card("o", clusters=2)])
+    one, other = families(metrics)["headfirst_model_info"]
+    assert one[2] == other[2] == 1
+    assert one[1] == {
         "model": "n",
         "architecture": "lstm",
         "vocabulary_size": "9",
@@ -102,6 +89,40 @@ def test_model_info_is_of_one_model(metrics: Metrics) -> None:
         "dtype": "float16",
         "device": "cpu",
     }
+    assert other[1] == one[1] | {"model": "o", "clusters": "2"}
+
+
+@dataclass
+class Engine:
+    """What is read of one."""
+
+    model: str
+    state: Any = "ready"
+    queue_depth: int = 2
+    queue_tokens: int = 30
+    cache_bytes: int = 400
+
+
+def test_gauges_of_several_engines_are_sums(metrics: Metrics) -> None:
+    def gauges() -> list[float]:
+        names = ("queue_depth", "queue_tokens", "state_cache_bytes", "engine_ready")
+        return [families(metrics)[f"headfirst_{name}"][0][2] for name in names]
+
+    assert gauges() == [0, 0, 0, 0]
+    one, other = Engine("n"), Engine("o", queue_depth=3)
+    metrics.watch(one)
+    metrics.watch(other)
+    assert gauges() == [5, 60, 800, 1]
+    other.state = "dead"
+    assert gauges()[-1] == 0
+    # The same model's next engine: while it warms up, the one that is there is enough.
+    other.state = "ready"
+    again = Engine("o", "starting", 0, 0, 0)
+    metrics.watch(again)
+    assert gauges() == [5, 60, 800, 1]
+    again.state = "ready"
+    metrics.forget(other)
+    assert gauges() == [2, 30, 400, 1]
 
 
 def test_process_and_collector_metrics(metrics: Metrics) -> None:

@@ -21,6 +21,7 @@ async def test_openapi(local: Local) -> None:
         "/health/live",
         "/health/ready",
         "/metrics",
+        "/admin/reload",
     }
     assert page.headers["content-type"].startswith("text/html")
     for path in ("/v1/predict", "/v1/score"):

@@ -4,7 +4,8 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -23,19 +24,27 @@ from service.errors import (
     QueueFull,
     TooLarge,
 )
+from service.fleet import Fleet
+from service.loading import load
 from service.messages import Answer, Predict, Score
 from service.metrics import Metrics
 from service.remote_engine import RemoteEngine
+from service.remote_model import RemoteModel
+from service.served_model import ServedModel
 from service.settings import Settings
+from service.sources import ModelSource
 from tests.service.asking import wait_for
 from tests.service.doubles import FakeEngine, compute
 from tests.service.wire import assert_same
+from tests.tiny import tiny_bundle
 
 pytestmark = pytest.mark.anyio
 
 
 class Startable(FakeEngine):
     """The double, with what its process does to it."""
+
+    stalled = 0.0
 
     def start(self) -> None:
         """It is ready from the first."""
@@ -44,22 +53,48 @@ class Startable(FakeEngine):
         self.close()
 
 
+class Asking:
+    """A worker's requests: they ask what was told last, and end at once."""
+
+    def __init__(self) -> None:
+        self.models: list[RemoteModel] = []
+        self.told: list[ServedModel] = []
+
+    async def switch(self, models: Sequence[tuple[ServedModel, RemoteModel]]) -> None:
+        self.told = [told for told, _ in models]
+        self.models = [model for _, model in models]
+
+    async def finish(self) -> None:
+        """None of them is left."""
+
+
 class Link:
     """Both ends. The listening socket outlives the engine's end, as the supervisor's does."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, source: Path) -> None:
         self.path = str(path / "engine.sock")
         self.listening = socket.socket(socket.AF_UNIX)
         self.listening.bind(self.path)
         self.listening.listen()
         self.remote = RemoteEngine(self.path)
+        self.asking = Asking()
         self.server: EngineServer | None = None
+        self._source = ModelSource("tiny", source)
+        self._copies = path
         self._serving: asyncio.Task[bool] | None = None
-        self._running = asyncio.create_task(self.remote.run())
+        self._running = asyncio.create_task(self.remote.run(self.asking))
 
     def start(self, engine: Startable | Engine, metrics: Metrics | None = None) -> None:
-        self.server = EngineServer(engine, metrics or Metrics(), lambda: None)  # type: ignore[arg-type]
+        metrics = metrics or Metrics()
+        settings = Settings(device="cpu")
+        loaded = [load(self._source, settings, self._copies)]
+        fleet = Fleet(settings, metrics, loaded, self._copies, lambda *_: engine)  # type: ignore[arg-type]
+        self.server = EngineServer(fleet, metrics, lambda: None)
         self._serving = asyncio.create_task(self.server.serve(self.listening.dup()))
+
+    def submit(self, messages: Sequence[Predict | Score]) -> list[Future[Answer]]:
+        (model,) = self.asking.models or [self.remote.model()]
+        return model.submit(messages)
 
     async def until(self, state: str) -> None:
         await wait_for(lambda: self.remote.state == state)
@@ -93,7 +128,7 @@ class Link:
 async def linked(
     path: Path, engine: Startable | Engine | None = None, **more: Metrics
 ) -> AsyncIterator[Link]:
-    link = Link(path)
+    link = Link(path, tiny_bundle(path / "bundle"))
     try:
         if engine is not None:
             link.start(engine, **more)
@@ -120,7 +155,7 @@ async def answer_of(future: "asyncio.Future[Answer] | object") -> Answer:
 async def test_answers_are_the_engines(tmp_path: Path, bundle: Bundle, fake: Startable) -> None:
     async with linked(tmp_path, fake) as link:
         for message in (PREDICT, SCORE):
-            (one, other) = link.remote.submit([message, message])
+            (one, other) = link.submit([message, message])
             assert await answer_of(one) == await answer_of(other) == compute(bundle, message)
 
 
@@ -129,7 +164,7 @@ async def test_the_real_engine(tmp_path: Path, bundle: Bundle) -> None:
     engine = Engine(bundle, Settings(), metrics)
     async with linked(tmp_path, engine, metrics=metrics) as link:
         messages = [Predict(f"{i}", tuple(range(i)), 5, None, time.monotonic() + 30) for i in range(40)]
-        futures = link.remote.submit(messages)
+        futures = link.submit(messages)
         for message, future in zip(messages, futures, strict=True):
             answer, expected = await answer_of(future), compute(bundle, message)
             assert answer.ids == expected.ids  # type: ignore[union-attr]
@@ -145,7 +180,7 @@ async def test_from_many_threads(tmp_path: Path, bundle: Bundle, fake: Startable
         def ask(first: int) -> None:
             for word in range(first, first + 10):
                 message = Predict("", (word,), 2, None, None)
-                (future,) = link.remote.submit([message])
+                (future,) = link.submit([message])
                 assert future.result(20) == compute(bundle, message)
 
         await asyncio.gather(*(asyncio.to_thread(ask, 10 * n) for n in range(8)))
@@ -155,7 +190,7 @@ async def test_not_ready_before_the_engine_is(tmp_path: Path, fake: Startable) -
     async with linked(tmp_path) as link:
         assert link.remote.state == "starting"
         with pytest.raises(NotReady, match="starting") as refused:
-            link.remote.submit([PREDICT])
+            link.submit([PREDICT])
         assert refused.value.retry_after is not None
         assert (await answer_of(link.remote.samples())) == ()
         link.start(fake)
@@ -177,7 +212,7 @@ async def test_a_refused_group(
 ) -> None:
     async with linked(tmp_path, fake) as link:
         fake.refusal = refusal
-        futures = link.remote.submit([PREDICT, PREDICT])
+        futures = link.submit([PREDICT, PREDICT])
         for future in futures:
             with pytest.raises(expected) as refused:
                 await answer_of(future)
@@ -192,7 +227,7 @@ async def test_a_message_that_fails_fails_alone(tmp_path: Path, bundle: Bundle, 
 
     fake.answer = answer
     async with linked(tmp_path, fake) as link:
-        late, good = link.remote.submit([Predict("late", (), 1, None, 1.5), PREDICT])
+        late, good = link.submit([Predict("late", (), 1, None, 1.5), PREDICT])
         with pytest.raises(DeadlineExceeded):
             await answer_of(late)
         assert await answer_of(good) == compute(bundle, PREDICT)
@@ -202,7 +237,7 @@ async def test_a_message_that_fails_fails_alone(tmp_path: Path, bundle: Bundle, 
 async def test_cancelling_travels(tmp_path: Path, bundle: Bundle, fake: Startable) -> None:
     async with linked(tmp_path, fake) as link:
         fake.hold.clear()
-        one, other = link.remote.submit([PREDICT, PREDICT])
+        one, other = link.submit([PREDICT, PREDICT])
         await wait_for(lambda: bool(fake.futures))
         assert one.cancel()
         await wait_for(fake.futures[0].cancelled)
@@ -214,7 +249,7 @@ async def test_cancelling_travels(tmp_path: Path, bundle: Bundle, fake: Startabl
 async def test_a_worker_that_goes_cancels_what_it_asked(tmp_path: Path, fake: Startable) -> None:
     async with linked(tmp_path, fake) as link:
         fake.hold.clear()
-        (future,) = link.remote.submit([PREDICT])
+        (future,) = link.submit([PREDICT])
         await wait_for(lambda: bool(fake.futures))
         link.remote.drain(0)
         link.remote.stop()
@@ -222,14 +257,14 @@ async def test_a_worker_that_goes_cancels_what_it_asked(tmp_path: Path, fake: St
             await answer_of(future)
         await wait_for(fake.futures[0].cancelled)
         with pytest.raises(HeadfirstError):
-            link.remote.submit([PREDICT])
+            link.submit([PREDICT])
         fake.hold.set()
 
 
 async def test_when_the_engine_dies_nobody_waits(tmp_path: Path, bundle: Bundle, fake: Startable) -> None:
     async with linked(tmp_path, fake) as link:
         fake.hold.clear()
-        futures = link.remote.submit([PREDICT] * 5)
+        futures = link.submit([PREDICT] * 5)
         await wait_for(lambda: bool(fake.futures))
         threading.Timer(0.01, fake.hold.set).start()  # Its end waits for what it does.
         await link.kill()
@@ -239,23 +274,23 @@ async def test_when_the_engine_dies_nobody_waits(tmp_path: Path, bundle: Bundle,
             assert failed.value.retry_after is not None
         assert link.remote.state == "starting"
         with pytest.raises(NotReady, match="restarted"):
-            link.remote.submit([PREDICT])
+            link.submit([PREDICT])
         # The next engine gets nothing of the old one's, and the connection that waits for it.
         again = Startable(lambda message: compute(bundle, message))
         link.start(again)
         await link.until("ready")
         assert again.submitted == []
-        (future,) = link.remote.submit([PREDICT])
+        (future,) = link.submit([PREDICT])
         assert await answer_of(future) == compute(bundle, PREDICT)
 
 
 async def test_the_engine_ends_after_its_workers(tmp_path: Path, fake: Startable) -> None:
     async with linked(tmp_path, fake) as link:
-        (future,) = link.remote.submit([PREDICT])
+        (future,) = link.submit([PREDICT])
         assert link.server is not None
         link.server.stop()
         await answer_of(future)
-        (future,) = link.remote.submit([PREDICT])
+        (future,) = link.submit([PREDICT])
         await answer_of(future)
         link.remote.drain(0)
         link.remote.stop()
@@ -276,10 +311,10 @@ async def test_what_is_no_message_ends_the_connection(
         reader, writer = await asyncio.open_unix_connection(link.path)
         writer.write((3).to_bytes(4, "little") + b"\x91\x63\x00")
         async with asyncio.timeout(20):
-            state, *_ = wire.Splitter().feed(await reader.read(4096))
+            told, state = wire.Splitter().feed(await reader.read())
+            assert isinstance(wire.decode_reply(told), wire.Models)
             assert wire.decode_reply(state) == wire.State("ready", "")
-            assert await reader.read() == b""
         writer.close()
         assert "no message" in caplog.text
-        (future,) = link.remote.submit([PREDICT])
+        (future,) = link.submit([PREDICT])
         await answer_of(future)

@@ -166,7 +166,7 @@ def test_what_it_starts(
     def run(server: Server, sockets: list[socket.socket]) -> None:
         (listening,) = sockets
         context = server.config.app.context  # type: ignore[union-attr]
-        started.append((context.bundle.name, context.engine.state, listening.getsockname()[1]))
+        started.append((context.models.first.name, context.models.state, listening.getsockname()[1]))
 
     monkeypatch.setattr(Server, "run", run)
     threads = str(torch.get_num_threads())

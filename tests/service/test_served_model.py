@@ -9,38 +9,72 @@ import pytest
 
 from models.bundle import Bundle, BundleError
 from service.listening import listen
+from service.loading import load
 from service.routes import predict, score
-from service.routes.models import card
-from service.schemas import ModelCard
+from service.served import Served
 from service.served_model import ServedModel
-from service.settings import ConfigurationError
+from service.settings import ConfigurationError, Settings
+from service.sources import ModelSource
+from tests.service.doubles import FakeEngine, compute
 
 
-def test_a_worker_has_all_but_the_weights(bundle: Bundle) -> None:
-    model = msgspec.msgpack.decode(msgspec.msgpack.encode(ServedModel.of(bundle)), type=ServedModel)
-    known = model.bundle()
-    assert ModelCard.model_validate_json(model.card) == card(bundle)
+def served(path: Path, copies: Path) -> Served:
+    loaded = load(ModelSource("tiny", path), Settings(device="cpu"), copies)
+    engine = FakeEngine(lambda message: compute(loaded.bundle, message))
+    engine.close()
+    return Served(loaded.bundle, engine, loaded.card, loaded.examples, loaded.tokenizer)  # type: ignore[arg-type]
+
+
+def test_a_worker_has_all_but_the_weights(bundle: Bundle, bundle_path: Path, tmp_path: Path) -> None:
+    model = served(bundle_path, tmp_path)
+    told = msgspec.msgpack.decode(msgspec.msgpack.encode(ServedModel.of(model, 3)), type=ServedModel)
+    known = told.bundle()
+    assert told.engine == 3
+    assert told.model_card() == model.card
     assert (known.name, known.dtype, known.device) == (bundle.name, bundle.dtype, bundle.device)
     assert known.config == bundle.config
     text = "Thank you for the unheardof"
     assert known.vocabulary.tokenize(text) == bundle.vocabulary.tokenize(text)
-    assert model.examples == {predict.PATH: predict.example(bundle), score.PATH: score.example(bundle)}
+    assert told.examples == model.examples
+    assert set(told.examples) == {predict.PATH, score.PATH}
     assert all(parameter.is_meta for parameter in known.model.parameters())
 
 
 def test_a_bundle_that_was_changed(bundle_path: Path, tmp_path: Path) -> None:
-    path = tmp_path / "tiny"
+    path, copies = tmp_path / "tiny", tmp_path / "copies"
     shutil.copytree(bundle_path, path)
-    model = ServedModel.of(Bundle.load(path, "cpu"))
-    assert model.same(ServedModel.of(Bundle.load(path, "cpu")))
+    copies.mkdir()
+    first, again = (ServedModel.of(served(path, copies), number) for number in (1, 2))
+    assert first.tokenizes_as(again)
+    assert first.model_card().digest == again.model_card().digest
     tokenizer = json.loads((path / "tokenizer.json").read_text())
     (path / "tokenizer.json").write_text(json.dumps(tokenizer, indent=1))
-    assert not model.same(ServedModel.of(Bundle.load(path, "cpu")))
-    with pytest.raises(BundleError, match=r"tokenizer\.json changed"):
-        model.bundle()
-    (path / "tokenizer.json").unlink()
+    other = ServedModel.of(served(path, copies), 3)
+    assert not first.tokenizes_as(other)
+    assert first.model_card().digest != other.model_card().digest
+    # Whatever becomes of the bundle, workers read what the engine has.
+    shutil.rmtree(path)
+    assert first.bundle().config == other.bundle().config
+    Path(first.tokenizer).unlink()
     with pytest.raises(BundleError, match="No such file"):
-        model.bundle()
+        first.bundle()
+
+
+def test_a_bundle_that_is_changed_while_it_is_loaded(
+    bundle_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "tiny"
+    shutil.copytree(bundle_path, path)
+    load_bundle = Bundle.load
+
+    def and_change(*arguments: str) -> Bundle:
+        bundle = load_bundle(*arguments)
+        (path / "model.safetensors").touch()
+        return bundle
+
+    monkeypatch.setattr(Bundle, "load", and_change)
+    with pytest.raises(BundleError, match="was changed while it was being loaded"):
+        load(ModelSource("tiny", path), Settings(device="cpu"))
 
 
 def test_workers_share_a_port_and_nobody_else() -> None:

@@ -15,11 +15,15 @@ from service.errors import (
     InferenceFailed,
     InternalError,
     MethodNotAllowed,
+    ModelNotFound,
     NotReady,
     QueueFull,
+    ReloadFailed,
+    ReloadRunning,
     TooLarge,
 )
-from service.messages import Message, Predict, Predicted, Score, Scored, Timing
+from service.messages import Message, Predict, Predicted, Reloaded, Score, Scored, Timing
+from service.served_model import ServedModel
 
 TIMING = Timing(0.25, 1.5, 64, 3)
 
@@ -28,10 +32,14 @@ SCORE = Score("me/1", (), (5, 1), None)
 FAST = (Predict("me/2", (3,), 5, None, None, fast=True), Score("me/3", (4,), (5, 1), 1.0, fast=True))
 
 QUESTIONS: list[wire.Question] = [
-    wire.AskPredict(1, (PREDICT, Predict("", (), 1, None, None), FAST[0])),
-    wire.AskScore(2**40, (SCORE, FAST[1])),
+    wire.AskPredict(1, 1, (PREDICT, Predict("", (), 1, None, None), FAST[0])),
+    wire.AskScore(2**40, 7, (SCORE, FAST[1])),
     wire.Cancel(3, (0, 7)),
     wire.AskSamples(4),
+    wire.AskReload(5, None),
+    wire.AskReload(6, ("en",)),
+    wire.Switched(7),
+    wire.Finished(8),
 ]
 REPLIES: list[wire.Reply] = [
     wire.State("starting", "the model is warming up"),
@@ -42,6 +50,8 @@ REPLIES: list[wire.Reply] = [
     wire.Failed(3, 0, wire.Fault.of(InferenceFailed())),
     wire.Refused(4, wire.Fault.of(QueueFull(retry_after=2.5))),
     wire.Samples(5, (wire.Sample("headfirst_x", {"reason": "expired"}, 1.0),)),
+    wire.Models(6, (ServedModel(3, "en", "/en", "/t.json", "float32", "cpu", "{}", "{}", {"/": {"a": 1}}),)),
+    wire.ReloadDone(7, (Reloaded("en", "0123", "4567"),)),
 ]
 
 
@@ -82,12 +92,12 @@ def test_a_frame_is_small() -> None:
     ("messages", "kind"), [((PREDICT, PREDICT), wire.AskPredict), ((SCORE,), wire.AskScore)]
 )
 def test_a_group_is_of_one_kind(messages: tuple[Message, ...], kind: type[wire.Frame]) -> None:
-    (body,) = bodies(wire.encode_ask(7, messages))
+    (body,) = bodies(wire.encode_ask(7, 3, messages))
     question = wire.decode_question(body)
     assert isinstance(question, kind)
-    assert question.messages == messages  # type: ignore[attr-defined]
+    assert (question.engine, question.messages) == (3, messages)  # type: ignore[attr-defined]
     with pytest.raises(TypeError, match="all predictions or all scoring"):
-        wire.encode_ask(7, (PREDICT, SCORE))
+        wire.encode_ask(7, 3, (PREDICT, SCORE))
 
 
 @pytest.mark.parametrize(
@@ -96,6 +106,9 @@ def test_a_group_is_of_one_kind(messages: tuple[Message, ...], kind: type[wire.F
         DeadlineExceeded(),
         Draining(),
         InferenceFailed("x", param="inputs[3]"),
+        ModelNotFound(),
+        ReloadFailed("/en: config.json is missing"),
+        ReloadRunning(),
         NotReady("why", code="loading"),
         QueueFull(retry_after=17.25),
         TooLarge("Too many words.", code="request_too_large"),

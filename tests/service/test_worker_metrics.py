@@ -14,6 +14,7 @@ from service.engine_process import samples
 from service.metrics import Metrics
 from service.process_group import write_processes
 from service.worker_metrics import WorkerMetrics, forget_gauges
+from tests.service.doubles import model_card
 
 Worker = Callable[..., WorkerMetrics]
 
@@ -27,15 +28,7 @@ def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Worker:
 
     def make(name: str, engine: Sequence[wire.Sample] = ()) -> WorkerMetrics:
         metrics = WorkerMetrics(2, tmp_path, name, lambda: engine)
-        metrics.describe_model(
-            model="m",
-            architecture="lstm",
-            vocabulary_size=9,
-            clusters=2,
-            parameters=7,
-            dtype="float16",
-            device="cpu",
-        )
+        metrics.describe_models([model_card(clusters=2)])
         return metrics
 
     return make
@@ -87,6 +80,7 @@ def test_the_engines_numbers_are_added(worker: Worker) -> None:
     engine.queue_depth.set_function(lambda: 5)
     engine.rejected_total.labels("expired").inc(2)
     engine.cluster_expansions_total.labels("1").inc(9)
+    engine.cluster_expansions_total.labels("7").inc(5)  # Of a model that came by a reload.
     engine.batch_size.observe(3)
     metrics = worker("worker-1", samples(engine))
     metrics.rejected_total.labels("invalid").inc()
@@ -95,9 +89,18 @@ def test_the_engines_numbers_are_added(worker: Worker) -> None:
     assert shown["headfirst_rejected_total", frozenset({"expired"})] == 2
     assert shown["headfirst_rejected_total", frozenset({"invalid"})] == 1
     assert shown["headfirst_cluster_expansions_total", frozenset({"1"})] == 9
+    assert shown["headfirst_cluster_expansions_total", frozenset({"7"})] == 5
     assert shown["headfirst_batch_size_bucket", frozenset({"2.0"})] == 0
     assert shown["headfirst_batch_size_bucket", frozenset({"4.0"})] == 1
     assert shown["headfirst_batch_size_sum", frozenset()] == 3
+
+
+def test_restarts_of_the_engine_process_are_counted(worker: Worker, tmp_path: Path) -> None:
+    one, other = worker("worker-1"), worker("worker-2")
+    key = ("headfirst_engine_restarts_total", frozenset[str]())
+    assert page(one)[key] == 0
+    write_processes(tmp_path, [os.getpid()], 3)
+    assert page(one)[key] == page(other)[key] == 3
 
 
 def test_processes_are_one(worker: Worker, tmp_path: Path) -> None:

@@ -1,0 +1,42 @@
+"""An HTTP worker's end of a connection to the engine process."""
+
+import asyncio
+from collections.abc import Callable
+from typing import cast
+
+from service import wire
+
+
+class Frames(asyncio.Protocol):
+    """Frames in, frames out; `lost` is done when it has ended."""
+
+    def __init__(self, receive: "Callable[[Frames, bytes], None]") -> None:
+        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._receive = receive
+        self._splitter = wire.Splitter()
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The engine process is there."""
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of frames, in whatever pieces they come."""
+        for body in self._splitter.feed(data):
+            self._receive(self, body)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The engine process is gone."""
+        self._transport = None
+        if not self.lost.done():
+            self.lost.set_result(None)
+
+    def write(self, frame: bytes) -> None:
+        """Sends a frame; into the void if the connection has ended."""
+        if self._transport is not None:
+            self._transport.write(frame)
+
+    def close(self) -> None:
+        """Ends the connection."""
+        if self._transport is not None:
+            self._transport.close()
