@@ -6,10 +6,11 @@ The head gives the weights of the short-list and, for each cluster c of n words,
     sum_w exp((log p(c) + log p(w | c) + bias(w)) / T)  <=  exp((log p(c) + b) / T) * n ** max(0, 1 - 1 / T)
 
 with b the largest bias in c, at least 0 (for T <= 1 because x ** (1 / T) is superadditive, for T > 1 by
-Hoelder's inequality). A point is drawn under these weights. In the short-list it is the answer. In a cluster,
-the cluster is opened, which gives its true sum: a point below it is the answer; one above is rejected, the sum
-takes the bound's place, and another point is drawn. What is accepted has exactly the wanted distribution
-(rejection sampling with an envelope that tightens). At T = 1 the bound is the sum: at most one cluster is opened.
+Hoelder's inequality). A point is drawn under these weights. In the short-list it is the answer. In a
+cluster, the cluster is opened, which gives its true sum: a point below it is the answer; one above is
+rejected, the sum takes the bound's place, and another point is drawn. What is accepted has exactly the
+wanted distribution (rejection sampling with an envelope that tightens). At T = 1 the bound is the sum: at
+most one cluster is opened.
 
 Reads the head once and the clusters that are opened; nothing of the vocabulary's size is made, except where
 `top_p` cuts a distribution that is tempered or biased: its total is needed then, so all clusters are opened.
