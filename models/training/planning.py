@@ -21,8 +21,16 @@ from models.training.opening import Masses, ServingCosts, masses, words_scored
 from models.training.serving_time import measure_serving
 from models.training.timing import TimeModels, fit, fit_widths, grid, measure, weight_seconds
 
+FEW = (*range(1, 13), 16, 24, 32)
+"""Numbers of clusters to plan for where each has a projection of its own."""
+
+MANY = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 160, 200)
+"""Where clusters share those of bands."""
+
 LOGIT_ROWS = 64
 """Rows whose full distribution is in memory at once."""
+
+SLACK = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +43,9 @@ class Recommendation:
 
     @property
     def best(self) -> Plan:
-        """The cheapest of all."""
-        return min(self.plans, key=lambda plan: plan.seconds)
+        """The plan with the fewest clusters of those within `SLACK` of the cheapest: more add nothing."""
+        enough = min(plan.seconds for plan in self.plans) * (1 + SLACK)
+        return min((p for p in self.plans if p.seconds <= enough), key=lambda plan: plan.clusters)
 
 
 def training_plans(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from service.commands.clusters import parse_bands, progress
 from service.commands.options import Device, Threads
 from service.commands.session import UserError, load_bundle, session, show, standard_output
 
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
     from models.training.cutoffs import Plan, Widths
     from models.training.planning import Recommendation
     from models.training.timing import TimeModels
-
-FEW = (*range(1, 13), 16, 24, 32)
-MANY = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 160, 200)
 
 
 class Purpose(StrEnum):
@@ -81,6 +77,7 @@ def cutoffs(
         from models.bundle import BundleError, resolve_device
         from models.training.corpus import CorpusError
         from models.training.cutoffs import words_of_share
+        from models.training.planning import FEW, MANY
 
         if precision not in ("float32", "bfloat16"):
             raise UserError(f"--precision must be float32 or bfloat16, got {precision!r}")
@@ -125,23 +122,6 @@ def _widths(
     edges = config.band_edges[1:]
     pairs = tuple((band.width, edge) for band, edge in zip(config.bands, edges, strict=True))
     return Widths(config.hidden_size, bands=pairs)
-
-
-def parse_bands(text: str, vocabulary_size: int) -> tuple[tuple[int, int], ...]:
-    """``"128:16500,32"``: (width, last rank) of each band. Raises ValueError."""
-    pairs = []
-    parts = text.split(",")
-    for i, part in enumerate(parts):
-        width, colon, rank = part.partition(":")
-        if bool(colon) != (i < len(parts) - 1) or not width.isdecimal() or not (rank or "0").isdecimal():
-            raise ValueError(f"--bands must look like WIDTH:RANK,...,WIDTH, got {text!r}")
-        pairs.append((int(width), int(rank) if colon else vocabulary_size))
-    if any(width < 1 for width, _ in pairs):
-        raise ValueError(f"--bands needs widths of at least 1, got {text!r}")
-    ranks = [rank for _, rank in pairs]
-    if ranks != sorted(set(ranks)) or ranks[-1] > vocabulary_size:
-        raise ValueError(f"--bands must ascend to the vocabulary's {vocabulary_size} words, got {text!r}")
-    return tuple(pairs)
 
 
 def _count(corpus: Path, vocabulary_size: int) -> Counts:
@@ -191,31 +171,18 @@ def _for_serving(
     return serving_plans(found, k, widths, target, numbers, words=words)
 
 
-@contextmanager
-def progress(what: str, total: int | None, unit: str = "sizes") -> Iterator[Callable[[int], None]]:
-    """A bar on standard error, if that is a terminal; gives what advances it."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = [TextColumn("{task.description}"), TextColumn("{task.completed:,} " + unit)]
-    known = [BarColumn(), TimeRemainingColumn()] if total is not None else []
-    with Progress(*columns, *known, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda n: bar.advance(task, n)
-
-
 def _report(found: Recommendation, widths: Widths, unit: str) -> None:
     from rich.table import Table
 
-    table = Table("clusters", "short-list", f"predicted {unit}", "to the best", "cutoffs")
+    table = Table("clusters", "short-list", f"predicted {unit}", "to the least", "cutoffs")
+    cheapest = min(plan.seconds for plan in found.plans)
     for plan in found.plans:
         mark = " *" if plan == found.best else ""
         table.add_row(
             f"{plan.clusters}{mark}",
             f"{plan.cutoffs[0]:,}",
             f"{_value(plan, unit):,.4g}",
-            f"{plan.seconds / found.best.seconds:.2f}x",
+            f"{plan.seconds / cheapest:.2f}x",
             _short(plan.cutoffs),
         )
     lines = [

@@ -14,8 +14,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from service.commands.clusters import CutoffsRequest, bands_to
+
 if TYPE_CHECKING:
-    from models.config import Band
     from models.training.corpus import Corpus, CorpusOptions
     from models.training.trainer import Trainer, TrainingOptions
 
@@ -29,7 +30,19 @@ def train(
     out: Annotated[Path, typer.Argument(help="The directory of the bundle to write.")],
     vocabulary_size: Annotated[int, typer.Option(min=3, help="Words, with <unk> and </s>.")] = 102_400,
     shortlist: Annotated[int, typer.Option(min=1, help="Words of the head.")] = 2000,
-    clusters: Annotated[int, typer.Option(min=0, help="Tail clusters; 0 is a plain softmax.")] = 64,
+    clusters: Annotated[
+        int | None,
+        typer.Option(
+            min=0, show_default="64; with --cutoffs auto the fastest", help="Tail clusters; 0: plain softmax."
+        ),
+    ] = None,
+    cutoffs: Annotated[
+        str,
+        typer.Option(
+            help="Cluster edges: geometric (from --shortlist), auto (fastest on this device, --shortlist at"
+            " least), or the edges themselves, N,N,...,vocabulary size."
+        ),
+    ] = "geometric",
     bands: Annotated[
         str, typer.Option(help="Tail widths, each up to a word rank: WIDTH:RANK,...,WIDTH.")
     ] = "128:16500,32",
@@ -72,7 +85,7 @@ def train(
     from models.config import LSTMConfig, ModelConfig
     from models.training.card import TrainingFacts, model_card
     from models.training.corpus import CorpusError, CorpusOptions
-    from models.training.trainer import Trainer, TrainingError, TrainingOptions, geometric_cutoffs
+    from models.training.trainer import Trainer, TrainingError, TrainingOptions
 
     console = Console(stderr=True)
     work = work or out.with_name(out.name + ".work")
@@ -81,12 +94,22 @@ def train(
     try:
         notes = data_notes.read_text() if data_notes else ""
         target = resolve_device(device)
-        cutoffs = geometric_cutoffs(vocabulary_size, shortlist, clusters) if clusters else (vocabulary_size,)
+        data = _prepare(corpus, work, CorpusOptions(vocabulary_size, holdout_every, seed), console)
+        request = CutoffsRequest(
+            cutoffs,
+            shortlist,
+            clusters,
+            bands,
+            hidden_size,
+            rows * window,
+            _precision(precision, target.type),
+        )
+        edges = request.edges(data.counts, target, work)
         config = ModelConfig(
             vocabulary_size=vocabulary_size,
             hidden_size=hidden_size,
-            cutoffs=cutoffs,
-            bands=_bands(bands, cutoffs),
+            cutoffs=edges,
+            bands=bands_to(bands, edges),
             tied=tied,
             embedding_scale=math.sqrt(hidden_size) if tied else 1.0,
             body=LSTMConfig(layers=layers, units=units, projection=projection, residual=residual),
@@ -104,7 +127,6 @@ def train(
             validate_every=validate_every,
             checkpoint_every=checkpoint_every,
         )
-        data = _prepare(corpus, work, CorpusOptions(vocabulary_size, holdout_every, seed), console)
         trainer = Trainer(config, data, options, work, str(target))
         if trainer.resume():
             console.print(f"resumed at step {trainer.step:,}")
@@ -133,23 +155,6 @@ def train(
         console.print(f"stopped; the same command goes on from the last checkpoint in {work}")
         raise typer.Exit(130) from None
     console.print(f"wrote {out}: try headfirst serve --model {shlex.quote(str(out))}")
-
-
-def _bands(text: str, cutoffs: tuple[int, ...]) -> tuple[Band, ...]:
-    """``"128:16500,32"``: width 128 for the clusters that end by rank 16500, width 32 for the others."""
-    from models.config import Band
-
-    bands, at = [], 0
-    parts = text.split(",") if len(cutoffs) > 1 else []
-    for i, part in enumerate(parts):
-        width, colon, rank = part.partition(":")
-        if bool(colon) != (i < len(parts) - 1) or not width.isdecimal() or not (rank or "0").isdecimal():
-            raise ValueError(f"--bands must look like WIDTH:RANK,...,WIDTH, got {text!r}")
-        end = sum(edge <= int(rank) for edge in cutoffs[1:]) if colon else len(cutoffs) - 1
-        if end > at:
-            bands.append(Band(clusters=end - at, width=int(width)))
-            at = end
-    return tuple(bands)
 
 
 def _precision(name: str, device_type: str) -> str:

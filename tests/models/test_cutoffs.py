@@ -71,13 +71,11 @@ TIMES = TimeModels(
 ZIPF = 1e6 / np.arange(1, 1001)
 
 
-@pytest.mark.parametrize("clusters", [0, 1, 2, 3])
 @pytest.mark.parametrize("bands", [(), ((16, 200), (4, 1000))])
+@pytest.mark.parametrize("clusters", [0, 2, 3])
 def test_training_costs_against_brute_force(clusters: int, bands: tuple[tuple[int, int], ...]) -> None:
     edges = candidates(1000, 9, 30, also=[rank for _, rank in bands])
     costs = TrainingCosts(ZIPF, TIMES, Widths(64, bands=bands), 512, edges, 1e-9)
-    if bands and clusters == 1:
-        pytest.skip("one cluster lies in one band: see test_clusters_stay_in_their_band")
     found, expected = cheapest(costs, clusters), brute_force(costs, clusters)
     assert found.cutoffs == expected.cutoffs
     assert found.seconds == pytest.approx(expected.seconds)

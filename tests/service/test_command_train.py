@@ -11,7 +11,10 @@ import typer
 from typer.testing import CliRunner
 
 from models.bundle import Bundle
-from service.commands.train import _bands, train
+from models.training import planning
+from models.training.timing import Point
+from service.commands.clusters import bands_to
+from service.commands.train import train
 
 SIZES = [
     *("--vocabulary-size", "60", "--shortlist", "20", "--clusters", "4", "--bands", "8:36,4"),
@@ -94,6 +97,32 @@ def test_the_same_command_goes_on_from_the_checkpoint(app: typer.Typer, corpus: 
     assert _weights(tmp_path / "out") == weights
 
 
+def test_planned_cutoffs_are_measured_once(
+    app: typer.Typer, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[int] = []
+
+    def measure(sizes: list[tuple[int, int]], width: int, *_: object) -> list[Point]:
+        measured.append(width)
+        return [Point(k, batch, 1e-6 + 1e-7 * width * k * batch) for k, batch in sizes]
+
+    monkeypatch.setattr(planning, "measure", measure)
+    arguments = [str(corpus), str(tmp_path / "out"), *SIZES, "--cutoffs", "auto", "--steps", "2"]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    config = Bundle.load(tmp_path / "out", "cpu").config
+    assert config.n_clusters == 4
+    assert config.cutoffs[0] >= 20
+    assert sorted(measured) == [4, 8, 16]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert len(measured) == 3
+
+
+def test_cutoffs_may_be_given(app: typer.Typer, corpus: Path, tmp_path: Path) -> None:
+    arguments = [str(corpus), str(tmp_path / "out"), *SIZES, "--cutoffs", "10,30,60", "--steps", "2"]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert Bundle.load(tmp_path / "out", "cpu").config.cutoffs == (10, 30, 60)
+
+
 def _weights(bundle: Path) -> bytes:
     return (bundle / "model.safetensors").read_bytes()
 
@@ -107,6 +136,9 @@ def _weights(bundle: Path) -> bytes:
         (["--precision", "half"], "--precision must be"),
         (["--device", "abacus"], "device 'abacus'"),
         (["--shortlist", "59", "--clusters", "9"], "do not fit"),
+        (["--cutoffs", "some"], "--cutoffs must be"),
+        (["--cutoffs", "10,30"], "must be vocabulary_size (60)"),
+        (["--cutoffs", "30,10,60"], "must ascend"),
         (["--rows", "4000"], "too few"),
         (["--data-notes", "nowhere.md"], "nowhere.md"),
     ],
@@ -127,7 +159,7 @@ def test_a_missing_corpus_ends_in_one_line(app: typer.Typer, tmp_path: Path) -> 
 
 
 def test_bands_hold_the_clusters_that_end_by_their_rank() -> None:
-    bands = _bands("128:100,64:200,16", (50, 90, 100, 150, 400))
+    bands = bands_to("128:100,64:200,16", (50, 90, 100, 150, 400))
     assert [(band.clusters, band.width) for band in bands] == [(2, 128), (1, 64), (1, 16)]
-    assert _bands("128:60,16", (50, 90, 400)) == _bands("16", (50, 90, 400))
-    assert _bands("128:60,16", (50,)) == ()
+    assert bands_to("128:60,16", (50, 90, 400)) == bands_to("16", (50, 90, 400))
+    assert bands_to("128:60,16", (50,)) == ()
