@@ -25,7 +25,8 @@ from models.importers.unpickling import Stub
 
 ZIP_MAGIC: Final = b"PK\x03\x04"
 LEGACY_MAGIC: Final = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
-MAX_MODULES: Final = 100_000
+MAX_MODULES: Final = 10_000
+MAX_NAME: Final = 1000
 _FAULTS: Final = (
     pickle.UnpicklingError, zipfile.BadZipFile, struct.error, EOFError, OSError, RuntimeError, ValueError,
     TypeError, AttributeError, KeyError, IndexError, OverflowError, AssertionError, ImportError,
@@ -95,8 +96,8 @@ def module_state(module: object) -> dict[str, Tensor]:
     while waiting:
         prefix, part = waiting.pop()
         seen += 1
-        if seen > MAX_MODULES:  # one that contains itself has no end
-            raise CheckpointError(f"a pickled module has more than {MAX_MODULES:,} parts")
+        if seen > MAX_MODULES or len(prefix) > MAX_NAME:  # one that contains itself has no end
+            raise CheckpointError("a pickled module has parts without end")
         found = attributes(part)
         if not isinstance(found.get("_modules"), Mapping):
             raise CheckpointError(f"{prefix.rstrip('.') or 'the checkpoint'} is no pickled module")
