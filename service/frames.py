@@ -15,6 +15,7 @@ class Frames(asyncio.Protocol):
         self._receive = receive
         self._splitter = wire.Splitter()
         self._transport: asyncio.Transport | None = None
+        self._out: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The engine process is there."""
@@ -32,11 +33,19 @@ class Frames(asyncio.Protocol):
             self.lost.set_result(None)
 
     def write(self, frame: bytes) -> None:
-        """Sends a frame; into the void if the connection has ended."""
-        if self._transport is not None:
-            self._transport.write(frame)
+        """Sends a frame, with all others of this turn of the event loop: one write, one wake-up over there.
+        Into the void if the connection has ended."""
+        self._out.append(frame)
+        if len(self._out) == 1:
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        out, self._out = self._out, []
+        if self._transport is not None and out:
+            self._transport.write(b"".join(out))
 
     def close(self) -> None:
-        """Ends the connection."""
+        """Ends the connection, when all is sent."""
+        self._flush()
         if self._transport is not None:
             self._transport.close()

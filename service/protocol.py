@@ -9,7 +9,8 @@ import logging
 import uuid
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGISendEvent
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.connection import COMPLETE_KEY, CONNECTION_KEY, Connection
 from service.errors import MalformedBody
@@ -21,6 +22,52 @@ HEAD_SECONDS = 30.0
 LINGER_SECONDS = 1.0
 """What a refused client still sends is thrown away for so long; a connection closed under its writes would
 destroy the answer before it is read."""
+
+
+class Corked:
+    """A transport that keeps the head of an answer back until its body begins: both are one write then, one
+    packet, and one read of the client."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head: bytes | None = None
+        self._corked = False
+        for name in ("is_closing", "write_eof", "get_extra_info", "pause_reading", "resume_reading"):
+            setattr(self, name, getattr(transport, name))
+
+    def cork(self) -> None:
+        """What is written next is a head."""
+        self._corked = True
+
+    def write(self, data: bytes) -> None:
+        """Writes, or keeps a head back."""
+        if self._corked:
+            self._corked, self._head = False, data
+        elif self._head is not None:
+            head, self._head = self._head, None
+            self._transport.write(head + data)
+        else:
+            self._transport.write(data)
+
+    def flush(self) -> None:
+        """Writes a head whose body does not come."""
+        if self._head is not None:
+            self.write(b"")
+
+    def close(self) -> None:
+        """Closes when all is written."""
+        self.flush()
+        self._transport.close()
+
+
+class Cycle(RequestResponseCycle):
+    """A request and its answer, whose head is written with the beginning of its body."""
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """See `RequestResponseCycle.send`."""
+        if not self.response_started:
+            cast(Corked, self.transport).cork()
+        await super().send(message)
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -38,6 +85,7 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client is there; its head has to be, soon."""
         super().connection_made(transport)
+        self.transport = self._corked = cast(Any, Corked(transport))
         self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -72,7 +120,16 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """A head is there."""
         self._in_head = False
+        before = self.cycle
         super().on_headers_complete()
+        if self.cycle is not before:
+            # uvicorn makes its own kind of cycle, which has not run yet.
+            self.cycle.__class__ = Cycle
+
+    def on_response_complete(self) -> None:
+        """An answer is written."""
+        self._corked.flush()
+        super().on_response_complete()
 
     def on_message_complete(self) -> None:
         """A request is there. If it all came at once, nobody has begun with it yet."""
