@@ -99,14 +99,14 @@ class AdaptiveSoftmax(nn.Module):
     def head_logits(self, hidden: Tensor) -> Tensor:
         """(B, c0 + n) float32 logits of the short-list and the clusters."""
         if self.head_projection is None or self.clusters is None:
-            return _linear(hidden, self.head, self.head_bias)
-        words = _linear(_linear(hidden, self.head_projection), self.head)
-        logits = torch.cat([words, _linear(hidden, self.clusters)], dim=1)
+            return linear(hidden, self.head, self.head_bias)
+        words = linear(linear(hidden, self.head_projection), self.head)
+        logits = torch.cat([words, linear(hidden, self.clusters)], dim=1)
         return logits if self.head_bias is None else logits + self.head_bias
 
     def project(self, hidden: Tensor, band: int) -> Tensor:
         """(B, width) float32: the rows as the clusters of `band` see them."""
-        return _linear(hidden, self.projections[band]) if self.projected else hidden.float()
+        return linear(hidden, self.projections[band]) if self.projected else hidden.float()
 
     def head_weight(self) -> Tensor:
         """(c0 + n, d): the head as one matrix, the head projection multiplied into it."""
@@ -136,7 +136,7 @@ class AdaptiveSoftmax(nn.Module):
         start = self.cutoffs[cluster] - self.cutoffs[self._band_clusters[band][0]]
         rows = slice(start, start + self.cluster_sizes[cluster])
         bias = None if self.tail_biases is None else self.tail_biases[band][rows]
-        return _linear(projected, self.tails[band][rows], bias)
+        return linear(projected, self.tails[band][rows], bias)
 
     # -- all words ------------------------------------------------------------------------------------
 
@@ -199,7 +199,7 @@ class AdaptiveSoftmax(nn.Module):
             ):
                 for piece, at in _pieces(part, row, chunk_elements, self.cluster_sizes[c]):
                     positions.append(at)
-                    values.append(_pick(_linear(piece, *weights), targets[at] - self.cutoffs[c]))
+                    values.append(_pick(linear(piece, *weights), targets[at] - self.cutoffs[c]))
         if not values:
             return logprobs
         return logprobs.index_add(0, torch.cat(positions), torch.cat(values))
@@ -225,7 +225,7 @@ class AdaptiveSoftmax(nn.Module):
         return Search(self, hidden, k, allowed).run()
 
 
-def _linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Float32 logits whatever the weights' type; under autocast (training) as autocast says."""
     if torch.is_autocast_enabled(rows.device.type):
         return F.linear(rows, weight, bias).float()

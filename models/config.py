@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from models.bodies.config import BodyConfig, LSTMConfig, Part, Size
 from models.tokenization import Ours, Tokenization
 
-__all__ = ["Band", "InputBand", "LSTMConfig", "ModelConfig"]
+__all__ = ["Band", "InputBand", "LSTMConfig", "ModelConfig", "OutputBand"]
 
 
 class Band(Part):
@@ -27,6 +27,13 @@ class InputBand(Part):
     width: Size
 
 
+class OutputBand(Part):
+    """Consecutive words of a differentiated softmax whose output vectors have `width` dimensions."""
+
+    words: Size
+    width: Size
+
+
 class ModelConfig(Part):
     """Sizes and layout of a word-level language model with an adaptive softmax.
 
@@ -34,6 +41,11 @@ class ModelConfig(Part):
     ``cutoffs[i] .. cutoffs[i + 1]``, the last edge is the vocabulary's size. ``cutoffs == [V]`` is a plain
     softmax. The head's columns are the short-list, then the clusters in natural order. `factor` is how the
     band widths shrink from one band to the next, where they follow such a rule.
+
+    An empty short-list (``cutoffs[0] == 0``) is a two-level tree: every word is in a cluster. With `output`
+    ``differentiated`` (cutoffs ``[V]``, not tied) all words share one normalization, but those of each of
+    `output_bands` see their own slice of the hidden row, or with `output_slices` false a projection of it to
+    their width (the first band all of it); see `models.differentiated_softmax`.
 
     Output layer. Without `tail_projections` each band is as wide as the hidden row, which no projection
     touches. `head_projection` is the width of the short-list's vectors where the row is projected to it
@@ -53,7 +65,7 @@ class ModelConfig(Part):
     format_version: Literal[1] = 1
     vocabulary_size: Size
     hidden_size: Size
-    cutoffs: Annotated[tuple[Size, ...], Field(min_length=1, strict=False)]
+    cutoffs: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1, strict=False)]
     bands: Annotated[tuple[Band, ...], Field(strict=False)] = ()
     factor: Annotated[float, Field(gt=0)] | None = None
     cluster_order: Literal["natural"] = "natural"
@@ -61,6 +73,9 @@ class ModelConfig(Part):
     tail_bias: bool = False
     tail_projections: bool = True
     head_projection: Size | None = None
+    output: Literal["adaptive", "differentiated"] = "adaptive"
+    output_bands: Annotated[tuple[OutputBand, ...], Field(strict=False)] = ()
+    output_slices: bool = True
     tied: bool = True
     tied_projections: bool = False
     embedding_size: Size | None = None
@@ -90,7 +105,26 @@ class ModelConfig(Part):
         if clusters != self.n_clusters:
             raise ValueError(f"bands hold {clusters} clusters, the cutoffs make {self.n_clusters}")
         self._check_widths()
+        self._check_output()
         return self
+
+    def _check_output(self) -> None:
+        widths = [band.width for band in self.output_bands]
+        if self.output == "adaptive":
+            if widths:
+                raise ValueError("output_bands are for output differentiated")
+            return
+        if self.n_clusters or self.tied or self.head_bias or self.head_projection is not None:
+            raise ValueError(
+                "output differentiated has no clusters, head_bias or head_projection, and is not tied"
+            )
+        words = sum(band.words for band in self.output_bands)
+        if words != self.vocabulary_size:
+            raise ValueError(f"output_bands hold {words} words, vocabulary_size is {self.vocabulary_size}")
+        if self.output_slices and sum(widths) != self.hidden_size:
+            raise ValueError(f"the slices are {sum(widths)} wide, hidden_size is {self.hidden_size}")
+        if not self.output_slices and widths[0] != self.hidden_size:
+            raise ValueError(f"the first of output_bands must be hidden_size ({self.hidden_size}) wide")
 
     def _check_widths(self) -> None:
         if not self.tail_projections:

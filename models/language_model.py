@@ -22,6 +22,7 @@ from models.bodies.lstm import LSTMBody
 from models.bodies.transformer import TransformerBody
 from models.bodies.transformer_xl import TransformerXLBody
 from models.config import ModelConfig
+from models.differentiated_softmax import DifferentiatedSoftmax
 from models.kernels.base import TorchKernel
 from models.kernels.choice import Choice, choose
 from models.kernels.cpu_lstm import CpuLSTM
@@ -41,7 +42,8 @@ class LanguageModel(nn.Module):
         """`excluded`: ids that `topk` never answers (the unknown word)."""
         super().__init__()
         self.config = config
-        self.softmax = AdaptiveSoftmax(config, excluded)
+        layer = DifferentiatedSoftmax if config.output == "differentiated" else AdaptiveSoftmax
+        self.softmax: AdaptiveSoftmax = layer(config, excluded)
         self.embedding = AdaptiveEmbedding(config, self.softmax)
         self.body = make_body(config)
         self.kernel = Choice(TorchKernel(self.softmax), None, {})

@@ -127,6 +127,8 @@ def choose(softmax: AdaptiveSoftmax, device: torch.device | str = "cpu") -> Choi
 
 def _kernel(softmax: AdaptiveSoftmax, device: torch.device) -> Kernel:
     """The one made for `device`. Raises KernelError where it cannot be used."""
+    if softmax.shortlist == 0:
+        raise KernelError("no kernel takes a two-level tree, which has no short-list")
     if device.type == "cpu":
         return CpuKernel(softmax)
     if device.type != "cuda":
