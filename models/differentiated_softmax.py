@@ -1,0 +1,71 @@
+"""Differentiated softmax: one normalization over all words, but rare words see less of the hidden row.
+
+Chen, Grangier & Auli, "Strategies for training large vocabulary neural language models", ACL 2016 (preprint
+2015), section 2.2: the hidden row is cut into slices, and each band of words has vectors as wide as its own.
+The variant without slices projects the whole row to each band's width, as the clusters of an adaptive softmax
+do; the first band sees all of it.
+"""
+
+from __future__ import annotations
+
+from itertools import accumulate, pairwise
+
+import torch
+from torch import Tensor, nn
+
+from models.adaptive_softmax import CHUNK_ELEMENTS, AdaptiveSoftmax, linear
+from models.config import ModelConfig
+
+
+class DifferentiatedSoftmax(AdaptiveSoftmax):
+    """A plain softmax to all who use it, whose (V, d) matrix is structured.
+
+    `head` (words_0, width_0) and `tails[b]` (words, width) are the vectors of the bands in order; the others
+    but the first have `projections[b]` (width, d) where there are no slices. `head_weight` gives the whole
+    matrix, so kernels serve it as a full softmax.
+    """
+
+    def __init__(self, config: ModelConfig, excluded: frozenset[int] = frozenset()) -> None:
+        super().__init__(config, excluded)
+        first, *others = config.output_bands
+        d = config.hidden_size
+        self.head = nn.Parameter(torch.empty(first.words, first.width))
+        self.tails = nn.ParameterList(torch.empty(band.words, band.width) for band in others)
+        self.projections = nn.ParameterList(
+            torch.empty(band.width, d) for band in others if not config.output_slices
+        )
+        edges = [0, *accumulate(band.width for band in config.output_bands)]
+        self.slices = [slice(*edge) for edge in pairwise(edges)] if config.output_slices else None
+        self.reset_parameters()
+
+    def head_logits(self, hidden: Tensor) -> Tensor:
+        """(B, V) float32 logits of all words."""
+        tables = [self.head, *self.tails]
+        if self.slices is not None:
+            seen = [hidden[:, part] for part in self.slices]
+        else:
+            seen = [hidden, *(linear(hidden, projection) for projection in self.projections)]
+        return torch.cat([linear(rows, table) for rows, table in zip(seen, tables, strict=True)], dim=1)
+
+    def head_weight(self) -> Tensor:
+        """(V, d): all vectors as the whole hidden row meets them."""
+        if self.slices is None:
+            parts = [
+                (table.double() @ projection.double()).to(table.dtype)
+                for table, projection in zip(self.tails, self.projections, strict=True)
+            ]
+            return torch.cat([self.head, *parts])
+        weight = self.head.new_zeros(self.shortlist, self.hidden_size)
+        at = 0
+        for part, table in zip(self.slices, [self.head, *self.tails], strict=True):
+            weight[at : at + len(table), part] = table
+            at += len(table)
+        return weight
+
+    def target_logprobs(
+        self, hidden: Tensor, targets: Tensor, chunk_elements: int | None = CHUNK_ELEMENTS
+    ) -> Tensor:
+        """See `AdaptiveSoftmax.target_logprobs`; all words are scored."""
+        # The base class bounds its temporaries by the matrix that it knows, `head`.
+        bound = None if chunk_elements is None else chunk_elements * max(self.head.shape) // self.shortlist
+        return super().target_logprobs(hidden, targets, bound)
