@@ -26,21 +26,22 @@ FILES: Final = ("model.pt", "checkpoint_best.pt", "checkpoint_last.pt")
 DICTIONARY: Final = "dict.txt"
 
 
-def convert(source: Path, dictionary: Path | None = None) -> Converted:
+def convert(source: Path) -> Converted:
     """A published or trained fairseq language model in our terms.
 
     Args:
-        source: the checkpoint, or a directory with one of `FILES`.
-        dictionary: its dictionary; by default ``dict.txt`` beside the checkpoint.
+        source: the checkpoint, ``dict.txt`` beside it; or the directory of both.
 
     Raises:
         CheckpointError: one line: a file that is missing, damaged or does not fit the other, or an option of
             the model that has no counterpart here, by its name.
     """
     file = _find(source)
-    words_file = dictionary or file.parent / DICTIONARY
+    words_file = file.parent / DICTIONARY
     if not words_file.is_file():
-        raise CheckpointError(f"{words_file}: no such file; a model is read with the dictionary of its words")
+        raise CheckpointError(
+            f"{words_file}: no such file; the dictionary of the model's training data belongs there"
+        )
     state = attributes(load(file))
     weights = Weights(attributes(state.get("model")), file)
     options = read_options(state, file)
