@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -35,9 +36,30 @@ class Moses(Part):
 
 
 class Jieba(Part):
-    """Chinese, segmented by `jieba`; what is not Chinese is split by `models.vocabulary`'s own rules."""
+    """Chinese, segmented by jieba's method; marks and Latin words are tokens of their own. Needs `rjieba`."""
 
     type: Literal["jieba"] = "jieba"
 
 
 Tokenization = Annotated[Ours | Whitespace | Moses | Jieba, Field(discriminator="type")]
+
+
+class Kind(StrEnum):
+    """The tokenizations by name, for those who train a model."""
+
+    OURS = "ours"
+    WHITESPACE = "whitespace"
+    MOSES = "moses"
+    JIEBA = "jieba"
+
+    def tokenization(self) -> Tokenization:
+        """The tokenization of this name, as it is where nothing else is said."""
+        match self:
+            case Kind.OURS:
+                return Ours()
+            case Kind.WHITESPACE:
+                return Whitespace()
+            case Kind.MOSES:
+                return Moses()
+            case Kind.JIEBA:
+                return Jieba()

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -96,6 +96,21 @@ def new_tokenizer(
     else:
         tokenizer.pre_tokenizer = WhitespaceSplit()
     return tokenizer
+
+
+def splitter(tokenization: Tokenization) -> Callable[[str], list[str]]:
+    """What splits a text into the words that a vocabulary of it would have, without one.
+
+    Raises:
+        ValueError: a library that it needs is not installed.
+    """
+    segments = segmenter(tokenization)
+    if segments is not None:
+        words, key = segments.words, segments.key
+        return lambda text: [key(word) for word in words(text)]
+    tokenizer = new_tokenizer([UNKNOWN])
+    normalize, split = tokenizer.normalizer.normalize_str, tokenizer.pre_tokenizer.pre_tokenize_str
+    return lambda text: [word for word, _ in split(normalize(text))]
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,19 @@ EXAMPLES = (
     "The President of the",
     "What do you",
 )
+CHINESE_EXAMPLES = (
+    "",
+    "我",
+    "他们",
+    "今天",
+    "中国",
+    "位于",
+    "这是一种",
+    "他出生于",
+    "第二次世界大战",
+    "北京是中华人民共和国的",
+)
+_EXAMPLES = {"jieba": CHINESE_EXAMPLES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +108,7 @@ def model_card(
         "",
         "| after | next words (probability) |",
         "|---|---|",
-        *_examples(model, vocabulary, EXAMPLES),
+        *_examples(model, vocabulary, _EXAMPLES.get(config.tokenization.type, EXAMPLES)),
         "",
         "## Data and licences",
         "",

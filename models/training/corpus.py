@@ -18,7 +18,8 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
-from models.vocabulary import END, UNKNOWN, Vocabulary, new_tokenizer
+from models.tokenization import Kind
+from models.vocabulary import END, UNKNOWN, Vocabulary, Words, new_tokenizer, splitter
 
 Tokens = npt.NDArray[np.uint32]
 Counts = npt.NDArray[np.int64]
@@ -41,6 +42,7 @@ class CorpusOptions:
     vocabulary_size: int
     holdout_every: int = 500
     seed: int = 1
+    tokenization: Kind = Kind.OURS
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +99,18 @@ def prepare(
     return Corpus(
         train=np.memmap(directory / "train.u32", dtype=np.uint32, mode="r"),
         heldout=np.memmap(directory / "heldout.u32", dtype=np.uint32, mode="r"),
-        vocabulary=Vocabulary.load(directory / "tokenizer.json"),
+        vocabulary=Vocabulary.load(
+            directory / "tokenizer.json", Words(tokenization=options.tokenization.tokenization())
+        ),
         counts=np.load(directory / "counts.npy"),
     )
 
 
 def word_counts(
-    files: Sequence[Path], vocabulary_size: int, on_line: Callable[[int], None] = lambda _: None
+    files: Sequence[Path],
+    vocabulary_size: int,
+    on_line: Callable[[int], None] = lambda _: None,
+    tokenization: Kind = Kind.OURS,
 ) -> Counts:
     """(V,) occurrences by id of the vocabulary that `prepare` would make of all lines: ``<unk>``, ``</s>``,
     then the words, most frequent first.
@@ -113,11 +120,10 @@ def word_counts(
     """
     words: Counter[str] = Counter()
     total = 0
-    tokenizer = new_tokenizer([UNKNOWN])
-    normalize, split = tokenizer.normalizer.normalize_str, tokenizer.pre_tokenizer.pre_tokenize_str
+    split = splitter(tokenization.tokenization())
     for file in files:
         for line in lines(file):
-            words.update(word for word, _ in split(normalize(line)))
+            words.update(split(line))
             total += 1
             on_line(len(line))
     if len(words) < vocabulary_size - 2:
@@ -132,7 +138,10 @@ def word_counts(
 def _stamp(files: Sequence[Path], options: CorpusOptions) -> str:
     facts = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]
     rules = new_tokenizer([UNKNOWN]).to_str()
-    return hashlib.sha256(json.dumps([facts, asdict(options), rules]).encode()).hexdigest()
+    asked = asdict(options)
+    if options.tokenization is Kind.OURS:  # as before there was another
+        del asked["tokenization"]
+    return hashlib.sha256(json.dumps([facts, asked, rules]).encode()).hexdigest()
 
 
 def _build(
@@ -142,13 +151,13 @@ def _build(
     provisional: dict[str, int] = {UNKNOWN: 0, END: 1}
     parts = {True: array("I"), False: array("I")}
     ends = {True: array("Q"), False: array("Q")}
-    tokenizer = new_tokenizer([UNKNOWN])
-    normalize, split = tokenizer.normalizer.normalize_str, tokenizer.pre_tokenizer.pre_tokenize_str
+    tokenization = options.tokenization.tokenization()
+    split = splitter(tokenization)
     for file in files:
         for i, line in enumerate(lines(file)):
             heldout = i % options.holdout_every == options.holdout_every // 2
             part = parts[heldout]
-            part.extend(provisional.setdefault(w, len(provisional)) for w, _ in split(normalize(line)))
+            part.extend(provisional.setdefault(word, len(provisional)) for word in split(line))
             part.append(1)
             ends[heldout].append(len(part))
             on_line(len(line))
@@ -168,7 +177,8 @@ def _build(
         )
     new_id = np.zeros(len(words), dtype=np.uint32)
     new_id[kept] = np.arange(len(kept))
-    Vocabulary.from_words([words[i] for i in kept]).save(directory / "tokenizer.json")
+    named = Words(tokenization=tokenization)
+    Vocabulary.from_words([words[i] for i in kept], named).save(directory / "tokenizer.json")
     order = np.random.default_rng(options.seed).permutation(len(ends[False]))
     shuffled = _reorder(new_id[train], np.frombuffer(ends[False], dtype=np.uint64), order)
     shuffled.tofile(directory / "train.u32")

@@ -14,6 +14,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from models.tokenization import Kind
+from models.training.layer import Layer
 from service.commands.clusters import CutoffsRequest, bands_to
 
 if TYPE_CHECKING:
@@ -29,6 +31,9 @@ def train(
     ],
     out: Annotated[Path, typer.Argument(help="The directory of the bundle to write.")],
     vocabulary_size: Annotated[int, typer.Option(min=3, help="Words, with <unk> and </s>.")] = 102_400,
+    tokenization: Annotated[
+        Kind, typer.Option(help="How text becomes words; jieba is for Chinese, see docs/chinese.md.")
+    ] = Kind.OURS,
     shortlist: Annotated[int, typer.Option(min=1, help="Words of the head.")] = 2000,
     clusters: Annotated[
         int | None,
@@ -46,6 +51,16 @@ def train(
     bands: Annotated[
         str, typer.Option(help="Tail widths, each up to a word rank: WIDTH:RANK,...,WIDTH.")
     ] = "128:16500,32",
+    output_layer: Annotated[
+        Layer,
+        typer.Option(
+            help="adaptive, or to compare: full; tree (of --clusters leaves, no short-list); differentiated"
+            " (bands see slices of the hidden row) or differentiated-projected, both never tied."
+        ),
+    ] = Layer.ADAPTIVE,
+    sampled: Annotated[
+        int, typer.Option(min=0, help="With --output-layer full: words drawn a step in place of all.")
+    ] = 0,
     hidden_size: Annotated[int, typer.Option(min=1)] = 256,
     layers: Annotated[int, typer.Option(min=1, help="LSTM layers.")] = 1,
     units: Annotated[int, typer.Option(min=1, help="LSTM units a layer.")] = 1024,
@@ -85,6 +100,7 @@ def train(
     from models.config import LSTMConfig, ModelConfig
     from models.training.card import TrainingFacts, model_card
     from models.training.corpus import CorpusError, CorpusOptions
+    from models.training.output_layers import layer_fields
     from models.training.trainer import Trainer, TrainingError, TrainingOptions
 
     console = Console(stderr=True)
@@ -94,7 +110,9 @@ def train(
     try:
         notes = data_notes.read_text() if data_notes else ""
         target = resolve_device(device)
-        data = _prepare(corpus, work, CorpusOptions(vocabulary_size, holdout_every, seed), console)
+        data = _prepare(
+            corpus, work, CorpusOptions(vocabulary_size, holdout_every, seed, tokenization), console
+        )
         request = CutoffsRequest(
             cutoffs,
             shortlist,
@@ -105,14 +123,16 @@ def train(
             _precision(precision, target.type),
         )
         edges = request.edges(data.counts, target, work)
+        fields = layer_fields(output_layer, data.counts, hidden_size, edges, bands_to(bands, edges), clusters)
+        tied = fields.pop("tied", tied)
         config = ModelConfig(
             vocabulary_size=vocabulary_size,
             hidden_size=hidden_size,
-            cutoffs=edges,
-            bands=bands_to(bands, edges),
+            **fields,
             tied=tied,
             embedding_scale=math.sqrt(hidden_size) if tied else 1.0,
             body=LSTMConfig(layers=layers, units=units, projection=projection, residual=residual),
+            tokenization=tokenization.tokenization(),
         )
         options = TrainingOptions(
             steps=steps,
@@ -126,6 +146,7 @@ def train(
             precision=_precision(precision, target.type),
             validate_every=validate_every,
             checkpoint_every=checkpoint_every,
+            sampled=sampled,
         )
         trainer = Trainer(config, data, options, work, str(target))
         if trainer.resume():
