@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,7 @@ from models.kernels.base import TorchKernel
 from models.kernels.choice import Choice, choose
 from models.kernels.cpu_lstm import CpuLSTM
 from models.kernels.library import KernelError
+from models.sampling import Draw, Drawn, draw, greedy
 
 __all__ = ["LanguageModel", "RowState", "State"]
 
@@ -110,6 +111,14 @@ class LanguageModel(nn.Module):
     def target_logprobs_bounded(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """`target_logprobs` in the fast mode, and (N,) float32: the most by which each may be off."""
         return self.kernel.target_logprobs_bounded(hidden, targets)
+
+    def draw(self, hidden: Tensor, draws: Sequence[Draw]) -> Drawn:
+        """A next word for each row, drawn from the exact distribution; see `models.sampling.draw`."""
+        return draw(self.softmax, hidden, draws, self.topk)
+
+    def greedy(self, hidden: Tensor, bias: Mapping[int, float]) -> tuple[int, float]:
+        """The most probable biased word after one row (1, d); see `models.sampling.greedy`."""
+        return greedy(self.topk, self.target_logprobs, hidden, bias, self.softmax.excluded)
 
     def parameter_count(self) -> int:
         """Distinct parameters; tied ones count once."""

@@ -4,7 +4,7 @@ scores in one mode."""
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Sequence as Many
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from models.adaptive_softmax import TopK
 from models.bundle import Bundle
 from service.body import Part
+from service.drawing import draw
 from service.messages import Predict
 from service.sequence import Sequence
 
@@ -34,14 +35,18 @@ class Words:
     logprobs: tuple[float, ...]
     clusters: tuple[int, ...]
     error: float
+    drawn: tuple[int, float] | None = None
+    """The word that was drawn, and its log-probability."""
 
 
 @dataclass(slots=True)
 class Scores:
-    """The log-probabilities of a slice's targets, and the most by which one of them may be off."""
+    """The log-probabilities of a slice's targets, the most by which one of them may be off, and, where asked
+    for, the best words in their places."""
 
     logprobs: list[float]
     error: float
+    tops: list[tuple[tuple[int, ...], tuple[float, ...]]] = field(default_factory=list)
 
 
 class Head:
@@ -63,12 +68,26 @@ class Head:
             asking += [part.slices[row].sequence for row in completing]
         hidden = torch.cat(rows)
         messages = [sequence.jobs[0].message for sequence in asking]
-        found = self._search([message for message in messages if isinstance(message, Predict)], hidden)
+        asked = [message for message in messages if isinstance(message, Predict)]
+        found = self._search(asked, hidden)
+        self._draw(asked, hidden, found)
         return list(zip(asking, found, strict=True))
+
+    def _draw(self, messages: list[Predict], hidden: Tensor, found: list[Words]) -> None:
+        """Adds to `found` the words that the messages ask to be drawn from their rows of `hidden` (B, d)."""
+        drawing = [row for row, message in enumerate(messages) if message.sampling is not None]
+        if not drawing:
+            return
+        samplings = [sampling for message in messages if (sampling := message.sampling) is not None]
+        drawn, opened = draw(self._model, _rows(hidden, drawing), samplings)
+        for row, word, clusters in zip(drawing, drawn, opened, strict=True):
+            words = found[row]
+            words.drawn = word
+            words.clusters = tuple(sorted({*words.clusters, *clusters}))
 
     def _search(self, messages: list[Predict], hidden: Tensor) -> list[Words]:
         """The words for each message's row of `hidden` (B, d)."""
-        found: dict[int, Words] = {}
+        found = {row: Words((), (), (), 0.0) for row, message in enumerate(messages) if not message.k}
         for rows in self._alike(messages):
             asked = [messages[row] for row in rows]
             ks = [min(message.k, len(self._vocabulary)) for message in asked]
@@ -115,13 +134,28 @@ class Head:
         if not targets:
             return [(sequence, Scores([], 0.0)) for sequence, _ in counts]
         wanted = torch.tensor(targets, device=self._device)
-        logprobs, errors = self._target_logprobs(torch.cat(rows), wanted, fast)
+        hidden = torch.cat(rows)
+        logprobs, errors = self._target_logprobs(hidden, wanted, fast)
         found, at = [], 0
         for sequence, count in counts:
             error = max(errors[at : at + count], default=0.0) if sequence.fast else 0.0
             found.append((sequence, Scores(logprobs[at : at + count], error)))
             at += count
+        self._add_tops(hidden, counts, [scores for _, scores in found])
         return found
+
+    def _add_tops(self, hidden: Tensor, counts: list[tuple[Sequence, int]], found: list[Scores]) -> None:
+        """Adds the best words after each of `hidden` (N, d) to the slices that ask for them."""
+        at = 0
+        for (sequence, count), scores in zip(counts, found, strict=True):
+            if sequence.top and count:
+                k = min(sequence.top, len(self._vocabulary))
+                best = self._model.topk(hidden[at : at + count], k)
+                scores.tops = [
+                    (tuple(ids), tuple(logprobs))
+                    for ids, logprobs in zip(best.ids.tolist(), best.logprobs.tolist(), strict=True)
+                ]
+            at += count
 
     def _target_logprobs(
         self, hidden: Tensor, targets: Tensor, fast: list[bool]
@@ -144,6 +178,8 @@ class Head:
         many."""
         alike: dict[tuple[int, bool, bool], list[int]] = defaultdict(list)
         for row, message in enumerate(messages):
+            if not message.k:
+                continue
             alike[bisect_left(K_BUCKETS, message.k), bool(message.prefix), message.fast].append(row)
         searches = []
         for rows in alike.values():

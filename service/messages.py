@@ -9,16 +9,36 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a next word is drawn; see `models.sampling.Draw`.
+
+    Args:
+        temperature: 0 or more; 0 takes the most probable word.
+        top_p: over 0, at most 1.
+        seed: with `step` it decides the random numbers: the same two draw the same word.
+        step: how many words of the text were drawn before.
+        bias: ids and what is added to their log-probabilities, in nats.
+    """
+
+    temperature: float
+    top_p: float
+    seed: int
+    step: int
+    bias: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Predict:
-    """Asks for the `k` most probable words after `tokens`.
+    """Asks for the `k` most probable words after `tokens`, or for one that is drawn, or for both.
 
     Args:
         id: the request's id, for logs.
         tokens: the context's ids; empty at the start of a sentence.
-        k: 1 or more; more than the vocabulary has words means all of them.
+        k: 1 or more, with `sampling` also 0; more than the vocabulary has words means all of them.
         prefix: only words that start so; None or "" means any word.
         deadline: `time.monotonic()` after which nobody waits any more; None means never.
         fast: the same words, but their log-probabilities may be off by `Predicted.error`.
+        sampling: how one word is drawn beside; None draws none.
     """
 
     id: str
@@ -27,6 +47,7 @@ class Predict:
     prefix: str | None
     deadline: float | None
     fast: bool = False
+    sampling: Sampling | None = None
 
     @property
     def size(self) -> int:
@@ -44,6 +65,7 @@ class Score:
         targets: ids to score, `</s>` among them where the end of the sentence is asked for.
         deadline: `time.monotonic()` after which nobody waits any more; None means never.
         fast: the log-probabilities may be off by `Scored.error`.
+        top: how many of the most probable words are told in each target's place, beside its own.
     """
 
     id: str
@@ -51,6 +73,7 @@ class Score:
     targets: tuple[int, ...]
     deadline: float | None
     fast: bool = False
+    top: int = 0
 
     @property
     def size(self) -> int:
@@ -80,7 +103,8 @@ class Predicted:
     """Answers `Predict`: at most k words, best first, with natural log-probabilities.
 
     `clusters` are the tail clusters that were opened to find them, ascending. `error` is the most, in nats,
-    by which a log-probability may be off beyond float32 rounding: 0 unless the fast mode answered.
+    by which a log-probability may be off beyond float32 rounding: 0 unless the fast mode answered. `drawn` is
+    the word that `sampling` drew, with the model's own log-probability of it.
     """
 
     ids: tuple[int, ...]
@@ -88,15 +112,20 @@ class Predicted:
     clusters: tuple[int, ...]
     timing: Timing
     error: float = 0.0
+    drawn: tuple[int, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Answers `Score`: one natural log-probability a target, in order; `error` is as in `Predicted`."""
+    """Answers `Score`: one natural log-probability a target, in order; `error` is as in `Predicted`.
+
+    With `Score.top`, `tops` has for each target the ids and log-probabilities of the best words in its place.
+    """
 
     logprobs: tuple[float, ...]
     timing: Timing
     error: float = 0.0
+    tops: tuple[tuple[tuple[int, ...], tuple[float, ...]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

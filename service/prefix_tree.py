@@ -35,14 +35,16 @@ class _Span(NamedTuple):
 
 
 def score_sequences(jobs: Many[Job]) -> list[Sequence]:
-    """The roots of the trees that answer `jobs`, whose messages are `Score`; at least one tree a context and
-    mode."""
-    alike: dict[tuple[tuple[int, ...], bool], list[_Path]] = defaultdict(list)
+    """The roots of the trees that answer `jobs`, whose messages are `Score`; at least one tree a context,
+    mode and number of best words."""
+    alike: dict[tuple[tuple[int, ...], bool, int], list[_Path]] = defaultdict(list)
     for job in jobs:
         message = job.message
         assert isinstance(message, Score)  # noqa: S101 -- narrows the type; the caller sorts by class
-        alike[message.context, message.fast].append(_Path(message.context + message.targets, job))
-    return [root for (context, _), paths in alike.items() for root in _tree(paths, len(context))]
+        alike[message.context, message.fast, message.top].append(
+            _Path(message.context + message.targets, job)
+        )
+    return [root for (context, *_), paths in alike.items() for root in _tree(paths, len(context))]
 
 
 def _tree(paths: list[_Path], context: int) -> list[Sequence]:

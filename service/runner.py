@@ -152,7 +152,7 @@ class Runner:
         for sequence, words in found:
             (job,) = sequence.jobs
             timing = job.timing(now, batch_size)
-            answer = Predicted(words.ids, words.logprobs, words.clusters, timing, words.error)
+            answer = Predicted(words.ids, words.logprobs, words.clusters, timing, words.error, words.drawn)
             outcome.answers.append((job, answer))
             if job.cached < len(sequence.tokens):
                 self._keep(sequence)
@@ -170,6 +170,7 @@ class Runner:
         for sequence, scores in scored:
             sequence.logprobs += scores.logprobs
             sequence.error = max(sequence.error, scores.error)
+            sequence.tops += scores.tops
             if not sequence.finished:
                 continue
             for child in sequence.children:
@@ -179,7 +180,8 @@ class Runner:
             sequence.state, sequence.hidden, sequence.children = (), None, []
             for job in sequence.ends:
                 timing = job.timing(now, batch_size)
-                outcome.answers.append((job, Scored(sequence.path_logprobs(), timing, sequence.path_error())))
+                answer = Scored(sequence.path_logprobs(), timing, sequence.path_error(), sequence.path_tops())
+                outcome.answers.append((job, answer))
 
     def _lap(self, stage: str, started: float) -> float:
         now = self._clock()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from service.errors import HeadfirstError
-from service.messages import Answer, Message, Predict, Timing
+from service.messages import Answer, Message, Predict, Score, Timing
 
 
 class Job(Future[Answer]):
@@ -100,11 +100,19 @@ class Sequence:
     """Of the tokens scored so far."""
     error: float = 0.0
     """The most by which one of them may be off."""
+    tops: "list[tuple[tuple[int, ...], tuple[float, ...]]]" = field(default_factory=list)
+    """The best words in the places of the tokens scored so far, if asked for."""
 
     @property
     def fast(self) -> bool:
         """Whether its jobs, which all ask for one mode, allow the fast one."""
         return self.jobs[0].message.fast
+
+    @property
+    def top(self) -> int:
+        """How many best words its jobs, which all ask for the same, want in the place of each target."""
+        message = self.jobs[0].message
+        return message.top if isinstance(message, Score) else 0
 
     @property
     def group(self) -> Group:
@@ -125,6 +133,11 @@ class Sequence:
         """The log-probabilities of all scored tokens from the root of the tree to this sequence's end."""
         path = list(self._path())
         return tuple(value for sequence in reversed(path) for value in sequence.logprobs)
+
+    def path_tops(self) -> tuple[tuple[tuple[int, ...], tuple[float, ...]], ...]:
+        """The best words in those tokens' places, if asked for."""
+        path = list(self._path())
+        return tuple(words for sequence in reversed(path) for words in sequence.tops)
 
     def path_error(self) -> float:
         """The most by which one of those may be off."""
