@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 import service
+from service.commands.bench import bench
 from service.commands.cutoffs import cutoffs
 from service.commands.import_ import import_
 from service.commands.inspect import inspect
@@ -25,6 +26,7 @@ app.command("predict")(predict)
 app.command("score")(score)
 app.command("inspect")(inspect)
 app.command("train")(train)
+app.add_typer(bench, name="bench")
 app.command("cutoffs")(cutoffs)
 app.command("import")(import_)
 

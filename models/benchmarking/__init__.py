@@ -1,0 +1,1 @@
+"""`headfirst bench`: ours beside every way that a skilled user of torch has, timed in turn in one run."""

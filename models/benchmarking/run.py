@@ -1,0 +1,94 @@
+"""One run: a report of some shapes, top-k or scoring, as a dictionary that `report` writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from models.benchmarking.machine import Ceilings, machine
+from models.benchmarking.scoring import score_rows
+from models.benchmarking.subject import Subject
+from models.benchmarking.topk import Plan, topk_rows
+
+OnStep = Callable[[str, float], None]
+"""Hears what is being done, and the share of the whole that is."""
+
+ALL_SECONDS: Final = 2.0
+ALL_TOPK: Final[Mapping[str, Mapping[int, tuple[int, ...]]]] = {
+    "default": {1: (1, 10, 100), 4: (10,), 16: (1, 10, 100), 64: (1, 10, 100), 256: (10,)},
+    "wt103": {1: (1, 10, 100), 4: (10,), 16: (1, 10, 100), 64: (1, 10, 100), 256: (10,)},
+    "txl": {1: (1, 10, 100), 16: (10,), 64: (1, 10, 100)},
+    "gbw": {1: (1, 10, 100), 16: (10,), 64: (10,)},
+}
+"""Shape -> batch -> k: what one command measures in less than ten minutes on two cores."""
+ALL_COMPILED: Final = frozenset(
+    {("default", 1, 10), ("default", 64, 10), ("wt103", 1, 10), ("wt103", 64, 10)}
+)
+"""(shape, batch, k) at which compiled baselines are measured too: they take some seconds each to compile."""
+SCORED: Final = 4096
+
+
+def topk_report(shape: str, plan: Plan, text: Path | None, on_step: OnStep) -> dict[str, Any]:
+    """`headfirst bench topk`."""
+    report = _begin("Exact top-k", on_step)
+    subject = Subject(shape, text)
+    report["rows"] = list(topk_rows(subject, plan, report.pop("measured"), on_step))
+    return _end(report, subject)
+
+
+def score_report(shape: str, plan: Plan, text: Path | None, on_step: OnStep) -> dict[str, Any]:
+    """`headfirst bench score`; of the plan, `ks` does not count."""
+    report = _begin("Scoring given words", on_step)
+    subject = Subject(shape, text)
+    report["rows"] = list(score_rows(subject, plan, report.pop("measured"), on_step))
+    return _end(report, subject)
+
+
+def whole_report(quick: bool, on_step: OnStep) -> dict[str, Any]:
+    """`headfirst bench all`: every shape, top-k and scoring. `quick`: of each the smallest part, to try."""
+    report = _begin("Exact top-k and scoring on the CPU", on_step)
+    ceilings: Ceilings = report.pop("measured")
+    report["rows"] = []
+    seconds = 0.0 if quick else ALL_SECONDS
+    for index, (shape, batches) in enumerate(ALL_TOPK.items()):
+
+        def tell(what: str, done: int, index: int = index, of: int = sum(map(len, batches.values()))) -> None:
+            on_step(what, (index + done / (of + 1)) / len(ALL_TOPK))
+
+        tell(f"{shape}: weights", 0)
+        subject = Subject(shape)
+        wanted = [(1, 10)] if quick else [(batch, k) for batch, ks in batches.items() for k in ks]
+        for done, (batch, k) in enumerate(wanted):
+            plan = Plan((batch,), (k,), seconds, (shape, batch, k) in ALL_COMPILED and not quick)
+            on_topk = partial(_told, tell, done)
+            report["rows"] += topk_rows(subject, plan, ceilings, on_topk)
+        plan = Plan((256 if quick else SCORED,), (), seconds, compiles=False)
+        report["rows"] += score_rows(subject, plan, ceilings, partial(_told, tell, len(wanted)))
+        report["skipped"] |= {shape: subject.skipped} if subject.skipped else {}
+    return report
+
+
+def _told(tell: Callable[[str, int], None], done: int, what: str, share: float) -> None:
+    """Of a part of the whole only what it does is told on; its share of itself is not."""
+    tell(what, done)
+
+
+def _begin(title: str, on_step: OnStep) -> dict[str, Any]:
+    facts = machine()
+    on_step("the machine's ceilings", 0.0)
+    ceilings = Ceilings.measure()
+    return {
+        "title": title,
+        "machine": facts,
+        "ceilings": ceilings.as_dict(),
+        "skipped": {},
+        "measured": ceilings,
+    }
+
+
+def _end(report: dict[str, Any], subject: Subject) -> dict[str, Any]:
+    if subject.skipped:
+        report["skipped"] = {subject.name: subject.skipped}
+    return report

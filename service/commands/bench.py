@@ -1,0 +1,184 @@
+"""`headfirst bench topk|score|all`: the output layer's speed beside torch's own ways, on this machine."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from service.commands.options import Threads
+from service.commands.session import UserError, session, standard_output
+
+if TYPE_CHECKING:
+    from models.benchmarking.run import OnStep
+    from models.benchmarking.topk import Plan
+
+MOST_ROWS: Final = 10_000
+MOST_WORDS: Final = 1000
+
+bench = typer.Typer(
+    no_args_is_help=True,
+    help="Measure the output layer on this machine's CPU, beside torch's own ways to do the same.",
+)
+
+
+class ShapeName(StrEnum):
+    """Output layers that can be measured; see `models.benchmarking.subject`."""
+
+    DEFAULT = "default"
+    WT103 = "wt103"
+    TXL = "txl"
+    GBW = "gbw"
+
+
+Shape = Annotated[
+    ShapeName,
+    typer.Option(
+        help="default: the model that ships, on real text; wt103, txl, gbw: sizes of published models of "
+        "WikiText-103 (fairseq's and Transformer-XL's) and of the One Billion Word benchmark, with synthetic "
+        "weights."
+    ),
+]
+Batch = Annotated[str, typer.Option(metavar="N,N,...", help="Rows of a call.")]
+Json = Annotated[
+    Path | None, typer.Option("--json", show_default="standard output", help="Where to write the results.")
+]
+Markdown = Annotated[Path | None, typer.Option(help="Where to write them as tables, too.")]
+Text = Annotated[
+    Path | None,
+    typer.Option(show_default="a sample that ships", help="Text for the shape default: .txt, .gz or .xz."),
+]
+Seconds = Annotated[float, typer.Option(min=0, help="For each batch size and k, the candidates in turn.")]
+Compiled = Annotated[
+    bool, typer.Option(help="Also measure torch's ways compiled by inductor; some seconds each to compile.")
+]
+
+
+@bench.command("topk")
+def topk(
+    shape: Shape = ShapeName.DEFAULT,
+    batch: Batch = "1,16,64",
+    k: Annotated[str, typer.Option("--k", "-k", metavar="K,K,...", help="How many words.")] = "10",
+    json: Json = None,
+    markdown: Markdown = None,
+    text: Text = None,
+    seconds: Seconds = 8.0,
+    compiled: Compiled = True,
+    threads: Threads = None,
+) -> None:
+    """Time the exact top-k, in both modes, beside every baseline.
+
+    Synthetic shapes have three rows each: no cluster opened, as many as trained
+    models open, every cluster opened. The machine should be quiet.
+    """
+    with session("bench topk"):
+        from models.benchmarking.run import topk_report
+
+        plan = _plan(batch, k, seconds, compiled)
+        _run(lambda on_step: topk_report(shape.value, plan, text, on_step), json, markdown, threads)
+
+
+@bench.command("score")
+def score(
+    shape: Shape = ShapeName.DEFAULT,
+    batch: Batch = "4096",
+    json: Json = None,
+    markdown: Markdown = None,
+    text: Text = None,
+    seconds: Seconds = 8.0,
+    compiled: Compiled = True,
+    threads: Threads = None,
+) -> None:
+    """Time the log-probabilities of given words, in both modes, beside every baseline."""
+    with session("bench score"):
+        from models.benchmarking.run import score_report
+
+        plan = _plan(batch, "1", seconds, compiled)
+        _run(lambda on_step: score_report(shape.value, plan, text, on_step), json, markdown, threads)
+
+
+@bench.command("all")
+def whole(
+    json: Json = None,
+    markdown: Markdown = None,
+    threads: Threads = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Of each shape one batch, once.")] = False,
+) -> None:
+    """Print the whole table of all shapes, in less than ten minutes on two cores."""
+    with session("bench all"):
+        from models.benchmarking.run import whole_report
+
+        _run(lambda on_step: whole_report(quick, on_step), json, markdown, threads)
+
+
+def _plan(batch: str, k: str, seconds: float, compiled: bool) -> Plan:
+    from models.benchmarking.topk import Plan
+
+    return Plan(_numbers("--batch", batch, MOST_ROWS), _numbers("--k", k, MOST_WORDS), seconds, compiled)
+
+
+def _numbers(flag: str, text: str, most: int) -> tuple[int, ...]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and 1 <= int(part) <= most for part in parts):
+        raise UserError(f"{flag} must be whole numbers from 1 to {most:,} with commas between, not {text!r}")
+    return tuple(map(int, parts))
+
+
+def _run(
+    measure: Callable[[OnStep], dict[str, Any]], json: Path | None, markdown: Path | None, threads: int | None
+) -> None:
+    import torch
+
+    from models.benchmarking import report
+    from models.kernels.library import KernelError
+    from models.training.corpus import CorpusError
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    for file in (json, markdown):
+        if file is not None and not file.parent.is_dir():
+            raise UserError(f"{file.parent}: no such directory")  # not after minutes of measuring
+    try:
+        with _progress() as on_step:
+            found = measure(on_step)
+    except KernelError as error:
+        raise UserError(f"there is nothing of ours to measure: {error}") from None
+    except CorpusError as error:
+        raise UserError(str(error)) from None
+    if markdown is not None:
+        markdown.write_text(report.to_markdown(found))
+    if json is not None:
+        json.write_text(report.to_json(found))
+    else:
+        out = standard_output()
+        out.write(report.to_json(found).encode())
+        out.flush()
+
+
+@contextmanager
+def _progress() -> Iterator[OnStep]:
+    """A bar on a terminal, else a line for each thing that is done; on standard error."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    if not sys.stderr.isatty():
+        last = ""
+
+        def tell(what: str, share: float) -> None:
+            nonlocal last
+            if what != last:
+                typer.echo(f"{share:4.0%} {what}", err=True)
+            last = what
+
+        yield tell
+        return
+    columns = (BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    # Drawn by hand: a thread that draws would take time from what is timed.
+    with Progress(*columns, console=Console(stderr=True), auto_refresh=False, transient=True) as bar:
+        task = bar.add_task("", total=1.0)
+        yield lambda what, share: bar.update(task, completed=share, description=what, refresh=True)
