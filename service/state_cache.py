@@ -1,6 +1,6 @@
 """Prefix -> body state, bounded in bytes, least recently used first out."""
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable
 from itertools import accumulate
 from threading import Lock
@@ -26,7 +26,7 @@ class Entry(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """Memory that this entry holds, in bytes."""
+        """Memory that this entry holds, in bytes, what it shares with others included."""
         tensors = sum(tensor.numel() * tensor.element_size() for tensor in (*self.state, self.hidden))
         return tensors + TOKEN_BYTES * len(self.tokens) + ENTRY_BYTES
 
@@ -44,7 +44,8 @@ class StateCache:
     """Body states by token prefix. Used by all threads of one engine; each method is one step to the others.
 
     A look-up costs one hash step a token. Each word that a client types adds the state after it, so that
-    the next word costs one step and backspacing finds the earlier state.
+    the next word costs one step and backspacing finds the earlier state. States that grow with the text
+    (`models.bodies.transformer`) share tensors between prefixes; each tensor is counted once.
 
     Args:
         capacity: bytes that all entries together may hold; 0 keeps nothing.
@@ -54,6 +55,7 @@ class StateCache:
         self.capacity = capacity
         self.nbytes = 0
         self._entries: OrderedDict[int, Entry] = OrderedDict()
+        self._holders: Counter[int] = Counter()  # Of each tensor, by its identity: how many entries hold it.
         self._lock = Lock()
 
     def __len__(self) -> int:
@@ -87,15 +89,28 @@ class StateCache:
         with self._lock:
             replaced = self._entries.pop(key, None)
             if replaced is not None:
-                self.nbytes -= replaced.nbytes
+                self._count(replaced, -1)
             self._entries[key] = entry
-            self.nbytes += entry.nbytes
+            self._count(entry, 1)
             while self.nbytes > self.capacity:
                 _, oldest = self._entries.popitem(last=False)
-                self.nbytes -= oldest.nbytes
+                self._count(oldest, -1)
 
     def clear(self) -> None:
         """Drops everything: states of one model mean nothing to another."""
         with self._lock:
             self._entries.clear()
+            self._holders.clear()
             self.nbytes = 0
+
+    def _count(self, entry: Entry, change: int) -> None:
+        """Counts an entry that came (1) or goes (-1)."""
+        self.nbytes += change * (TOKEN_BYTES * len(entry.tokens) + ENTRY_BYTES)
+        for tensor in (*entry.state, entry.hidden):
+            holders = self._holders[id(tensor)] + change
+            if holders:
+                self._holders[id(tensor)] = holders
+            else:
+                del self._holders[id(tensor)]
+            if holders == max(change, 0):  # It is the first to hold it, or was the last.
+                self.nbytes += change * tensor.numel() * tensor.element_size()
