@@ -12,7 +12,17 @@ from tests.models.importers.transfo_xl import DATA, expected, form
 from tests.service.commands import json_rows, refusal, run
 
 
-@pytest.mark.parametrize("case", ["hf-published-safetensors", "pytorch-wt103-base", "nvidia-large"])
+SLOW = pytest.mark.slow  # each loads torch in a process of its own
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param("hf-published-safetensors", marks=SLOW),
+        "pytorch-wt103-base",
+        pytest.param("nvidia-large", marks=SLOW),
+    ],
+)
 def test_scores_of_words_are_the_librarys(case: str, tmp_path: Path) -> None:
     out = tmp_path / "imported"
     result = run("import", form(case), DATA / case, out)
@@ -31,6 +41,7 @@ def test_scores_of_words_are_the_librarys(case: str, tmp_path: Path) -> None:
         assert [word["word"] for word in row["words"]] == [words.word(i) for i in targets.tolist()]
 
 
+@SLOW
 def test_a_fault_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
