@@ -16,7 +16,8 @@ import torch
 
 from models.config import Band, LSTMConfig, ModelConfig
 from models.training.corpus import Corpus, CorpusOptions, prepare, text_files
-from models.training.trainer import Trainer, TrainingOptions, geometric_cutoffs
+from models.training.cutoffs import geometric_cutoffs
+from models.training.trainer import Trainer, TrainingOptions
 
 VOCABULARY, HIDDEN, UNITS, WIDTHS, BAND_EDGE = 44_000, 128, 256, (64, 16), 15_000
 

@@ -20,9 +20,9 @@ from models.config import ModelConfig
 class DifferentiatedSoftmax(AdaptiveSoftmax):
     """A plain softmax to all who use it, whose (V, d) matrix is structured.
 
-    `head` (words_0, width_0) and `tails[b]` (words, width) are the vectors of the bands in order; the others
-    but the first have `projections[b]` (width, d) where there are no slices. `head_weight` gives the whole
-    matrix, so kernels serve it as a full softmax.
+    `head` (words_0, width_0) and `band_tables[b]` (words, width) are the vectors of the bands in order; all
+    but the first have `band_projections[b]` (width, d) where there are no slices. `head_weight` is the whole
+    matrix: kernels serve it as a full softmax.
     """
 
     def __init__(self, config: ModelConfig, excluded: frozenset[int] = frozenset()) -> None:
@@ -30,21 +30,22 @@ class DifferentiatedSoftmax(AdaptiveSoftmax):
         first, *others = config.output_bands
         d = config.hidden_size
         self.head = nn.Parameter(torch.empty(first.words, first.width))
-        self.tails = nn.ParameterList(torch.empty(band.words, band.width) for band in others)
-        self.projections = nn.ParameterList(
+        self.band_tables = nn.ParameterList(torch.empty(band.words, band.width) for band in others)
+        self.band_projections = nn.ParameterList(
             torch.empty(band.width, d) for band in others if not config.output_slices
         )
         edges = [0, *accumulate(band.width for band in config.output_bands)]
         self.slices = [slice(*edge) for edge in pairwise(edges)] if config.output_slices else None
-        self.reset_parameters()
+        for weight in self.parameters():
+            nn.init.normal_(weight, std=weight.shape[1] ** -0.5)
 
     def head_logits(self, hidden: Tensor) -> Tensor:
         """(B, V) float32 logits of all words."""
-        tables = [self.head, *self.tails]
+        tables = [self.head, *self.band_tables]
         if self.slices is not None:
             seen = [hidden[:, part] for part in self.slices]
         else:
-            seen = [hidden, *(linear(hidden, projection) for projection in self.projections)]
+            seen = [hidden, *(linear(hidden, projection) for projection in self.band_projections)]
         return torch.cat([linear(rows, table) for rows, table in zip(seen, tables, strict=True)], dim=1)
 
     def head_weight(self) -> Tensor:
@@ -52,12 +53,12 @@ class DifferentiatedSoftmax(AdaptiveSoftmax):
         if self.slices is None:
             parts = [
                 (table.double() @ projection.double()).to(table.dtype)
-                for table, projection in zip(self.tails, self.projections, strict=True)
+                for table, projection in zip(self.band_tables, self.band_projections, strict=True)
             ]
             return torch.cat([self.head, *parts])
         weight = self.head.new_zeros(self.shortlist, self.hidden_size)
         at = 0
-        for part, table in zip(self.slices, [self.head, *self.tails], strict=True):
+        for part, table in zip(self.slices, [self.head, *self.band_tables], strict=True):
             weight[at : at + len(table), part] = table
             at += len(table)
         return weight

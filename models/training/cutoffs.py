@@ -97,6 +97,30 @@ def words_of_share(counts: npt.ArrayLike, share: float) -> int:
     return min(len(counts), int(np.searchsorted(below, share)) + 1)
 
 
+def geometric_cutoffs(vocabulary_size: int, shortlist: int, clusters: int) -> tuple[int, ...]:
+    """Cluster edges from `shortlist` to `vocabulary_size` in geometric progression, at least a word each."""
+    edges = [shortlist]
+    for i in range(1, clusters + 1):
+        ideal = shortlist * (vocabulary_size / shortlist) ** (i / clusters)
+        edges.append(max(edges[-1] + 1, round(ideal)))
+    if clusters and edges[-1] != vocabulary_size:
+        raise ValueError(f"{clusters} clusters do not fit between {shortlist} and {vocabulary_size} words")
+    return tuple(edges)
+
+
+def equal_mass_cutoffs(counts: npt.ArrayLike, clusters: int) -> tuple[int, ...]:
+    """Edges of about so many clusters without a short-list, 0 first, that have equal shares of the text.
+
+    Mikolov et al., "Extensions of recurrent neural network language model", ICASSP 2011, section 4. A word
+    that is more frequent than such a share is a cluster on its own, so there may be fewer.
+    """
+    counts = np.asarray(counts, np.float64)
+    below = np.cumsum(counts) / counts.sum()
+    ends = np.searchsorted(below, np.arange(1, clusters) / clusters) + 1
+    inner = np.unique(ends[ends < len(counts)])
+    return (0, *inner.tolist(), len(counts))
+
+
 @dataclass(frozen=True, slots=True)
 class Widths:
     """How wide the words of a cluster are.

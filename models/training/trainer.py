@@ -19,6 +19,7 @@ from models.config import ModelConfig
 from models.language_model import LanguageModel
 from models.training.corpus import Corpus, Tokens
 from models.training.evaluation import Evaluation, evaluate, split_lines
+from models.training.sampled import SampledLoss
 
 
 class TrainingError(RuntimeError):
@@ -39,6 +40,7 @@ class TrainingOptions:
     dropout: float = 0.0
     seed: int = 1
     precision: str = "float32"  # or "bfloat16"
+    sampled: int = 0  # words drawn a step to stand for all others; 0: the layer's own loss
     validate_every: int = 2000
     checkpoint_every: int = 500
 
@@ -79,6 +81,13 @@ class Trainer:
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=0.0, betas=(0.9, 0.99), fused=True)
         self.heldout = split_lines(corpus.heldout, self.end_id)
         self.windows = Windows(corpus.train, options.rows, options.window)
+        if options.sampled and (config.n_clusters or config.output != "adaptive" or config.head_bias):
+            raise TrainingError("a sampled loss is for a plain softmax without biases: no clusters")
+        self.sampled = (
+            SampledLoss(corpus.counts, options.sampled, self.device, seed=options.seed)
+            if options.sampled
+            else None
+        )
         self.checkpoint = directory / "checkpoint.pt"
         self.state = self.model.initial_state(options.rows)
         self.step = 0
@@ -172,8 +181,11 @@ class Trainer:
             vectors = F.dropout(self.model.embedding(inputs), options.dropout)
             hidden, after = self.model.body(vectors, None, state)
             hidden = F.dropout(hidden, options.dropout).flatten(0, 1)
-            logprobs = self.model.softmax.target_logprobs(hidden, targets.flatten(), chunk_elements=None)
-            loss = -logprobs.mean()
+            if self.sampled is None:
+                loss = -self.model.softmax.target_logprobs(hidden, targets.flatten(), None).mean()
+            else:
+                words = self.sampled.draw(step)
+                loss = self.sampled(self.model.softmax, hidden, targets.flatten(), words).mean()
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), options.clip)
@@ -201,14 +213,3 @@ class Windows:
         index = starts[:, None] + np.arange(self.window + 1)
         block = torch.from_numpy(self.tokens[index].astype(np.int64))
         return block[:, :-1], block[:, 1:]
-
-
-def geometric_cutoffs(vocabulary_size: int, shortlist: int, clusters: int) -> tuple[int, ...]:
-    """Cluster edges from `shortlist` to `vocabulary_size` in geometric progression, at least a word each."""
-    edges = [shortlist]
-    for i in range(1, clusters + 1):
-        ideal = shortlist * (vocabulary_size / shortlist) ** (i / clusters)
-        edges.append(max(edges[-1] + 1, round(ideal)))
-    if clusters and edges[-1] != vocabulary_size:
-        raise ValueError(f"{clusters} clusters do not fit between {shortlist} and {vocabulary_size} words")
-    return tuple(edges)

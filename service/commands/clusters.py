@@ -43,7 +43,7 @@ class CutoffsRequest:
         Raises:
             ValueError: edges that are none, or that do not fit the vocabulary.
         """
-        from models.training.trainer import geometric_cutoffs
+        from models.training.cutoffs import geometric_cutoffs
 
         size = len(counts)
         if self.cutoffs == "geometric":

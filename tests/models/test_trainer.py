@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from models.config import Band, LSTMConfig, ModelConfig
 from models.training.corpus import Corpus, CorpusOptions, prepare
-from models.training.trainer import Trainer, TrainingError, TrainingOptions, Windows, geometric_cutoffs
+from models.training.cutoffs import geometric_cutoffs
+from models.training.trainer import Trainer, TrainingError, TrainingOptions, Windows
 
 CONFIG = ModelConfig(
     vocabulary_size=44,
