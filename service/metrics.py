@@ -50,6 +50,10 @@ _PAGE = (200, 304, 404, 405, 413, 500)
 ENDPOINTS: dict[str, tuple[int, ...]] = {
     "/v1/predict": _MODEL,
     "/v1/score": _MODEL,
+    "/v1/completions": _MODEL,
+    "/tokenize": _MODEL,
+    "/detokenize": _MODEL,
+    "/tokenizer_info": (200, 401, 405, 413, 500),
     "/v1/models": (200, 401, 405, 413, 500),
     "/health": (200, 405, 413, 500, 503),
     "/health/live": (200, 405, 413, 500, 503),

@@ -36,7 +36,8 @@ from service.metrics import ENDPOINTS, Metrics
 logger = logging.getLogger("headfirst")
 access = logging.getLogger("headfirst.access")
 
-MODEL_PATHS = frozenset({"/v1/predict", "/v1/score"})
+MODEL_PATHS = frozenset({"/v1/predict", "/v1/score", "/v1/completions"})
+TOKENIZER_PATHS = frozenset({"/tokenize", "/detokenize", "/tokenizer_info"})
 _SCOPE_KEY = "headfirst.exchange"
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 
@@ -182,7 +183,8 @@ class Observe:
 
 
 class Guard:
-    """Asks for the key on `/v1/...`, and admits requests to the model: not while draining, not too many."""
+    """Asks for the key on `/v1/...` and the tokenizer's paths, and admits requests to the model: not while
+    draining, not too many."""
 
     def __init__(self, app: ASGIApp, lifecycle: Lifecycle, api_key: bytes | None) -> None:
         self.app = app
@@ -191,7 +193,9 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes one request on, or raises Unauthorized, Draining or TooManyRequests."""
-        if scope["type"] != "http" or not scope["path"].startswith("/v1/"):
+        if scope["type"] != "http" or not (
+            scope["path"].startswith("/v1/") or scope["path"] in TOKENIZER_PATHS
+        ):
             await self.app(scope, receive, send)
             return
         if self._key is not None and not self._key.opens(

@@ -101,8 +101,10 @@ class Settings(BaseSettings):
     """Bytes of a request's body at most; more are refused with 413."""
     max_context_words: int = Field(512, ge=2)
     """Last words of a text that /v1/predict uses at most."""
+    max_completion_words: int = Field(1024, ge=1)
+    """Words that one completion of /v1/completions has at most."""
     max_concurrent_requests: int = Field(512, ge=1)
-    """Requests to /v1/predict and /v1/score that run at once, each HTTP worker its part; more get 429."""
+    """Requests to the model that run at once, each HTTP worker its part; more get 429."""
 
     request_timeout: float = Field(30.0, gt=0, allow_inf_nan=False)
     """Seconds until a request that names no time of its own is answered with 504."""

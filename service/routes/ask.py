@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from typing import Generic, TypeVar, cast, overload
+from typing import Generic, Protocol, TypeVar, cast, overload
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -24,7 +24,17 @@ INLINE_WORDS = 2048
 """A request of more characters, and an answer of more words, is worked on in a thread: it takes longer than a
 millisecond or so, for which nobody else should wait. Python lets the event loop's thread go on meanwhile."""
 
-R = TypeVar("R", bound=ModelRequest)
+
+class Asking(Protocol):
+    """What every request to a model has."""
+
+    model: str | None
+    timeout_ms: int | None
+
+
+R = TypeVar("R", bound=Asking)
+B = TypeVar("B", bound=Asking)
+M = TypeVar("M", bound=ModelRequest)
 T = TypeVar("T")
 
 
@@ -32,23 +42,42 @@ class Ask(Generic[R]):
     """One request to a model: what it asks, whom (`served`), and by when (`deadline`, as
     `time.monotonic()`)."""
 
-    def __init__(
-        self, context: Context, request: Request, body: R, served: Served, single: bool, deadline: float
-    ) -> None:
+    def __init__(self, context: Context, request: Request, body: R, served: Served, deadline: float) -> None:
         self.body = body
         self.served = served
-        self.single = single
+        self.single = False
+        """Whether `inputs` was a single string."""
         self.deadline = deadline
         self.exchange = exchange_of(request.scope)
-        self.exchange.inputs = len(body.inputs)
-        self.large = sum(map(len, body.inputs)) > INLINE_CHARS
+        self.large = self.exchange.bytes_in > INLINE_CHARS
         self._context = context
         self._scope = request.scope
         self._receive = request.receive
 
-    @classmethod
-    async def read(cls, request: Request, kind: type[R], context: Context) -> "Ask[R]":
-        """Reads and checks what every request has: JSON of the right shape, time, model and inputs.
+    @staticmethod
+    async def read(request: Request, kind: type[M], context: Context) -> "Ask[M]":
+        """Reads and checks what every request about inputs has: JSON of the right shape, time, model and
+        inputs.
+
+        Raises:
+            InvalidRequest, ModelNotFound, DeadlineExceeded, ClientDisconnected: as their names say.
+        """
+        single = False
+
+        def read(raw: bytes) -> M:
+            nonlocal single
+            body, single = parse(kind, raw)
+            return body
+
+        ask = await Ask.read_object(request, read, context)
+        ask.single = single
+        context.check_inputs(ask.body.inputs, single)
+        ask.exchange.inputs = len(ask.body.inputs)
+        return ask
+
+    @staticmethod
+    async def read_object(request: Request, read: Callable[[bytes], B], context: Context) -> "Ask[B]":
+        """Reads a request with `read`, which makes an object of its body; finds its time and its model.
 
         Raises:
             InvalidRequest, ModelNotFound, DeadlineExceeded, ClientDisconnected: as their names say.
@@ -63,12 +92,11 @@ class Ask(Generic[R]):
             raw = await _read_body(request.receive)
         else:
             raw = await read_body(request.receive, started + seconds)
-        body, single = parse(kind, raw)
+        body = read(raw)
         if body.timeout_ms is not None and body.timeout_ms < seconds * 1e3:
             seconds = body.timeout_ms / 1e3
         served = context.model_for(body.model)
-        context.check_inputs(body.inputs, single)
-        return cls(context, request, body, served, single, started + seconds)
+        return Ask(context, request, body, served, started + seconds)
 
     async def work(self, how: Callable[[], T], words: int = 0) -> T:
         """`how()`, in a thread if the request is large or this is about more than `INLINE_WORDS` words."""
@@ -116,6 +144,11 @@ class Ask(Generic[R]):
         """
         body = await self.work(lambda: b"".join(pieces), words)
         return JsonBytes(body, self._timing(answers).encode())
+
+    def json(self, body: bytes) -> Response:
+        """The response: `body`, which is JSON, and the request's time."""
+        milliseconds = (time.monotonic() - self.exchange.started) * 1e3
+        return JsonBytes(body, f"total;dur={milliseconds:.3f}".encode())
 
     def _timing(self, answers: Sequence[Predicted | Scored]) -> str:
         exchange = self.exchange

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from models.bundle import Bundle
+from service.context_words import last_words
 from service.errors import InvalidRequest
 from service.messages import Predict, Predicted
 from service.routes.ask import Ask
@@ -65,18 +66,6 @@ def example(bundle: Bundle) -> dict[str, Any]:
     answers = [predicted(bundle, tokens, request.k) for tokens in contexts]
     answer: dict[str, Any] = from_json(b"".join(_pieces(WordsAsJson(bundle.vocabulary), contexts, answers)))
     return answer
-
-
-def last_words(tokens: list[int], limit: int) -> list[int]:
-    """The tokens that a prediction uses: the last `limit` at most, at least half of it if there are so many.
-
-    The start moves in steps of half the limit, so that the text of a typing client keeps its start, and with
-    it the cached state of its earlier words, for as many words.
-    """
-    if len(tokens) <= limit:
-        return tokens
-    step = limit // 2
-    return tokens[-(-(len(tokens) - limit) // step) * step :]
 
 
 def _pieces(

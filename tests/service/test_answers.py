@@ -6,7 +6,7 @@ import pytest
 
 from models.bundle import Bundle
 from service.messages import Predict, Predicted, Score, Scored
-from service.routes.predict import last_words
+from service.context_words import last_words
 from tests.service.asking import Local, post
 from tests.service.doubles import TIMING, compute
 

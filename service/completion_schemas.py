@@ -1,0 +1,213 @@
+"""What is on the wire of the OpenAI-compatible completions, and of the tokenizer beside them.
+
+Fields and defaults are those of OpenAI's `POST /v1/completions`. What a word-level model cannot do (`suffix`)
+is refused, as are fields that do not exist: nothing is ignored but `user`, which only names the caller.
+"""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema
+
+MAX_STOPS = 4
+MAX_TOP = 5
+
+Prompt = Annotated[
+    JsonValue,
+    WithJsonSchema(
+        {
+            "title": "Prompt",
+            "description": "A text, a list of texts, a list of token ids, or a list of such lists.",
+            "anyOf": [
+                {"type": "string"},
+                {"type": "array", "items": {"type": "string"}, "minItems": 1},
+                {"type": "array", "items": {"type": "integer"}, "minItems": 1},
+                {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}, "minItems": 1},
+            ],
+        }
+    ),
+]
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else [] if value is None else value
+
+
+Stops = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=200)]],
+    Field(max_length=MAX_STOPS),
+    BeforeValidator(_as_list),
+    WithJsonSchema(
+        {
+            "title": "Stop",
+            "anyOf": [
+                {"type": "string"},
+                {"type": "array", "items": {"type": "string"}, "maxItems": MAX_STOPS},
+                {"type": "null"},
+            ],
+        }
+    ),
+]
+
+
+class StreamOptions(BaseModel):
+    """What a stream brings beside the text."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    include_usage: bool = False
+
+
+class CompletionRequest(BaseModel):
+    """How does each prompt go on?"""
+
+    EXAMPLES: ClassVar[list[JsonValue]] = [
+        {"prompt": "Thank you very", "max_tokens": 5, "temperature": 0},
+        {"prompt": "Thank you very much.", "max_tokens": 0, "echo": True, "logprobs": 1},
+    ]
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        protected_namespaces=(),
+        use_attribute_docstrings=True,
+        json_schema_extra={"examples": EXAMPLES},
+    )
+
+    model: str | None = None
+    """Name of the served model; null means the first that is served."""
+    prompt: Prompt = ""
+    best_of: int | None = Field(None, ge=1, le=128)
+    """Generate so many and return the `n` of the highest log-probability a token; null means `n`."""
+    echo: bool = False
+    """Whether the answer begins with the prompt; with `logprobs`, the prompt is scored."""
+    frequency_penalty: float = Field(0.0, ge=-2, le=2)
+    """Taken from a word's log-probability for each time that it was generated before."""
+    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
+    """Token ids (as strings) and what is added to their log-probabilities."""
+    logprobs: int | None = Field(None, ge=0, le=MAX_TOP)
+    """How many of the most probable tokens to tell in each place, beside the one that is there."""
+    max_tokens: int | None = Field(16, ge=0)
+    """Words generated at most; the server limits it. Null means 16."""
+    n: int = Field(1, ge=1, le=128)
+    """Completions of each prompt."""
+    presence_penalty: float = Field(0.0, ge=-2, le=2)
+    """Taken from the log-probability of every word that was generated before."""
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
+    """The same seed, prompt and settings give the same completion; null draws one."""
+    stop: Stops = []
+    """Up to four strings; the text ends before the first of them."""
+    stream: bool = False
+    """Whether words are sent as they come, as server-sent events."""
+    stream_options: StreamOptions | None = None
+    suffix: str | None = None
+    """Not supported: must be null or empty."""
+    temperature: float = Field(1.0, ge=0, le=2)
+    """0 takes the most probable word each time."""
+    top_p: float = Field(1.0, ge=0, le=1)
+    """Draw among the most probable words that together have this probability; 0 takes the most probable."""
+    user: str | None = None
+    """Who asks; has no effect."""
+    timeout_ms: int | None = Field(None, ge=1)
+    """Milliseconds after which the answer is 504; the server has a default and an upper limit."""
+
+
+class Logprobs(BaseModel):
+    """Tokens and their natural log-probabilities; the four lists are of one length."""
+
+    tokens: list[str] = Field(description="As they stand in the text, with the space before them.")
+    token_logprobs: list[float | None] = Field(description="null for a start word in the prompt.")
+    top_logprobs: list[dict[str, float] | None] | None = Field(
+        description="null unless `logprobs` is over 0."
+    )
+    text_offset: list[int] = Field(description="Where in `text` each token begins, in characters.")
+
+
+FinishReason = Literal["stop", "length"]
+
+
+class CompletionChoice(BaseModel):
+    """One completion, or in a stream the next piece of one."""
+
+    index: int
+    text: str
+    logprobs: Logprobs | None
+    finish_reason: FinishReason | None = Field(
+        description="`stop`: the sentence, or a stop string, ended it; `length`: `max_tokens` did."
+    )
+
+
+class Usage(BaseModel):
+    """What was read and generated, in words."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class Completion(BaseModel):
+    """Answer of /v1/completions; in a stream, of each event."""
+
+    id: str
+    object: Literal["text_completion"] = "text_completion"
+    created: int = Field(description="Seconds since 1970.")
+    model: str
+    choices: list[CompletionChoice]
+    usage: Usage | None
+
+
+class TokenizeRequest(BaseModel):
+    """Which tokens is this text?"""
+
+    EXAMPLES: ClassVar[list[JsonValue]] = [{"prompt": "Thank you very much."}]
+    model_config = ConfigDict(
+        extra="forbid", strict=True, use_attribute_docstrings=True, json_schema_extra={"examples": EXAMPLES}
+    )
+
+    model: str | None = None
+    prompt: str
+    add_special_tokens: bool = False
+    """Whether the start word comes first."""
+    return_token_strs: bool = False
+    """Whether the tokens are told as words, too."""
+    timeout_ms: int | None = Field(None, ge=1)
+    """Milliseconds after which the answer is 504."""
+
+
+class Tokenized(BaseModel):
+    """Answer of /tokenize."""
+
+    count: int
+    max_model_len: int = Field(description="Words in one text at most.")
+    tokens: list[int]
+    token_strs: list[str] | None = Field(None, description="Absent unless asked for.")
+
+
+class DetokenizeRequest(BaseModel):
+    """Which text are these tokens?"""
+
+    EXAMPLES: ClassVar[list[JsonValue]] = [{"tokens": [5, 6]}]
+    model_config = ConfigDict(
+        extra="forbid", strict=True, use_attribute_docstrings=True, json_schema_extra={"examples": EXAMPLES}
+    )
+
+    model: str | None = None
+    tokens: list[int]
+    timeout_ms: int | None = Field(None, ge=1)
+    """Milliseconds after which the answer is 504."""
+
+
+class Detokenized(BaseModel):
+    """Answer of /detokenize."""
+
+    prompt: str
+
+
+class TokenizerInfo(BaseModel):
+    """Answer of /tokenizer_info: what clients that count tokens themselves want to know."""
+
+    tokenizer_class: Literal["HeadfirstVocabulary"] = "HeadfirstVocabulary"
+    vocab_size: int
+    bos_token: str
+    eos_token: str
+    unk_token: str
+    pad_token: None = None
+    chat_template: None = None
