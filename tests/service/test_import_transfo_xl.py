@@ -11,7 +11,6 @@ from models.bundle import Bundle
 from tests.models.importers.transfo_xl import DATA, expected, form
 from tests.service.commands import json_rows, refusal, run
 
-
 SLOW = pytest.mark.slow  # each loads torch in a process of its own
 
 
