@@ -87,7 +87,7 @@ def test_words_are_numbered_as_they_appear(bundles: dict[str, Bundle]) -> None:
     ids = expected("untied")["ids"].tolist()
     text = (DATA / "untied" / "test.txt").read_text().splitlines()
     found = [i for line in untied.encode_batch(text) for i in (*line, untied.end_id)]
-    assert found[: len(ids)] == ids
+    assert [untied.end_id, *found][: len(ids)] == ids
     assert (untied.word(untied.end_id), untied.start_id) == ("<eos>", untied.end_id)
 
 

@@ -62,7 +62,8 @@ def make(name: str, tied: bool, splits: list[int], wdrop: float, cached: bool) -
         for weight in [*net.parameters(), *criterion.parameters()]:
             weight.normal_(0, 0.5)
     net.eval()
-    ids = corpus.test[:40]
+    start = torch.tensor([corpus.dictionary.word2idx["<eos>"]])
+    ids = torch.cat([start, corpus.test[:99]])
     with torch.no_grad():
         hidden, _ = net(ids[:, None], net.init_hidden(1))
         weight, bias = net.decoder.weight, net.decoder.bias
