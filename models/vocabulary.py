@@ -263,6 +263,12 @@ class Vocabulary:
                 key = self.segmenter.key
                 yield [(word, ids.get(key(word), unknown)) for word in self.segmenter.words(text)]
 
+    def special_word(self, name: str) -> int | None:
+        """The id of the special word (or start, or end of sentence) of this name; None for any other text."""
+        word_id = self._ids.get(name)
+        special = self.special_ids | {self.end_id, self.start_id}
+        return word_id if word_id in special else None
+
     def word(self, word_id: int) -> str:
         """The word with this id, as a person types it; distinct for every id. Raises IndexError for no id."""
         if word_id < 0:  # such as the id that pads `TopK`

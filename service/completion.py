@@ -98,11 +98,11 @@ class Completion:
         word, logprob = answer.drawn
         self.generated += 1
         self.logprob += logprob
-        if word == self.vocabulary.end_id:
-            self.finish = "stop"
-            return
         piece = self.piece(word)
         self._note(piece, word, logprob, answer)
+        if word == self.vocabulary.end_id:  # Among the tokens, as clients that count expect, not in the text.
+            self.finish = "stop"
+            return
         self.ids.append(word)
         self._counts[word] += 1
         self._rendered = self.vocabulary.decode(self.ids)

@@ -164,6 +164,7 @@ class TokenizeRequest(BaseModel):
 
     model: str | None = None
     prompt: str
+    """A text; `</s>` or another special word's name, alone, is that word."""
     add_special_tokens: bool = False
     """Whether the start word comes first."""
     return_token_strs: bool = False

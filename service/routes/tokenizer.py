@@ -27,7 +27,12 @@ def add(app: FastAPI, context: Context) -> None:
         ask = await Ask.read_object(request, lambda raw: parse_object(TokenizeRequest, raw), context)
         body, vocabulary = ask.body, ask.served.bundle.vocabulary
         context.check_chars(body.prompt, "prompt")
-        (ids,) = await ask.work(lambda: vocabulary.encode_batch([body.prompt]))
+        special = vocabulary.special_word(body.prompt)
+        ids = (
+            [special]
+            if special is not None
+            else await ask.work(lambda: vocabulary.encode_batch([body.prompt])[0])
+        )
         if body.add_special_tokens:
             ids = [vocabulary.start_id, *ids]
         answer = Tokenized(
