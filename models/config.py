@@ -150,7 +150,7 @@ class ModelConfig(Part):
         for band, (width, projected) in enumerate(zip(self.input_widths, self.input_projected, strict=True)):
             if not projected and width != self.input_size:
                 raise ValueError(
-                    f"the input vectors of band {band - 1} are {width} wide, not embedding_size"
+                    f"the vectors of input band {band} are {width} wide, not embedding_size"
                     f" ({self.input_size}), and nothing projects them"
                 )
 
