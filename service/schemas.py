@@ -167,6 +167,7 @@ class ModelCard(BaseModel):
     id: str
     object: Literal["model"] = "model"
     owned_by: Literal["headfirst"] = "headfirst"
+    created: int = Field(description="When the weights' file was written, in seconds since 1970.")
     name: str
     architecture: str
     vocabulary_size: int

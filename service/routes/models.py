@@ -1,11 +1,11 @@
-"""GET /v1/models: what is served."""
+"""GET /v1/models and /v1/models/{name}: what is served."""
 
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
-from models.bundle import Bundle
-from service.errors import Unauthorized
+from models.bundle import WEIGHTS, Bundle
+from service.errors import ModelNotFound, Unauthorized
 from service.routes.context import Context
 from service.routes.direct import REQUEST_ID, add_route
 from service.schemas import ModelCard, ModelList
@@ -20,6 +20,26 @@ def add(app: FastAPI, context: Context) -> None:
     async def models(request: Request) -> Response:
         return Response(answer().model_dump_json().encode(), media_type="application/json")
 
+    async def model(request: Request) -> Response:
+        found = context.models.get(request.path_params["name"])
+        return Response(found.card.model_dump_json().encode(), media_type="application/json")
+
+    add_route(
+        app,
+        "/v1/models/{name:path}",
+        model,
+        errors=(Unauthorized(), ModelNotFound()),
+        example=context.models.first.card.model_dump(),
+        response_model=ModelCard,
+        summary="What is the model of this name?",
+        tags=["model"],
+        openapi_extra={
+            "parameters": [
+                {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}},
+                REQUEST_ID,
+            ]
+        },
+    )
     add_route(
         app,
         "/v1/models",
@@ -37,6 +57,7 @@ def card(bundle: Bundle, digest: str | None = None) -> ModelCard:
     """What there is to tell about a loaded bundle, and its `digest`, if known."""
     return ModelCard(
         id=bundle.name,
+        created=int((bundle.path / WEIGHTS).stat().st_mtime),
         name=bundle.name,
         architecture=bundle.config.architecture,
         vocabulary_size=bundle.config.vocabulary_size,

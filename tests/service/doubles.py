@@ -42,6 +42,7 @@ def model_card(name: str = "m", **changes: Any) -> ModelCard:
     """Of a small model that is nowhere."""
     card = {
         "id": name,
+        "created": 1,
         "name": name,
         "architecture": "lstm",
         "vocabulary_size": 9,

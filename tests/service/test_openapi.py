@@ -16,7 +16,12 @@ async def test_openapi(local: Local) -> None:
     assert set(document["paths"]) == {
         "/v1/predict",
         "/v1/score",
+        "/v1/completions",
         "/v1/models",
+        "/v1/models/{name}",
+        "/tokenize",
+        "/detokenize",
+        "/tokenizer_info",
         "/health",
         "/health/live",
         "/health/ready",
