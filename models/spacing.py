@@ -42,9 +42,10 @@ def join_moses(words: Iterable[str]) -> str:
     parts: list[str] = []
     attach = False
     for word in words:
+        text = _MARKS.get(word, word)
         if parts and (attach or word in _MARKS or word in _CLITICS):
-            parts[-1] += _MARKS.get(word, word)
+            parts[-1] += text
         else:
-            parts.append(word)
+            parts.append(text)
         attach = word in _MARKS
     return join(parts)
