@@ -68,6 +68,7 @@ class Engine:
         self._batcher.close(self._not_ready)
         self._cache = StateCache(settings.state_cache_bytes)
         self._began: dict[int, float] = {}
+        self._hangs = False
         """When the batch of each thread that runs one began, by the thread's number."""
         self._leader = self._thread("engine", self._lead)
         self._helpers = [
@@ -149,13 +150,14 @@ class Engine:
         """Ends the threads after the batch that is being run; what is not answered gets `NotReady`."""
         self._die("the engine was stopped")
         for thread in self._threads:
-            if thread.is_alive():
+            if thread.is_alive() and not self._hangs:
                 thread.join(JOIN_SECONDS)
         self._metrics.forget(self)
 
     def fail(self, reason: str) -> None:
-        """Gives the engine up, whatever its thread does: for whoever sees that it is stalled for good."""
+        """Gives the engine up, and what it runs: for whoever sees that it is stalled for good."""
         logger.critical("The engine is given up: %s.", reason)
+        self._hangs = True
         self._die(reason)
 
     def _thread(self, name: str, work: Callable[[], None]) -> threading.Thread:
@@ -223,6 +225,7 @@ class Engine:
             if self._batcher.release(job):
                 tokens += job.message.size
                 job.resolve(answer)
+        time.sleep(0)  # Lets the event loop, which was woken, have the interpreter first.
         self._batcher.finish(batch, tokens, outcome.unfinished)
         self._metrics.batch_size.observe(len(batch.slices))
         self._metrics.batch_tokens.observe(batch.tokens)

@@ -44,9 +44,11 @@ def clean_environment(**variables: str) -> dict[str, str]:
 class ServerProcess:
     """`headfirst serve` on a free port, its log read line by line."""
 
+    PROGRAM = ("-m", "service.cli")
+
     def __init__(self, *arguments: str, **environment: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "service.cli", "serve", "--port", "0", "--log-format", "json", *arguments],
+            [sys.executable, *self.PROGRAM, "serve", "--port", "0", "--log-format", "json", *arguments],
             env=clean_environment(**environment),
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
