@@ -9,17 +9,14 @@ behind them: each word is seen with at least `overlap` words before it and never
 This is what ``fairseq-eval-lm --tokens-per-sample <window> --context-window <overlap>`` computes where
 ``window - overlap`` divides `window`; `overlap` 0 is its default, which forgets everything at each edge.
 
-State. A row's state is its keys and values, in blocks of (2 * layers, words, units) that are never changed:
-the states after "a b" and after "a b c" share what they agree in. With an overlap, a block's last plane holds
-the word vectors themselves, from which the overlap is read again.
+State. A row's state is its keys and values, in blocks (`models.bodies.past`) of (2 * layers, words, units).
+With an overlap, a block's last plane holds the word vectors themselves, from which the overlap is read again.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import accumulate
-from typing import Final
 
 import torch
 import torch.nn.functional as F
@@ -28,9 +25,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from models.bodies.base import RowState
 from models.bodies.config import TransformerConfig
-
-BLOCK: Final = 16
-"""Words. Shorter blocks stand at a state's end and are joined as soon as they make up one."""
+from models.bodies.past import Past, alike, count_words, extended
 
 
 class TransformerBody(nn.Module):
@@ -74,13 +69,13 @@ class TransformerBody(nn.Module):
         """
         batch, steps, _ = vectors.shape
         counts = [steps] * batch if lengths is None else [int(count) for count in lengths]
-        if all(_words(row) + count <= self.window for row, count in zip(state, counts, strict=True)):
+        if all(count_words(row) + count <= self.window for row, count in zip(state, counts, strict=True)):
             return self._read(vectors, counts, state)
         state, done = list(state), [0] * batch
         pieces: list[list[Tensor]] = [[] for _ in range(batch)]
         while rows := [row for row in range(batch) if done[row] < counts[row]]:
-            self._reopen(state, [row for row in rows if _words(state[row]) == self.window])
-            takes = [min(counts[row] - done[row], self.window - _words(state[row])) for row in rows]
+            self._reopen(state, [row for row in rows if count_words(state[row]) == self.window])
+            takes = [min(counts[row] - done[row], self.window - count_words(state[row])) for row in rows]
             some = [vectors[row, done[row] : done[row] + take] for row, take in zip(rows, takes, strict=True)]
             hidden, after = self._read(pad_sequence(some, batch_first=True), takes, [state[r] for r in rows])
             for at, (row, take) in enumerate(zip(rows, takes, strict=True)):
@@ -105,14 +100,14 @@ class TransformerBody(nn.Module):
     ) -> tuple[Tensor, list[RowState]]:
         """`forward` where no row grows beyond the window."""
         steps = vectors.shape[1]
-        past = _Past(state, vectors.device)
-        mask = past.mask(steps)
-        hidden = vectors + self._position_vectors(past.counts, steps, vectors)
+        starts = [count_words(row) for row in state]
+        pasts = [Past(state, rows, steps, vectors.device) for rows in alike(starts)]
+        hidden = vectors + self._position_vectors(starts, steps, vectors)
         if self.embedding_norm is not None:
             hidden = self.embedding_norm(hidden)
         planes: list[Tensor] = []
         for index, layer in enumerate(self.layers):
-            hidden, fresh = layer(hidden, past.keys_values(index), mask)
+            hidden, fresh = layer(hidden, index, pasts)
             planes.append(fresh)
         if self.final_norm is not None:
             hidden = self.final_norm(hidden)
@@ -125,7 +120,7 @@ class TransformerBody(nn.Module):
             planes.append(vectors[None])
         fresh = torch.cat(planes)
         after = [
-            _extended(row, fresh[:, at, :count].clone())
+            extended(row, fresh[:, at, :count].clone())
             for at, (row, count) in enumerate(zip(state, counts, strict=True))
         ]
         return hidden, after
@@ -159,12 +154,12 @@ class _Layer(nn.Module):
         self.inner = nn.Linear(units, config.inner)
         self.outer = nn.Linear(config.inner, units)
 
-    def forward(self, x: Tensor, past: Tensor | None, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        """(B, T, units) after this layer, and the words' keys and values (2, B, T, units).
+    def forward(self, x: Tensor, index: int, pasts: Sequence[Past]) -> tuple[Tensor, Tensor]:
+        """(B, T, units) after this layer, the `index`-th, and the words' keys and values (2, B, T, units).
 
-        `past` (2, B, P, units) are those of the words before; `mask`: see `_Past.mask`.
+        `pasts` hold what was read before, each row in one of them.
         """
-        attended, fresh = self._attend(self.attention_norm(x) if self.pre_norm else x, past, mask)
+        attended, fresh = self._attend(self.attention_norm(x) if self.pre_norm else x, index, pasts)
         x = x + attended
         if not self.pre_norm:
             x = self.attention_norm(x)
@@ -176,78 +171,33 @@ class _Layer(nn.Module):
         x = x + self.outer(inner)
         return x if self.pre_norm else self.inner_norm(x), fresh
 
-    def _attend(self, x: Tensor, past: Tensor | None, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _attend(self, x: Tensor, index: int, pasts: Sequence[Past]) -> tuple[Tensor, Tensor]:
         batch, steps, units = x.shape
         planes = self.queries_keys_values(x).view(batch, steps, 3, units).permute(2, 0, 1, 3)
-        fresh = planes[1:]
-        seen = fresh if past is None else torch.cat([past, fresh], dim=2)
-        queries, keys, values = (self._by_head(plane) for plane in (planes[0], seen[0], seen[1]))
+        if len(pasts) == 1:
+            attended = self._attend_past(planes, index, pasts[0])
+        else:
+            attended = torch.empty_like(x)
+            for past in pasts:
+                attended[past.rows] = self._attend_past(planes[:, past.rows], index, past)
+        return self.attended(attended), planes[1:]
+
+    def _attend_past(self, planes: Tensor, index: int, past: Past) -> Tensor:
+        """(b, T, units): what the queries in `planes` (3, b, T, units) find in `past` and before them."""
+        queries, fresh = planes[0], planes[1:]
+        read = past.keys_values(index)
+        seen = fresh if read is None else torch.cat([read, fresh], dim=2)
         attended = F.scaled_dot_product_attention(
-            queries, keys, values, attn_mask=mask, is_causal=past is None and steps > 1
+            *(self._by_head(queries), self._by_head(seen[0]), self._by_head(seen[1])),
+            attn_mask=past.mask,
+            is_causal=read is None and queries.shape[1] > 1,
         )
-        return self.attended(attended.transpose(1, 2).reshape(batch, steps, units)), fresh
+        return attended.transpose(1, 2).reshape(queries.shape)
 
     def _by_head(self, plane: Tensor) -> Tensor:
         """(B, T, units) -> (B, heads, T, units / heads)."""
         batch, steps, units = plane.shape
         return plane.view(batch, steps, self.heads, units // self.heads).transpose(1, 2)
-
-
-class _Past:
-    """What the rows of a batch have read: `counts` words each, padded to the longest for each layer."""
-
-    def __init__(self, rows: Sequence[RowState], device: torch.device) -> None:
-        self.counts = [_words(row) for row in rows]
-        self._blocks = [block for row in rows for block in row]
-        self._longest = max(self.counts)
-        self._device = device
-        self._index: Tensor | None = None
-        if min(self.counts) < self._longest:
-            starts = accumulate(self.counts[:-1], initial=0)
-            # Padding shows any word: the mask hides it.
-            self._index = torch.tensor(
-                [
-                    place
-                    for start, count in zip(starts, self.counts, strict=True)
-                    for place in (*range(start, start + count), *(0,) * (self._longest - count))
-                ],
-                device=device,
-            )
-
-    def keys_values(self, layer: int) -> Tensor | None:
-        """(2, B, longest, units) of `layer`; None if no row has read anything."""
-        if not self._longest:
-            return None
-        flat = torch.cat([block[2 * layer : 2 * layer + 2] for block in self._blocks], dim=1)
-        if self._index is not None:
-            flat = flat.index_select(1, self._index)
-        return flat.view(2, len(self.counts), self._longest, flat.shape[2])
-
-    def mask(self, steps: int) -> Tensor | None:
-        """Which words each of `steps` new ones may attend, bool (B or 1, 1, steps, longest + steps).
-
-        None where they may attend all or, nothing having been read, all up to themselves.
-        """
-        if not self._longest or (steps == 1 and self._index is None):
-            return None
-        causal = torch.ones(steps, steps, dtype=torch.bool, device=self._device).tril()
-        counts = torch.tensor(self.counts if self._index is not None else self.counts[:1])
-        read = torch.arange(self._longest) < counts[:, None]
-        read = read.to(self._device)[:, None, None].expand(-1, 1, steps, -1)
-        return torch.cat([read, causal.expand(len(read), 1, -1, -1)], dim=3)
-
-
-def _words(row: RowState) -> int:
-    return sum(block.shape[1] for block in row)
-
-
-def _extended(row: RowState, block: Tensor) -> RowState:
-    """`row` and one more block."""
-    whole = [old for old in row if old.shape[1] >= BLOCK]
-    short = [*row[len(whole) :], block]
-    if len(short) > 1 and _words(tuple(short)) >= BLOCK:
-        short = [torch.cat(short, dim=1)]
-    return (*whole, *short)
 
 
 def _sinusoids(places: Tensor, units: int) -> Tensor:

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from models.bodies.base import RowState
 from models.bodies.config import TransformerConfig
-from models.bodies.transformer import BLOCK, TransformerBody, _sinusoids
+from models.bodies.past import BLOCK, alike
+from models.bodies.transformer import TransformerBody, _sinusoids
 
 UNITS = 16
 LENGTHS = torch.tensor([30, 11, 20, 1])
@@ -223,3 +224,19 @@ def test_frequencies_fall(vectors: Tensor) -> None:
     ]
     assert all(high >= low for high, low in pairwise(crossings))
     assert crossings[0] > 50 > crossings[-1]
+
+
+def test_rows_of_very_different_lengths_are_padded_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.bodies.past.SPARE_WORDS", 4)
+    assert alike([3, 50, 2, 45, 0, 49, 1, 1, 2]) == [[1, 5, 3, 0, 2, 8], [6, 7, 4]]
+    assert alike([5, 6, 4]) == [[0, 1, 2]]
+    made = body(final_norm=True, first_position=2)
+    torch.manual_seed(2)
+    texts = [torch.randn(1, length, UNITS) for length in (3, 50, 2, 1, 1, 2)]
+    read = [made(text, None, made.initial_state(1))[1][0] for text in texts]
+    more, lengths = torch.randn(6, 4, UNITS), torch.tensor([4, 1, 3, 4, 2, 2])
+    hidden, _ = made(more, lengths, made.stack_states(read))
+    for row, length in enumerate(lengths.tolist()):
+        whole = torch.cat([texts[row], more[row : row + 1, :length]], dim=1)
+        expected, _ = made(whole, None, made.initial_state(1))
+        torch.testing.assert_close(hidden[row, :length], expected[0, -length:], atol=1e-5, rtol=1e-5)

@@ -1,0 +1,1 @@
+"""Published checkpoints at their full size, with random weights: import, load, answer."""
