@@ -73,6 +73,7 @@ class Ask(Generic[R]):
         ask.single = single
         context.check_inputs(ask.body.inputs, single)
         ask.exchange.inputs = len(ask.body.inputs)
+        ask.large = sum(map(len, ask.body.inputs)) > INLINE_CHARS
         return ask
 
     @staticmethod
