@@ -36,6 +36,7 @@ inline V sub(V a, V b) { return {_mm256_sub_ps(a.low, b.low), _mm256_sub_ps(a.hi
 inline V mul(V a, V b) { return {_mm256_mul_ps(a.low, b.low), _mm256_mul_ps(a.high, b.high)}; }
 inline V div(V a, V b) { return {_mm256_div_ps(a.low, b.low), _mm256_div_ps(a.high, b.high)}; }
 inline V max(V a, V b) { return {_mm256_max_ps(a.low, b.low), _mm256_max_ps(a.high, b.high)}; }
+inline V min(V a, V b) { return {_mm256_min_ps(a.low, b.low), _mm256_min_ps(a.high, b.high)}; }
 inline float highest(V v) {
     const __m256 eight = _mm256_max_ps(v.low, v.high);
     __m128 x = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
@@ -52,6 +53,7 @@ inline __m256 bits(__m256 t, __m256 p) {
     return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_slli_epi32(_mm256_castps_si256(t), 23), _mm256_castps_si256(p)));
 }
 inline V exp2_bits(V t, V p) { return {bits(t.low, p.low), bits(t.high, p.high)}; }
+inline V with_bits(V v) { return {_mm256_castsi256_ps(_mm256_cvtps_epi32(v.low)), _mm256_castsi256_ps(_mm256_cvtps_epi32(v.high))}; }
 inline V keep(V v, V x, float low) {
     const __m256 edge = _mm256_set1_ps(low);
     return {_mm256_and_ps(v.low, _mm256_cmp_ps(x.low, edge, _CMP_GE_OQ)), _mm256_and_ps(v.high, _mm256_cmp_ps(x.high, edge, _CMP_GE_OQ))};
@@ -111,7 +113,7 @@ inline void codes_dot(const uint8_t* w, int w_step, const int8_t* codes, int ste
 
 }  // namespace
 
-const Level avx2_level = {NAME, HALF, false, logits, stats, dot, dot_half, screen, screen_stats, reach, cell};
+const Level avx2_level = {NAME, HALF, false, logits, stats, dot, dot_half, screen, fold, reach, cell};
 
 }  // namespace headfirst
 

@@ -33,11 +33,13 @@ inline V sub(V a, V b) { return _mm512_sub_ps(a, b); }
 inline V mul(V a, V b) { return _mm512_mul_ps(a, b); }
 inline V div(V a, V b) { return _mm512_div_ps(a, b); }
 inline V max(V a, V b) { return _mm512_max_ps(a, b); }
+inline V min(V a, V b) { return _mm512_min_ps(a, b); }
 inline float highest(V v) { return _mm512_reduce_max_ps(v); }
 inline float total(V v) { return _mm512_reduce_add_ps(v); }
 inline V exp2_bits(V t, V p) {
     return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_slli_epi32(_mm512_castps_si512(t), 23), _mm512_castps_si512(p)));
 }
+inline V with_bits(V v) { return _mm512_castsi512_ps(_mm512_cvtps_epi32(v)); }
 inline V keep(V v, V x, float low) { return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, set(low), _CMP_GE_OQ), v); }
 inline unsigned at_least(V v, float low) { return _mm512_cmp_ps_mask(v, set(low), _CMP_GE_OQ); }
 constexpr int panels_at_once(int) { return 4; }
@@ -64,11 +66,11 @@ double dot(const float* a, const float* b, int n) { return dot_of(a, b, n); }
 double dot_half(const float* a, const uint16_t* b, int n) { return dot_of(a, b, n); }
 
 template <int N, int ROWS, int PLANES>
-inline void screen_tile(const Screen& m, const float* bias, int first, const Codes& c, float* out, float* slack, int stride) {
+inline void screen_tile(const Screen& m, const float* bias, int first, const Codes& c, float* out, int stride) {
     constexpr int CODES = ROWS * PLANES;
     Ints sum[CODES][N];
     UNROLL for (int r = 0; r < CODES; r++)
-        UNROLL for (int p = 0; p < N; p++) sum[r][p] = Ints{};
+        UNROLL for (int p = 0; p < N; p++) sum[r][p] = Ints{} - c.sums[r];
     const Place place(first, m.panels, m.width / 4);
     const uint8_t* w = m.panel + place.begin * 4 * LANES;
     const size_t step = (size_t)place.step * 4 * LANES;
@@ -85,34 +87,29 @@ inline void screen_tile(const Screen& m, const float* bias, int first, const Cod
     }
     UNROLL for (int r = 0; r < ROWS; r++)
         UNROLL for (int p = 0; p < N; p++) {
-            const int at = (first + p) * LANES, i = r;
-            V z = _mm512_cvtepi32_ps((__m512i)(sum[r * PLANES][p] - c.sums[i * PLANES]));
-            if (PLANES == 2) {
-                const Ints fine = sum[r * PLANES + PLANES - 1][p] - c.sums[i * PLANES + PLANES - 1];
-                z = fma(_mm512_cvtepi32_ps((__m512i)fine), set(1.0f / 254), z);
-            }
-            store(out + i * stride + p * LANES, fma(mul(z, set(c.scale[i])), load(m.scale + at), load(bias + at)));
-            store(slack + i * stride + p * LANES,
-                  fma(set(c.norm[i]), load(m.residual + at), mul(set(c.residual[i]), load(m.norm + at))));
+            const int at = (first + p) * LANES;
+            V z = _mm512_cvtepi32_ps((__m512i)sum[r * PLANES][p]);
+            if (PLANES == 2) z = fma(_mm512_cvtepi32_ps((__m512i)sum[r * PLANES + PLANES - 1][p]), set(1.0f / 254), z);
+            store(out + r * stride + p * LANES, fma(mul(z, set(c.scale[r])), load(m.scale + at), load(bias + at)));
         }
 }
 
 template <int ROWS, int PLANES>
-inline void screen_panels(const Screen& m, const float* bias, int first, int n, const Codes& c, float* out, float* slack, int stride) {
-    if (n == PANELS) return screen_tile<PANELS, ROWS, PLANES>(m, bias, first, c, out, slack, stride);
-    for (int p = 0; p < n; p++) screen_tile<1, ROWS, PLANES>(m, bias, first + p, c, out + p * LANES, slack + p * LANES, stride);
+inline void screen_panels(const Screen& m, const float* bias, int first, int n, const Codes& c, float* out, int stride) {
+    if (n == PANELS) return screen_tile<PANELS, ROWS, PLANES>(m, bias, first, c, out, stride);
+    for (int p = 0; p < n; p++) screen_tile<1, ROWS, PLANES>(m, bias, first + p, c, out + p * LANES, stride);
 }
 
-void screen(const Screen& m, const float* bias, int first, int n, const Codes& c, float* out, float* slack, int stride) {
+void screen(const Screen& m, const float* bias, int first, int n, const Codes& c, float* out, int stride) {
     switch (c.rows * 10 + c.planes) {
-        case 12: return screen_panels<1, 2>(m, bias, first, n, c, out, slack, stride);
-        case 22: return screen_panels<2, 2>(m, bias, first, n, c, out, slack, stride);
-        case 11: return screen_panels<1, 1>(m, bias, first, n, c, out, slack, stride);
-        case 21: return screen_panels<2, 1>(m, bias, first, n, c, out, slack, stride);
-        case 31: return screen_panels<3, 1>(m, bias, first, n, c, out, slack, stride);
-        case 41: return screen_panels<4, 1>(m, bias, first, n, c, out, slack, stride);
-        case 51: return screen_panels<5, 1>(m, bias, first, n, c, out, slack, stride);
-        default: return screen_panels<6, 1>(m, bias, first, n, c, out, slack, stride);
+        case 12: return screen_panels<1, 2>(m, bias, first, n, c, out, stride);
+        case 22: return screen_panels<2, 2>(m, bias, first, n, c, out, stride);
+        case 11: return screen_panels<1, 1>(m, bias, first, n, c, out, stride);
+        case 21: return screen_panels<2, 1>(m, bias, first, n, c, out, stride);
+        case 31: return screen_panels<3, 1>(m, bias, first, n, c, out, stride);
+        case 41: return screen_panels<4, 1>(m, bias, first, n, c, out, stride);
+        case 51: return screen_panels<5, 1>(m, bias, first, n, c, out, stride);
+        default: return screen_panels<6, 1>(m, bias, first, n, c, out, stride);
     }
 }
 
@@ -120,7 +117,7 @@ void screen(const Screen& m, const float* bias, int first, int n, const Codes& c
 
 }  // namespace
 
-const Level avx512_level = {NAME, HALF, true, logits, stats, dot, dot_half, screen, screen_stats, reach, cell};
+const Level avx512_level = {NAME, HALF, true, logits, stats, dot, dot_half, screen, fold, reach, cell};
 
 }  // namespace headfirst
 

@@ -1,7 +1,12 @@
-// An upper bound of the best word's log p(w | c) for some rows, from 8 bits: reads 1 byte a weight of the cluster.
+// An upper bound of the best word's log p(w | c) for some rows, from 8 bits: reads 1 byte a weight of the cluster,
+// writes nothing but 128 bytes a row and thread. Wide clusters are bound by the 8-bit products, narrow ones (some 100
+// inputs and less) as much by the exponentials.
 #pragma once
 
 #include "coded.h"
+#include "pool.h"
+
+#include <limits>
 
 namespace headfirst {
 
@@ -9,52 +14,65 @@ class ClusterScreen {
   public:
     // rows (n, width) as the cluster sees them, and their norms, rounded up.
     ClusterScreen(const Part& part, const Level& level, const std::vector<float>& rows, const std::vector<float>& norms)
-        : part_(part), level_(level), norms_(norms) {
-        const int n = (int)norms.size(), width = part.matrix.width;
-        blocks_.fill(n, width, [&](int i) { return &rows[(size_t)i * width]; });
-        coded_.fill(blocks_, rows.data(), n, width, part.screen.width);
-        const size_t size = (size_t)n * part.matrix.groups;
-        high_.resize(size), sum_.resize(size), upper_.resize(size);
+        : part_(part), level_(level), norms_(norms), n_((int)norms.size()) {
+        const int width = part.matrix.width;
+        blocks_.fill(n_, width, [&](int i) { return &rows[(size_t)i * width]; });
+        coded_.fill(blocks_, rows.data(), n_, width, part.screen.width);
     }
 
-    // Screen one group of words; groups may be screened by different threads.
-    void group(int g) {
-        const Matrix& m = part_.matrix;
-        float tile[BLOCK * GROUP], slack[BLOCK * GROUP];
-        const int first = g * PANELS, many = std::min(PANELS, m.panels - first);
-        for (int b = 0; b < blocks_.count(); b++) {
-            level_.screen(part_.screen, m.bias, first, many, coded_.block(blocks_, b, part_.screen.width, norms_.data()), tile, slack, GROUP);
-            for (int r = 0; r < blocks_.rows(b); r++) {
-                const size_t at = (size_t)(blocks_.first[b] + r) * m.groups + g;
-                float tops[2], sums[2];
-                level_.screen_stats(tile + r * GROUP, slack + r * GROUP, many, tops, sums);
-                high_[at] = tops[0], sum_[at] = sums[0], upper_[at] = sums[1];
-            }
-        }
+    void run(int threads) {
+        const int groups = part_.matrix.groups, tasks = std::min(groups, threads <= 1 ? 1 : 4 * threads);
+        // The first group's largest logits stand for the cluster's: the sums are exact to 60 nats above them.
+        shift_.resize((size_t)n_);
+        each_tile(0, [&](int row, const float* z, int many) {
+            float sum;
+            level_.stats(z, many, &shift_[(size_t)row], &sum);
+        });
+        const size_t lanes = (size_t)n_ * LANES;
+        top_.assign(lanes * tasks, -std::numeric_limits<float>::infinity()), sum_.assign(lanes * tasks, 0);
+        parallel(tasks, threads, [&](int t) {
+            float *top = &top_[lanes * t], *sum = &sum_[lanes * t];
+            for (int g = (int)((int64_t)groups * t / tasks); g < (int)((int64_t)groups * (t + 1) / tasks); g++)
+                each_tile(g, [&](int row, const float* z, int many) {
+                    const float slack = part_.screen.slack(g, norms_[(size_t)row], coded_.residual[(size_t)row]);
+                    level_.fold(z, many, slack, shift_[(size_t)row], top + row * LANES, sum + row * LANES);
+                });
+        });
+        for (int t = 1; t < tasks; t++)
+            for (size_t i = 0; i < lanes; i++) top_[i] = std::max(top_[i], top_[lanes * t + i]), sum_[i] += sum_[lanes * t + i];
     }
 
-    // No word of row i has a larger log p(w | c). log Z_c is bounded from below by Cauchy and Schwarz:
-    // sum exp(z' - e) >= (sum exp z')^2 / sum exp(z' + e).
+    // No word of row i has a larger log p(w | c).
     double best_word(int i) const {
-        const int groups = part_.matrix.groups;
-        const float* high = &high_[(size_t)i * groups];
-        const double top = *std::max_element(high, high + groups);
-        double mass = 0, most = 0;
-        for (int g = 0; g < groups; g++) {
-            const double factor = std::exp((float)(high[g] - top));
-            mass += factor * sum_[(size_t)i * groups + g], most += factor * upper_[(size_t)i * groups + g];
-        }
-        const double log_z = top + 2 * std::log(mass) - std::log(most);
-        return std::min(0.0, top - log_z) + 1e-5 * (1 + std::fabs(top));
+        const float *tops = &top_[(size_t)i * LANES], *sums = &sum_[(size_t)i * LANES];
+        const double top = *std::max_element(tops, tops + LANES);
+        double mass = 0;
+        for (int l = 0; l < LANES; l++) mass += sums[l];
+        if (!(mass > 1e-20)) return 0;  // what is cut off at e^-87 may count
+        // Sums of n positive float32 terms are off by n 2^-24 of their size at most.
+        const double rounding = 2e-5 * (1 + std::fabs(top)) + 6e-8 * PANELS * part_.matrix.groups;
+        return std::min(0.0, top - shift_[(size_t)i] - std::log(mass) + rounding);
     }
 
   private:
+    template <class Row>
+    void each_tile(int g, Row row) {
+        const Matrix& m = part_.matrix;
+        float tile[BLOCK * GROUP];
+        const int first = g * PANELS, many = std::min(PANELS, m.panels - first);
+        for (int b = 0; b < blocks_.count(); b++) {
+            level_.screen(part_.screen, m.bias, first, many, coded_.block(blocks_, b, part_.screen.width, norms_.data()), tile, GROUP);
+            for (int r = 0; r < blocks_.rows(b); r++) row(blocks_.first[b] + r, tile + r * GROUP, many);
+        }
+    }
+
     const Part& part_;
     const Level& level_;
     const std::vector<float>& norms_;
+    const int n_;
     Blocks blocks_;
     Coded coded_;
-    std::vector<float> high_, sum_, upper_;
+    std::vector<float> shift_, top_, sum_;  // top_, sum_: [tasks][rows][16]
 };
 
 }  // namespace headfirst

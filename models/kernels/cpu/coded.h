@@ -8,6 +8,9 @@
 
 namespace headfirst {
 
+// At least e^s, for s >= 0.
+inline float exp_from_above(float s) { return s <= 1 ? 1 + s * (1 + 0.7184f * s) : std::exp(s) * 1.00001f; }
+
 // A chunk's rows in 8 bits. Two planes (16 bits) for few rows: they wait for memory anyway, and fewer words survive.
 struct Coded {
     int planes = 1;

@@ -28,7 +28,6 @@ void HeadPass::run(const Model& model, const float* hidden, int n, bool in_fast,
     code_norm = coded.residual;
 
     auto group = [&](int g) {
-        float slack[BLOCK * GROUP];
         const bool is_word = g < words.groups;
         const Matrix& m = is_word ? words : clusters;
         const int first = (is_word ? g : g - words.groups) * PANELS, many = std::min(PANELS, m.panels - first);
@@ -36,26 +35,17 @@ void HeadPass::run(const Model& model, const float* hidden, int n, bool in_fast,
         const int step = is_word ? stride : columns_stride;
         for (int b = 0; b < blocks.count(); b++) {
             float* z = out + (size_t)blocks.first[b] * step + first * LANES;
-            if (fast && is_word) {
-                // Rows of z are `step` apart, of slack too: they share the indexing, so slack is made a row at a time.
-                float tile[BLOCK * GROUP];
-                level.screen(model.head.screen, words.bias, first, many, coded.block(blocks, b, model.head.screen.width, norm.data()), tile, slack, GROUP);
-                for (int r = 0; r < blocks.rows(b); r++) {
-                    const size_t i = (size_t)(blocks.first[b] + r);
-                    float tops[2], sums[2];
-                    level.screen_stats(tile + r * GROUP, slack + r * GROUP, many, tops, sums);
-                    std::copy(tile + r * GROUP, tile + r * GROUP + many * LANES, z + (size_t)r * step);
-                    top[i * all + g] = high[i * groups + g] = tops[0], low[i * groups + g] = tops[1];
-                    sum[i * all + g] = sums[0], sum_high[i * all + g] = sums[1];
-                }
-                continue;
-            }
-            level.logits(m, first, many, blocks.block(b), blocks.rows(b), z, step);
+            if (fast && is_word)
+                level.screen(model.head.screen, words.bias, first, many, coded.block(blocks, b, model.head.screen.width, norm.data()), z, step);
+            else
+                level.logits(m, first, many, blocks.block(b), blocks.rows(b), z, step);
             for (int r = 0; r < blocks.rows(b); r++) {
                 const size_t i = (size_t)(blocks.first[b] + r);
                 level.stats(z + (size_t)r * step, many, &top[i * all + g], &sum[i * all + g]);
-                if (is_word) high[i * groups + g] = top[i * all + g];
-                if (fast) sum_high[i * all + g] = sum[i * all + g];
+                const float most = top[i * all + g], slack = fast && is_word ? model.head.screen.slack(g, norm[i], code_norm[i]) : 0;
+                if (is_word) high[i * groups + g] = most + slack;
+                if (fast && is_word) low[i * groups + g] = most - slack;
+                if (fast) sum_high[i * all + g] = sum[i * all + g] * exp_from_above(slack);
             }
         }
     };

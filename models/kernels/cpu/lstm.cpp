@@ -20,7 +20,7 @@ namespace headfirst {
 namespace {
 
 constexpr int CHUNK = 48;                      // rows
-constexpr int CHUNK_ROWS_WORTH_A_THREAD = 12;  // fewer: threads share cells, and each reads its own weights only
+constexpr int CHUNK_ROWS_WORTH_A_THREAD = 2;   // fewer: threads share cells, and each reads its own weights only
 constexpr int64_t WORTH_SHARING = 1 << 17;     // multiply-adds
 constexpr size_t WINDOW = 1 << 20;             // gates that are made at once: 4 MiB
 

@@ -118,7 +118,14 @@ void pack_screen(Part& part) {
         norm[w] = up(std::sqrt(square) * 1.00001);
         residual[w] = up(std::sqrt(lost) * 1.00001 + std::sqrt(square) * 2e-6 + (m.row_bias ? std::fabs(m.row_bias[w]) * 1e-6 : 0));
     }
+    float* group_norm = floats(part.memory, (size_t)m.groups);
+    float* group_residual = floats(part.memory, (size_t)m.groups);
+    for (int w = 0; w < m.words; w++) {
+        group_norm[w / GROUP] = std::max(group_norm[w / GROUP], norm[w]);
+        group_residual[w / GROUP] = std::max(group_residual[w / GROUP], residual[w]);
+    }
     s.panel = panels, s.scale = scale, s.norm = norm, s.residual = residual;
+    s.group_norm = group_norm, s.group_residual = group_residual;
 }
 
 }  // namespace headfirst

@@ -7,6 +7,7 @@ namespace headfirst {
 namespace {
 
 typedef float V __attribute__((vector_size(64)));
+typedef int32_t Ints __attribute__((vector_size(64)));
 typedef uint32_t Bits __attribute__((vector_size(64)));
 constexpr bool HALF = false;  // a conversion in software would cost more than the bytes it saves
 constexpr const char* NAME = "scalar";
@@ -26,6 +27,7 @@ inline V sub(V a, V b) { return a - b; }
 inline V mul(V a, V b) { return a * b; }
 inline V div(V a, V b) { return a / b; }
 inline V max(V a, V b) { return a > b ? a : b; }
+inline V min(V a, V b) { return a < b ? a : b; }
 inline float highest(V v) {
     for (int n = LANES / 2; n; n /= 2)
         for (int i = 0; i < n; i++) v[i] = v[i] > v[i + n] ? v[i] : v[i + n];
@@ -37,6 +39,7 @@ inline float total(V v) {
     return v[0];
 }
 inline V exp2_bits(V t, V p) { return (V)(((Bits)t << 23) + (Bits)p); }
+inline V with_bits(V v) { return (V) __builtin_convertvector(v, Ints); }
 inline V keep(V v, V x, float low) { return (V)((Bits)v & (Bits)(x >= set(low))); }
 inline unsigned at_least(V v, float low) {
     unsigned bits = 0;
@@ -71,6 +74,6 @@ inline void codes_dot(const uint8_t* w, int w_step, const int8_t* codes, int ste
 
 }  // namespace
 
-const Level scalar_level = {NAME, HALF, false, logits, stats, dot, dot_half, screen, screen_stats, reach, cell};
+const Level scalar_level = {NAME, HALF, false, logits, stats, dot, dot_half, screen, fold, reach, cell};
 
 }  // namespace headfirst

@@ -40,16 +40,17 @@ struct Sums {
     float bound(int row) const { return (float)(std::max(0.0, log_of(upper, row) - log_of(sum, row)) + 2e-6); }
     // The same from screened logits of the short-list.
     void screen(const Model& model, int g, const Blocks& blocks, const Coded& coded, const float* norms) {
-        float tile[BLOCK * GROUP], slack[BLOCK * GROUP];
+        float tile[BLOCK * GROUP];
         const Matrix& m = model.head.matrix;
+        const Screen& words = model.head.screen;
         const int first = g * PANELS, many = std::min(PANELS, m.panels - first);
         for (int b = 0; b < blocks.count(); b++) {
-            model.level->screen(model.head.screen, m.bias, first, many, coded.block(blocks, b, model.head.screen.width, norms), tile, slack, GROUP);
+            model.level->screen(words, m.bias, first, many, coded.block(blocks, b, words.width, norms), tile, GROUP);
             for (int r = 0; r < blocks.rows(b); r++) {
-                float tops[2], sums[2];
-                model.level->screen_stats(tile + r * GROUP, slack + r * GROUP, many, tops, sums);
-                const size_t i = (size_t)(blocks.first[b] + r) * groups + g;
-                top[i] = tops[0], sum[i] = sums[0], upper[i] = sums[1];
+                const int row = blocks.first[b] + r;
+                const size_t i = (size_t)row * groups + g;
+                model.level->stats(tile + r * GROUP, many, &top[i], &sum[i]);
+                upper[i] = sum[i] * exp_from_above(words.slack(g, norms[row], coded.residual[(size_t)row]));
             }
         }
     }
@@ -62,6 +63,7 @@ struct Sums {
             for (int r = 0; r < blocks.rows(b); r++) {
                 const size_t i = (size_t)(blocks.first[b] + r) * groups + at;
                 level.stats(tile + r * GROUP, many, &top[i], &sum[i]);
+                if (!upper.empty()) upper[i] = sum[i];
             }
         }
     }

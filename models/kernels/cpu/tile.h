@@ -49,6 +49,12 @@ struct Screen {
     const float* scale = nullptr;    // [panels][16]
     const float* norm = nullptr;     // [panels][16] Euclidean norms of scale * (q - 128)
     const float* residual = nullptr;  // [panels][16] Euclidean norms of the residuals, rounded up
+    const float *group_norm = nullptr, *group_residual = nullptr;  // [groups] their largest
+
+    // No screening logit of a group is off by more, for a row of norm `norm` that lost `code_norm`.
+    float slack(int g, float norm, float code_norm) const {
+        return (norm * group_residual[g] + code_norm * group_norm[g]) * 1.000001f;
+    }
 };
 
 // A block of hidden rows in 8 bits, `planes` numbers an input: h = scale * (q0 + q1 / 254) + residual.
@@ -76,12 +82,12 @@ struct Level {
     double (*dot)(const float* a, const float* b, int n);
     double (*dot_half)(const float* a, const uint16_t* b, int n);
 
-    // Screening logits z' of n panels, with slack[w] >= |z - z'|.
-    void (*screen)(const Screen&, const float* bias, int first, int n, const Codes&, float* out, float* slack, int stride);
+    // Screening logits z' of n panels.
+    void (*screen)(const Screen&, const float* bias, int first, int n, const Codes&, float* out, int stride);
 
-    // top[0] = max (z' + slack), top[1] = max (z' - slack), sum[0] = sum exp(z' - top[0]),
-    // sum[1] = sum exp(z' + slack - top[0]).
-    void (*screen_stats)(const float* out, const float* slack, int n, float* top, float* sum);
+    // Adds n panels of screening logits, each at most `slack` off, to a row's bounds in 16 lanes: top, the largest
+    // logit's from above; sum, that of the sum of exp(z - shift) from below, to 6% and but for rounding.
+    void (*fold)(const float* out, int n, float slack, float shift, float* top, float* sum);
 
     // Bit w: z[w] + norm * residual[w] + code_norm * norms[w] >= least, of n panels; residual null: z[w] >= least.
     uint64_t (*reach)(const float* z, const float* residual, float norm, const float* norms, float code_norm, int n, float least);

@@ -27,6 +27,8 @@ constexpr int CHUNK = 64;                  // rows of a head pass
 constexpr int64_t STORED = 1 << 18;        // logits of a cluster that are kept; of larger ones some are made again
 constexpr int64_t WORTH_SHARING = 1 << 19;  // multiply-adds that are worth waking another thread
 
+bool worth_sharing(const Matrix& m, int n) { return (int64_t)n * m.words * m.width >= WORTH_SHARING; }
+
 class Search {
   public:
     Search(const Model& model, const TopK& call, HeadPass& head, int first) : model_(model), call_(call), head_(head), first_(first) {}
@@ -35,7 +37,7 @@ class Search {
     void run(int low, int high, int threads) {
         threads_ = threads;
         rows_.resize((size_t)(high - low));
-        for (int i = low; i < high; i++) begin(rows_[(size_t)(i - low)], i);
+        each(high - low, [&](int i) { begin(rows_[(size_t)i], low + i); });
         std::vector<std::pair<int, Row*>> wanted;
         for (;;) {
             wanted.clear();
@@ -50,12 +52,21 @@ class Search {
                 open(wanted[i].first, &wanted[i], (int)(j - i));
             }
         }
-        for (Row& row : rows_) answer(row);
+        each((int)rows_.size(), [&](int i) { answer(rows_[(size_t)i]); });
     }
 
     bool overflow = false;
 
   private:
+    // work(i) for n rows, shared among the threads.
+    template <class Work>
+    void each(int n, Work work) {
+        const int tasks = std::min(n, threads_ <= 1 ? 1 : 4 * threads_);
+        parallel(tasks, threads_, [&](int t) {
+            for (int i = n * t / tasks; i < n * (t + 1) / tasks; i++) work(i);
+        });
+    }
+
     void begin(Row& row, int i) {
         const int at = row.index = first_ + i;
         row.hidden = call_.hidden + (size_t)at * model_.width;
@@ -112,10 +123,11 @@ class Search {
         blocks.fill((int)missing.size(), model_.width, [&](int i) { return missing[(size_t)i]->hidden; });
         const int stride = m.panels * LANES;
         std::vector<float> out(missing.size() * (size_t)stride);
-        for (int p = 0; p < m.panels; p += PANELS)
+        share(m, (int)missing.size(), [&](int g) {
             for (int b = 0; b < blocks.count(); b++)
-                model_.level->logits(m, p, std::min(PANELS, m.panels - p), blocks.block(b), blocks.rows(b),
-                                     &out[(size_t)blocks.first[b] * stride + p * LANES], stride);
+                model_.level->logits(m, g * PANELS, std::min(PANELS, m.panels - g * PANELS), blocks.block(b), blocks.rows(b),
+                                     &out[(size_t)blocks.first[b] * stride + g * GROUP], stride);
+        });
         for (size_t i = 0; i < missing.size(); i++) {
             auto& row = missing[i]->projected[(size_t)band];
             row.assign(&out[i * stride], &out[i * stride] + m.words);
@@ -126,7 +138,7 @@ class Search {
     // Run group(g) for all groups of `m`, on several threads if n rows are worth it.
     template <class Group>
     void share(const Matrix& m, int n, Group group) {
-        const int threads = (int64_t)n * m.words * m.width >= WORTH_SHARING ? threads_ : 1;
+        const int threads = worth_sharing(m, n) ? threads_ : 1;
         const int tasks = std::min(m.groups, threads <= 1 ? 1 : 4 * threads);
         parallel(tasks, threads, [&](int t) {
             for (int g = (int)((int64_t)m.groups * t / tasks); g < (int)((int64_t)m.groups * (t + 1) / tasks); g++) group(g);
@@ -145,7 +157,7 @@ class Search {
             norms[(size_t)i] = (float)(row.projected_norm[(size_t)band] * 1.000001);
         }
         ClusterScreen screen(part, *model_.level, rows, norms);
-        share(part.matrix, n, [&](int g) { screen.group(g); });
+        screen.run(worth_sharing(part.matrix, n) ? threads_ : 1);
         int left = 0;
         for (int i = 0; i < n; i++) {
             const Row& row = *wanted[i].second;
@@ -191,7 +203,7 @@ class Search {
             }
         };
         share(m, n, group);
-        for (int i = 0; i < n; i++) {
+        each(n, [&](int i) {
             Row& row = *wanted[i].second;
             const double norm = row.projected_norm[(size_t)band];
             float* highs = &high[(size_t)i * m.groups];
@@ -204,7 +216,7 @@ class Search {
             if (m.words == 1) view.log_z = view.exact(0);  // it is the cluster: no rounding between them
             mask(view, highs, nullptr);
             collect(row, view);
-        }
+        });
     }
 
     void answer(Row& row) {
@@ -247,6 +259,8 @@ int topk(const Model& model, const TopK& call) {
     static thread_local HeadPass mine;
     HeadPass& head = mine;  // the helpers' lambdas must see this thread's
     std::atomic<bool> overflow{false};
+    // Threads share the passes of large clusters; where all are small, each answers rows of its own.
+    const bool large = std::any_of(model.clusters.begin(), model.clusters.end(), [](const Part& part) { return worth_sharing(part.matrix, 1); });
     for (int first = 0; first < call.rows; first += CHUNK) {
         const int rows = std::min(CHUNK, call.rows - first);
         const float* hidden = call.hidden + (size_t)first * model.width;
@@ -260,7 +274,7 @@ int topk(const Model& model, const TopK& call) {
             if (norm * heaviest > SCREENABLE) fast = false;
         }
         head.run(model, hidden, rows, fast, call.threads);
-        if (rows == 1 || call.threads <= 1) {
+        if (rows == 1 || call.threads <= 1 || large) {
             Search search(model, call, head, first);
             search.run(0, rows, call.threads);
             overflow = search.overflow;
