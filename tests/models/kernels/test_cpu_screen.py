@@ -30,7 +30,7 @@ def layer(scale: float) -> AdaptiveSoftmax:
 
 
 def near_the_edge(softmax: AdaptiveSoftmax, rows: int, seed: int) -> Tensor:
-    """Rows where each cluster's best word is near the k-th best word, from far below a nat, on either side."""
+    """Rows where each cluster's best word is near the k-th best word, on either side."""
     generator = torch.Generator().manual_seed(seed)
     n = softmax.n_clusters
     hidden = torch.randn(rows, softmax.head.shape[1], generator=generator)
