@@ -12,9 +12,6 @@ from service.commands.options import Device
 from service.commands.session import load_bundle, session, show, standard_output
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-    from rich.table import Table
-
     from models.bundle import Bundle
 
 _STORED_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
@@ -42,7 +39,9 @@ def inspect(
             out.write(to_json(facts, indent=2) + b"\n")
             out.flush()
         else:
-            show(*_tables(facts))
+            from service.commands.inspect_tables import tables
+
+            show(*tables(facts))
 
 
 def inspection(bundle: Bundle) -> dict[str, Any]:
@@ -54,15 +53,29 @@ def inspection(bundle: Bundle) -> dict[str, Any]:
         "path": str(bundle.path),
         "architecture": config.architecture,
         "body": config.body.model_dump(exclude={"type"}),
+        "window": bundle.model.window,
         "hidden_size": config.hidden_size,
         "vocabulary_size": config.vocabulary_size,
         "special_words": {
             "unknown": vocabulary.word(vocabulary.unknown_id),
             "end": vocabulary.word(vocabulary.end_id),
+            "start": vocabulary.word(vocabulary.start_id),
             "never_predicted": [vocabulary.word(i) for i in sorted(vocabulary.special_ids)],
         },
+        "tokenization": config.tokenization.model_dump(),
         "tied": config.tied,
+        "tied_projections": config.tied_projections,
+        "embedding_size": config.input_size,
         "embedding_scale": config.embedding_scale,
+        "input_bands": [
+            {"words": words, "width": width, "projected": projected}
+            for words, width, projected in zip(
+                (high - low for low, high in pairwise((0, *config.input_edges))),
+                config.input_widths,
+                config.input_projected,
+                strict=True,
+            )
+        ],
         "dtype": bundle.dtype,
         "kernels": bundle.model.kernels,
         "device": str(bundle.device),
@@ -71,9 +84,15 @@ def inspection(bundle: Bundle) -> dict[str, Any]:
         "disk_bytes": sum(part["disk_bytes"] for part in parts),
         "parts": parts,
         "files": {file.name: file.stat().st_size for file in sorted(bundle.path.iterdir()) if file.is_file()},
+        "output": config.output,
         "shortlist": config.cutoffs[0],
         "clusters": config.n_clusters,
         "cutoffs": list(config.cutoffs),
+        "factor": config.factor,
+        "cluster_order": config.cluster_order,
+        "biases": {"head": config.head_bias, "tails": config.tail_bias},
+        "head_projection": config.head_projection,
+        "tail_projections": config.tail_projections,
         "bands": _bands(bundle),
     }
 
@@ -102,9 +121,13 @@ def _part(name: str) -> str:
     kind, _, band = rest.partition(".")
     return {
         "head_bias": "head",
+        "head_projection": "head",
+        "clusters": "head",
         "projections": "tail projections",
         "tails": f"tail of band {band}",
         "tail_biases": f"tail of band {band}",
+        "band_tables": "bands of the output",
+        "band_projections": "bands of the output",
     }.get(kind, kind)
 
 
@@ -128,81 +151,3 @@ def _bands(bundle: Bundle) -> list[dict[str, Any]]:
         )
         first += band.clusters
     return bands
-
-
-def _tables(facts: dict[str, Any]) -> list[RenderableType]:
-    from rich.text import Text
-
-    files = ", ".join(f"{name} {_bytes(size)}" for name, size in facts["files"].items())
-    total = _bytes(sum(facts["files"].values()))
-    return [
-        _overview(facts),
-        _layout(facts),
-        _sizes(facts),
-        Text(f"files: {files}; {total} in all", style="dim"),
-    ]
-
-
-def _overview(facts: dict[str, Any]) -> Table:
-    from rich.table import Table
-    from rich.text import Text
-
-    special = facts["special_words"]
-    body = ", ".join(f"{key} {value}" for key, value in facts["body"].items())
-    table = Table(title=Text(facts["name"]), title_justify="left", show_header=False)
-    for key, value in (
-        ("path", facts["path"]),
-        ("architecture", f"{facts['architecture']} ({body})"),
-        ("hidden size", f"{facts['hidden_size']:,}"),
-        ("vocabulary", f"{facts['vocabulary_size']:,} words"),
-        ("special words", f"{special['unknown']} (unknown), {special['end']} (end of sentence)"),
-        ("parameters", f"{facts['parameters']:,}"),
-        ("embeddings", f"{'tied' if facts['tied'] else 'not tied'}, scale {facts['embedding_scale']:g}"),
-        ("weights", f"{facts['dtype']} on disk, float32 on {facts['device']}"),
-        *(
-            (f"{part.replace('_fast', ' in fast mode')} runs on", kernel)
-            for part, kernel in facts["kernels"].items()
-        ),
-    ):
-        table.add_row(key, Text(value))
-    return table
-
-
-def _layout(facts: dict[str, Any]) -> Table:
-    from rich.table import Table
-
-    table = Table(title="Adaptive softmax", title_justify="left")
-    for name in ("", "clusters", "words", "ids", "words a cluster", "width"):
-        table.add_column(name, justify="right" if name else "left")
-    short = facts["shortlist"]
-    table.add_row("head", "", f"{short:,}", f"0-{short - 1}", "", f"{facts['hidden_size']}")
-    for band in facts["bands"]:
-        table.add_row(
-            f"band {band['band']}",
-            f"{band['clusters']} ({band['first_cluster']}-{band['first_cluster'] + band['clusters'] - 1})",
-            f"{band['words']:,}",
-            f"{band['first_id']}-{band['first_id'] + band['words'] - 1}",
-            f"{band['smallest_cluster']:,} to {band['largest_cluster']:,}",
-            f"{band['width']}",
-        )
-    return table
-
-
-def _sizes(facts: dict[str, Any]) -> Table:
-    from rich.table import Table
-
-    table = Table(title="Parameters", title_justify="left")
-    for name in ("part", "parameters", "share", "on disk", "in memory"):
-        table.add_column(name, justify="left" if name == "part" else "right")
-    total = {"part": "total", **{key: facts[key] for key in ("parameters", "disk_bytes", "memory_bytes")}}
-    for part in (*facts["parts"], total):
-        if part is total:
-            table.add_section()
-        share = f"{part['parameters'] / facts['parameters']:.1%}"
-        sizes = (_bytes(part["disk_bytes"]), _bytes(part["memory_bytes"]))
-        table.add_row(part["part"], f"{part['parameters']:,}", share, *sizes)
-    return table
-
-
-def _bytes(count: int) -> str:
-    return f"{count / 1e6:,.2f} MB" if count >= 10_000 else f"{count:,} B"

@@ -10,16 +10,25 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from models.bodies.config import (
+    BodyConfig,
+    ConvolutionLayer,
+    GatedConvolutionConfig,
+    TransformerConfig,
+    TransformerXLConfig,
+)
 from models.bundle import Bundle
 from models.config import Band, LSTMConfig, ModelConfig
 from models.language_model import LanguageModel
-from models.vocabulary import Vocabulary
+from models.tokenization import Whitespace
+from models.vocabulary import Vocabulary, Words
+from service.commands.inspect_tables import layers
 from tests.service.commands import refusal, run
 from tests.tiny import tiny_config, tiny_words
 
 
 def save(directory: Path, config: ModelConfig, dtype: torch.dtype = torch.float16) -> Path:
-    words = Vocabulary.from_words(tiny_words(config.vocabulary_size))
+    words = Vocabulary.from_words(tiny_words(config.vocabulary_size), Words.of(config))
     Bundle.save(directory / "model", LanguageModel(config), words, dtype=dtype)
     return directory / "model"
 
@@ -82,8 +91,14 @@ def test_layout(bundle_path: Path) -> None:
     found = facts(bundle_path)
     assert found["name"] == "tiny"
     assert found["architecture"] == "lstm"
-    assert found["body"] == {"layers": 2, "units": 48, "projection": 32, "residual": True}
-    assert found["special_words"] == {"unknown": "<unk>", "end": "</s>", "never_predicted": ["<unk>"]}
+    assert found["body"].items() >= {"layers": 2, "units": 48, "projection": 32, "residual": True}.items()
+    assert (found["window"], found["factor"], found["cluster_order"]) == (None, None, "natural")
+    assert found["special_words"] == {
+        "unknown": "<unk>",
+        "end": "</s>",
+        "start": "</s>",
+        "never_predicted": ["<unk>"],
+    }
     assert (found["tied"], found["embedding_scale"], found["device"]) == (True, 1.0, "cpu")
     assert (found["vocabulary_size"], found["shortlist"], found["clusters"]) == (280, 40, 6)
     assert found["cutoffs"] == [40, 60, 90, 120, 160, 210, 280]
@@ -117,12 +132,81 @@ def test_tables(bundle_path: Path) -> None:
     lines = result.stdout.split("\n")
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if line.startswith("│")]
     found = facts(bundle_path)
-    assert ["vocabulary", "280 words"] in rows
+    assert ["vocabulary", "280 words, tokenization ours"] in rows
     assert ["weights", "float32 on disk, float32 on cpu"] in rows
     assert ["head", "", "40", "0-39", "", "32"] in rows
     assert ["band 0", "3 (0-2)", "80", "40-119", "20 to 30", "16"] in rows
     assert ["band 1", "3 (3-5)", "160", "120-279", "40 to 70", "8"] in rows
     assert ["total", f"{found['parameters']:,}", "100.0%", "0.14 MB", "0.14 MB"] in rows
+
+
+BODIES: dict[str, tuple[BodyConfig, str]] = {
+    "lstm": (
+        LSTMConfig(layers=3, units=20, layer_units=(20, 20, 16)),
+        "lstm: 3 layers, units 20, layer units 20/20/16",
+    ),
+    "transformer": (
+        TransformerConfig(layers=2, units=16, heads=4, inner=24, window=8),
+        "transformer: 2 layers, units 16, heads 4, inner 24, activation relu, pre norm, positions sinusoidal,"
+        " window 8",
+    ),
+    "transformer_xl": (
+        TransformerXLConfig(
+            layers=2, heads=2, head_size=4, inner=9, memory=5, segment=3, initial_memory="zeros"
+        ),
+        "transformer_xl: 2 layers, heads 2, head size 4, inner 9, memory 5, segment 3, initial memory zeros,"
+        " norm epsilon 1e-05",
+    ),
+    "gated_convolution": (
+        GatedConvolutionConfig(
+            layers=(*[ConvolutionLayer(channels=16, kernel=3)] * 2, ConvolutionLayer(channels=8, kernel=2))
+        ),
+        "gated_convolution: 3 layers, 2 of channels 16 kernel 3 residual 1,"
+        " 1 of channels 8 kernel 2 residual 1",
+    ),
+}
+
+
+@pytest.mark.parametrize(("body", "text"), BODIES.values(), ids=BODIES.keys())
+def test_bodies_of_every_kind(tmp_path: Path, body: BodyConfig, text: str) -> None:
+    path = save(tmp_path, BIASED.model_copy(update={"body": body}))
+    found = facts(path)
+    assert found["architecture"] == body.type
+    assert f"{body.type}: {layers(found['body'])}" == text
+    shown = run("inspect", path).stdout
+    assert body.type in shown
+    assert sum(part["parameters"] for part in found["parts"]) == found["parameters"]
+
+
+def test_the_layout_of_a_published_model(tmp_path: Path) -> None:
+    """As Transformer-XL's: its head projected, its projections shared, its words split elsewhere."""
+    changes = {
+        "head_projection": 16,
+        "tied": True,
+        "tied_projections": True,
+        "input_head_projection": True,
+        "factor": 4.0,
+        "head_bias": True,
+        "tail_bias": True,
+        "special_words": ("the",),
+        "start_word": "of",
+        "tokenization": Whitespace(),
+    }
+    path = save(tmp_path, ModelConfig(**tiny_config().model_dump() | {"hidden_size": 32} | changes))
+    found = facts(path)
+    assert found["special_words"]["never_predicted"] == ["<unk>", "the", "of"]
+    rows = {
+        line.split("│")[1].strip(): line.split("│")[2].strip()
+        for line in run("inspect", path).stdout.split("\n")
+        if "│" in line
+    }
+    # Long values go on in the next line.
+    assert rows["embeddings"] == "tied, projections too, size 32, 3 tables,"
+    assert rows["softmax"].startswith("6 clusters in natural order, factor 4,")
+    assert rows["vocabulary"] == "280 words, tokenization whitespace"
+    by_part = {part["part"]: part["parameters"] for part in found["parts"]}
+    assert by_part["head"] == 40 * 16 + 16 * 32 + 6 * 32 + 46
+    assert by_part["embedding"] == 32 * 16
 
 
 def test_a_plain_softmax_has_no_bands(tmp_path: Path) -> None:
