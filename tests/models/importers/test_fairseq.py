@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import shutil
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,9 +16,11 @@ from torch.nn.utils.rnn import pad_sequence
 
 from models.bodies.config import GatedConvolutionConfig, TransformerConfig
 from models.bundle import Bundle
+from models.importers import convert
+from models.importers.checkpoint import load
 from models.language_model import LanguageModel
 from models.tokenization import Whitespace
-from tests.models.importers.fairseq import CASES, LONG, TRANSFORMERS, converted, expected, imported
+from tests.models.importers.fairseq import CASES, DATA, LONG, TRANSFORMERS, converted, expected, imported
 
 TOLERANCE = 1e-4
 Get = Callable[[str], Bundle]
@@ -197,6 +203,36 @@ def test_the_layers_of_a_convolution_are_parsed(bundle: Get) -> None:
         (12, 1, 0),
         (24, 2, 2),
     ]
+
+
+def saved_again(case: str, folder: Path, change: Callable[[dict[str, Any]], None]) -> LanguageModel:
+    """The model of a checkpoint that was changed."""
+    shutil.copytree(DATA / case, folder / case)
+    (file,) = (folder / case).glob("*.pt")
+    state = load(file)
+    change(state)
+    changed = io.BytesIO()  # The file itself is mapped.
+    torch.save(state, changed)
+    file.write_bytes(changed.getvalue())
+    return convert("fairseq", folder / case).model()
+
+
+def test_a_named_architecture_is_pre_norm_whatever_its_option_says(tmp_path: Path) -> None:
+    # Checked with fairseq itself: its registered architectures set the option when they are loaded.
+    def change(state: dict[str, Any]) -> None:
+        state["cfg"]["model"]["decoder_normalize_before"] = False
+
+    assert error("new-wiki103", saved_again("new-wiki103", tmp_path, change)) < TOLERANCE
+
+
+@pytest.mark.parametrize("case", ["new-post-norm", "fconv-plain"])
+def test_half_precision(case: str, tmp_path: Path) -> None:
+    def change(state: dict[str, Any]) -> None:
+        state["model"] = {name: tensor.half() for name, tensor in state["model"].items()}
+
+    model = saved_again(case, tmp_path, change)
+    assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+    assert TOLERANCE < error(case, model) < 0.1
 
 
 # -- what the tolerance can tell apart -----------------------------------------------------------------------
