@@ -21,11 +21,12 @@ from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Many
 from concurrent.futures import Future
 
-from service.errors import HeadfirstError, QueueFull, TooLarge
+from service.errors import HeadfirstError
 from service.lane import Batch, Lane
 from service.messages import Answer, Message, Predict
 from service.prefix_tree import score_sequences
 from service.sequence import Group, Job, Sequence, Slice, predict_sequences
+from service.sleepers import Sleepers
 
 PREDICT_SHARE = 0.75
 """Predictions' part of the engine's time while scoring waits too."""
@@ -33,6 +34,8 @@ PREDICT_SLICE_TOKENS = 32
 """Tokens of a new context in one batch at most: others' keystrokes are in it, too."""
 SCORE_SLICE_TOKENS = 64
 """Tokens of a text in one batch at most."""
+FEW_ANSWERS = 4
+"""Given in a few ten microseconds."""
 
 
 class Batcher:
@@ -78,7 +81,7 @@ class Batcher:
         self._stopped = False
         # Reentrant: whoever cancels a future inside a callback of another comes back in.
         self._lock = lock = threading.RLock()
-        self._work = threading.Condition(lock)
+        self._sleepers = Sleepers(lock)
         self._deadline = threading.Condition(lock)
         self._idle = threading.Condition(lock)
 
@@ -147,7 +150,7 @@ class Batcher:
         with self._lock:
             self._stopped = True
             self._running.clear()
-            self._work.notify_all()
+            self._sleepers.wake_all()
             self._deadline.notify_all()
 
     # -- the engine's side ------------------------------------------------------------------------------
@@ -160,12 +163,13 @@ class Batcher:
                 the further on that state is, the less the sequence costs.
         """
         with self._lock:
+            self._sleepers.back()
             while not self._stopped:
                 lane = min(
                     (lane for lane in self._lanes if lane.waiting), key=lambda lane: lane.clock, default=None
                 )
                 if lane is None:
-                    self._work.wait()
+                    self._sleepers.sleep()
                     continue
                 now = self._clock()
                 slices = lane.take(now, begin, self._threads)
@@ -181,16 +185,22 @@ class Batcher:
                 self._leave(job)
             return waited
 
+    def answering(self, batch: Batch) -> None:
+        """Tells that the calling thread will be back soon: it answers a small batch that was run.
+
+        Whatever comes meanwhile is for it. Its core has the model's weights at hand; to wake another thread
+        takes longer.
+        """
+        if len(batch.slices) <= FEW_ANSWERS:
+            with self._lock:
+                self._sleepers.returning()
+
     def finish(self, batch: Batch, answered_tokens: int, unfinished: Many[Sequence]) -> None:
-        """Ends a batch, by which messages of so many tokens were answered. Sequences that are `unfinished`
-        go to the front of their groups, so that few are begun at a time; so do a tree's inner nodes that can
-        begin now. Its leaves go to the back."""
+        """Ends a batch, by which messages of so many tokens were answered; what is `unfinished` goes on."""
         with self._lock:
             now = self._clock()
             seconds = now - batch.started
-            batch.lane.charge(seconds - batch.charged)
-            batch.lane.learn(batch.tokens, seconds)
-            batch.lane.grow()
+            batch.lane.ended(batch, seconds)
             # Time in which two batches ran counts once.
             elapsed = now - max(batch.started, self._last_finish)
             self._last_finish = now
@@ -199,10 +209,7 @@ class Batcher:
                     lane.served(answered_tokens if lane is batch.lane else 0, elapsed)
             going_on = [sequence for sequence in unfinished if sequence.group.unanswered]
             for sequence in reversed(going_on):
-                if sequence.position or sequence.children:
-                    sequence.group.waiting.appendleft(sequence)
-                else:
-                    sequence.group.waiting.append(sequence)
+                sequence.group.put_back(sequence)
             for sequence in going_on:
                 self._line_up(batch.lane, sequence.group)
             self._running.discard(batch)
@@ -244,14 +251,7 @@ class Batcher:
         if self._refuse is not None:
             raise self._refuse()
         for lane, (inputs, tokens) in needs.items():
-            if inputs > self.max_inputs or tokens > self.max_tokens:
-                raise TooLarge(
-                    f"The request has {inputs} inputs with {tokens} words; the queue takes at most "
-                    f"{self.max_inputs} inputs with {self.max_tokens} words.",
-                    code="request_too_large",
-                )
-            if lane.inputs + inputs > self.max_inputs or lane.tokens + tokens > self.max_tokens:
-                raise QueueFull(retry_after=lane.retry_after())
+            lane.check_room(inputs, tokens, self.max_inputs, self.max_tokens)
 
     def _admit(self, lane: Lane, group: Group) -> None:
         if not group.unanswered:
@@ -270,7 +270,7 @@ class Batcher:
         if not lane.waiting:  # A lane that had nothing to do saves up no claim on the other's time.
             lane.clock = max(lane.clock, self._virtual_time)
         lane.add(group)
-        self._work.notify()
+        self._sleepers.wake()
 
     def _batch(self, lane: Lane, slices: list[Slice], now: float) -> Batch:
         batch = Batch(lane, slices, self._mark_begun(slices, now), now)
@@ -279,7 +279,7 @@ class Batcher:
             batch.charged = lane.expected_seconds(batch.tokens)
             lane.charge(batch.charged)
             if any(each.waiting for each in self._lanes):
-                self._work.notify()  # What is left is another thread's.
+                self._sleepers.wake()  # What is left is another thread's.
         self._running.add(batch)
         return batch
 

@@ -220,12 +220,12 @@ class Engine:
             del self._began[number]
 
     def _answer(self, batch: Batch, outcome: Outcome) -> None:
+        self._batcher.answering(batch)
         tokens = 0
         for job, answer in outcome.answers:
             if self._batcher.release(job):
                 tokens += job.message.size
                 job.resolve(answer)
-        time.sleep(0)  # Lets the event loop, which was woken, have the interpreter first.
         self._batcher.finish(batch, tokens, outcome.unfinished)
         self._metrics.batch_size.observe(len(batch.slices))
         self._metrics.batch_tokens.observe(batch.tokens)

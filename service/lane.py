@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from service.errors import QueueFull, TooLarge
 from service.sequence import Group, Job, Sequence, Slice
 
 MIN_SLICE_TOKENS = 16
@@ -54,6 +55,22 @@ class Lane:
     def waiting(self) -> bool:
         """Whether anything waits to be put into a batch."""
         return bool(self._rotation)
+
+    def check_room(self, inputs: int, tokens: int, max_inputs: int, max_tokens: int) -> None:
+        """Raises unless there is room for so many more messages and tokens.
+
+        Raises:
+            QueueFull: there is none now.
+            TooLarge: there never will be.
+        """
+        if inputs > max_inputs or tokens > max_tokens:
+            raise TooLarge(
+                f"The request has {inputs} inputs with {tokens} words; the queue takes at most "
+                f"{max_inputs} inputs with {max_tokens} words.",
+                code="request_too_large",
+            )
+        if self.inputs + inputs > max_inputs or self.tokens + tokens > max_tokens:
+            raise QueueFull(retry_after=self.retry_after())
 
     def add(self, group: Group) -> None:
         """Lets the group take turns, from the back; one that already does keeps its place."""
@@ -132,10 +149,6 @@ class Lane:
         """Halves the budget."""
         self.budget = max(1, self.budget // 2)
 
-    def grow(self) -> None:
-        """Gives a small part of a shrunk budget back."""
-        self.budget = min(self.full_budget, self.budget + -(-self.full_budget // GROWTH_STEPS))
-
     def served(self, tokens: int, seconds: float) -> None:
         """Notes that messages of so many tokens were answered in this time, for `retry_after`."""
         decay = math.exp(-seconds / RATE_MEMORY_SECONDS)
@@ -150,11 +163,12 @@ class Lane:
         """What a batch of so many tokens will take, by the last ones; 0 before there was one."""
         return tokens * self._token_seconds
 
-    def learn(self, tokens: int, seconds: float) -> None:
-        """Notes how long a batch of so many tokens took, for `expected_seconds`."""
-        self._token_seconds += (seconds / tokens - self._token_seconds) * (
-            RATE_WEIGHT if self._token_seconds else 1
-        )
+    def ended(self, batch: "Batch", seconds: float) -> None:
+        """Counts a batch's time, notes how long its tokens took, and gives a part of a shrunk budget back."""
+        self.charge(seconds - batch.charged)
+        weight = RATE_WEIGHT if self._token_seconds else 1
+        self._token_seconds += (seconds / batch.tokens - self._token_seconds) * weight
+        self.budget = min(self.full_budget, self.budget + -(-self.full_budget // GROWTH_STEPS))
 
     def retry_after(self) -> float:
         """Seconds until what is accepted now will have been answered, at the present rate."""

@@ -61,6 +61,14 @@ class Group:
         self.unanswered: set[Job] = set()
         self.waiting: deque[Sequence] = deque()
 
+    def put_back(self, sequence: "Sequence") -> None:
+        """Lets a sequence wait again: in front, so that few are begun at a time, as does a tree's inner node
+        that can begin now; its leaves at the back."""
+        if sequence.position or sequence.children:
+            self.waiting.appendleft(sequence)
+        else:
+            self.waiting.append(sequence)
+
     def alive(self, sequence: "Sequence", now: float) -> bool:
         """Whether anybody still waits for this sequence of the group."""
         return any(job in self.unanswered and now < job.deadline for job in sequence.jobs)

@@ -35,6 +35,7 @@ class Bench:
             max_tokens=limits.get("max_tokens", 1_000_000),
             rejected=lambda reason: self.rejected.update([reason]),
             clock=lambda: self.now,
+            threads=limits.get("threads", 1),
         )
 
     def submit(self, *messages: Predict | Score) -> list[Job]:

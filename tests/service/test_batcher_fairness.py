@@ -87,3 +87,23 @@ def test_a_kind_that_had_nothing_to_do_has_no_claim_on_the_past() -> None:
         bench.run(batch, 1)
     # The last slice of scoring counts, the 999 before it don't.
     assert kinds.count(Score) == 2
+
+
+def test_threads_leave_each_other_something_to_do() -> None:
+    bench = Bench(batch_tokens=4096, threads=2)
+    for _ in range(64):
+        bench.submit(predict(11))
+    first, second = bench.next(), bench.next()
+    assert len(first.slices) + len(second.slices) == 64
+    assert abs(len(first.slices) - len(second.slices)) <= 4
+
+
+def test_a_keystroke_beside_bulk_finds_a_thread_soon() -> None:
+    """While one thread scores, the other is not given a second bulk step before the predictions."""
+    bench = Bench(score_tokens=128, threads=2)
+    bench.submit(*(score(20, first=i) for i in range(1000)))
+    for _ in range(4):  # It learns how long a step takes.
+        bench.step(seconds=1.0)
+    bench.submit(*(predict(11) for _ in range(2)))
+    kinds = [type(messages_of(bench.next())[0]) for _ in range(2)]
+    assert Predict in kinds

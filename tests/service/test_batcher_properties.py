@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from service.batcher import SCORE_SLICE_TOKENS
 from service.errors import QueueFull
+from service.lane import Batch
 from service.messages import Predict, Score
 from service.sequence import Job
 from tests.service.bench import Bench, messages_of, predict, score
@@ -79,3 +80,67 @@ def test_the_last_to_come_waits_a_bounded_time(calls: list[list[Predict | Score]
             return
         bench.step()
     raise AssertionError("starved")
+
+
+CONCURRENT = st.one_of(
+    st.tuples(st.just("submit"), st.lists(MESSAGES, max_size=6)),
+    st.tuples(st.just("take"), st.none()),
+    st.tuples(st.just("end"), st.integers(0, 3)),
+    st.tuples(st.just("cancel"), st.integers(0, 1000)),
+    st.tuples(st.just("timer"), st.none()),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(CONCURRENT, max_size=60), st.integers(2, 4), st.integers(1, 300))
+def test_threads_share_the_work_and_answer_each_message_once(
+    events: list[tuple[str, object]], threads: int, batch_tokens: int
+) -> None:
+    bench = Bench(batch_tokens, batch_tokens, max_inputs=20, max_tokens=2000, threads=threads)
+    gone: Counter[Job] = Counter()
+    running: list[Batch] = []
+
+    def take() -> None:
+        batch = bench.next()
+        mine = {id(piece.sequence) for piece in batch.slices}
+        others = {id(piece.sequence) for other in running for piece in other.slices}
+        assert len(mine) == len(batch.slices)
+        assert not mine & others, "two threads have one sequence"
+        assert batch.tokens <= batch_tokens
+        running.append(batch)
+
+    def alive() -> bool:
+        return any(
+            group.alive(sequence, bench.now)
+            for lane in bench.batcher._lanes
+            for group in lane._rotation
+            for sequence in group.waiting
+        )
+
+    for kind, value in events:
+        if kind == "submit":
+            with contextlib.suppress(QueueFull):
+                bench.submit(*value)  # type: ignore[misc]
+        elif kind == "cancel" and bench.jobs:
+            job = bench.jobs[int(value) % len(bench.jobs)]  # type: ignore[call-overload]
+            if not bench.answered[job] and not gone[job]:
+                assert job.cancel()
+                gone[job] += 1
+        elif kind == "timer" and any(job.deadline <= bench.now for job in bench.batcher._unanswered):
+            gone.update(bench.batcher.overdue() or ())
+        elif kind == "take" and len(running) < threads and alive():
+            take()
+        elif kind == "end" and running:
+            bench.run(running.pop(int(value) % len(running)), seconds=1)  # type: ignore[call-overload]
+    while running or alive():
+        if running and (len(running) == threads or not alive()):
+            bench.run(running.pop(0), seconds=0)
+        else:
+            take()
+    if bench.batcher._unanswered:
+        gone.update(bench.batcher.overdue() or ())
+    assert bench.answered + gone == Counter(bench.jobs)
+    assert bench.batcher.depth == bench.batcher.tokens == 0
+    assert not bench.batcher._unanswered
+    assert not bench.batcher._running
+    assert bench.batcher.wait_idle(0)

@@ -2,6 +2,7 @@
 
 import threading
 
+from service.batcher import Batcher
 from service.lane import Batch
 from tests.service.bench import Bench, predict
 
@@ -37,10 +38,18 @@ def wait_until_blocked(condition: threading.Condition) -> None:
     raise AssertionError("nobody waits")
 
 
+def wait_until_asleep(batcher: Batcher, threads: int = 1) -> None:
+    for _ in range(1_000_000):
+        with batcher._lock:
+            if len(batcher._sleepers) == threads:
+                return
+    raise AssertionError("nobody sleeps")
+
+
 def test_next_blocks_until_something_is_there() -> None:
     bench = Bench()
     caller = Caller(lambda: bench.batcher.next(bench.begin))
-    wait_until_blocked(bench.batcher._work)
+    wait_until_asleep(bench.batcher)
     bench.submit(predict())
     batch = caller.result()
     assert isinstance(batch, Batch)
@@ -52,7 +61,7 @@ def test_next_blocks_when_only_the_dead_are_waiting() -> None:
     bench.submit(predict(deadline=1))
     bench.now = 2.0
     caller = Caller(lambda: bench.batcher.next(bench.begin))
-    wait_until_blocked(bench.batcher._work)
+    wait_until_asleep(bench.batcher)
     bench.batcher.stop()
     assert caller.result() is None
 
@@ -79,7 +88,7 @@ def test_the_timer_wakes_by_itself() -> None:
 def test_stop_wakes_everybody() -> None:
     bench = Bench()
     callers = [Caller(lambda: bench.batcher.next(bench.begin)), Caller(bench.batcher.overdue)]
-    wait_until_blocked(bench.batcher._work)
+    wait_until_asleep(bench.batcher)
     wait_until_blocked(bench.batcher._deadline)
     bench.batcher.stop()
     assert [caller.result() for caller in callers] == [None, None]
@@ -94,3 +103,41 @@ def test_waiting_for_idleness() -> None:
     wait_until_blocked(bench.batcher._idle)
     bench.step()
     assert caller.result() is True
+
+
+def test_who_fell_asleep_last_is_woken_first() -> None:
+    bench = Bench(threads=2)
+    first = Caller(lambda: bench.batcher.next(bench.begin))
+    wait_until_asleep(bench.batcher)
+    second = Caller(lambda: bench.batcher.next(bench.begin))
+    wait_until_asleep(bench.batcher, 2)
+    bench.submit(predict())
+    assert isinstance(second.result(), Batch)
+    assert not first.returned
+    bench.submit(predict())
+    assert isinstance(first.result(), Batch)
+
+
+def test_what_one_thread_leaves_wakes_the_other() -> None:
+    bench = Bench(threads=2)
+    callers = [Caller(lambda: bench.batcher.next(bench.begin)) for _ in range(2)]
+    wait_until_asleep(bench.batcher, 2)
+    bench.submit(*(predict(31) for _ in range(64)))
+    batches = [caller.result() for caller in callers]
+    assert all(isinstance(batch, Batch) for batch in batches)
+    assert sum(len(batch.slices) for batch in batches if isinstance(batch, Batch)) <= 64
+
+
+def test_who_answers_a_small_batch_takes_what_comes_meanwhile() -> None:
+    bench = Bench(threads=2)
+    bench.submit(predict())
+    batch = bench.next()
+    other = Caller(lambda: bench.batcher.next(bench.begin))
+    wait_until_asleep(bench.batcher)
+    bench.batcher.answering(batch)
+    bench.submit(predict())
+    bench.run(batch)
+    assert isinstance(bench.next(), Batch)
+    assert not other.returned
+    bench.submit(predict())
+    assert isinstance(other.result(), Batch)

@@ -194,10 +194,10 @@ def test_idle_threads_use_no_cpu(make: Make) -> None:
     watched = make()
     watched.ask(predict([1], deadline=None))
     batcher = watched.engine._batcher
-    for condition in (batcher._work, batcher._deadline):
-        with condition:
-            # Both threads are inside `wait`, without a time at which they would look again.
-            assert condition._waiters  # type: ignore[attr-defined]
+    with batcher._lock:
+        # All threads are inside `wait`, without a time at which they would look again.
+        assert len(batcher._sleepers) == watched.engine._engine_threads
+        assert batcher._deadline._waiters  # type: ignore[attr-defined]
     assert batcher._wake_at == float("inf")
 
 
