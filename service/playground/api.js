@@ -22,10 +22,17 @@ export function setKey(key) {
   else sessionStorage.removeItem(KEY);
 }
 
-/** The first served model's card. */
-export async function getModel() {
+let chosen; // name of the model to ask; none means the server's first
+
+/** The served models' cards. */
+export async function getModels() {
   const { answer } = await call("v1/models");
-  return answer.data[0];
+  return answer.data;
+}
+
+/** Asks this model from now on; without a name, the server's first. */
+export function chooseModel(name) {
+  chosen = name;
 }
 
 /** Whether requests for predictions may ask for `explain`: the server's own description tells. */
@@ -48,10 +55,10 @@ export async function isReady() {
 }
 
 /** `{answer, timing}` of POST v1/predict; an abort of `signal` rejects with its reason. */
-export const predict = (body, signal) => call("v1/predict", body, signal);
+export const predict = (body, signal) => call("v1/predict", { ...body, model: chosen }, signal);
 
 /** `{answer, timing}` of POST v1/score. */
-export const score = (body, signal) => call("v1/score", body, signal);
+export const score = (body, signal) => call("v1/score", { ...body, model: chosen }, signal);
 
 async function call(path, body, signal) {
   const started = performance.now();

@@ -13,17 +13,19 @@ new ScoreTab();
 wireTabs(document.querySelector('[role="tablist"]'));
 wireTheme();
 wireKey();
+wireModels();
 connection.onReturn(describe); // another model may have come back
 await describe();
 predict.refresh();
 // On a phone the focus would raise the keyboard over the page before it was seen.
 if (matchMedia("(pointer: fine)").matches && !byId("predict").hidden) predict.focus();
 
-/** Shows which model is served. */
+/** Shows which model is asked, and the choice where several are served. */
 async function describe() {
   try {
-    const [model, explain] = await Promise.all([api.getModel(), offersExplain()]);
+    const [models, explain] = await Promise.all([api.getModels(), offersExplain()]);
     connection.succeeded();
+    const model = offer(models);
     const facts = [
       model.name,
       model.architecture.toUpperCase(),
@@ -39,6 +41,24 @@ async function describe() {
     byId("model-text").textContent = "No model yet";
     connection.failed(error);
   }
+}
+
+/** Fills the choice of models, which stays where it was if that is served still; returns the chosen one. */
+function offer(models) {
+  const choice = byId("models");
+  const model = models.find(({ name }) => name === choice.value) ?? models[0];
+  choice.replaceChildren(...models.map(({ name }) => new Option(name, name, false, name === model.name)));
+  byId("model-choice").hidden = models.length < 2;
+  api.chooseModel(models.length < 2 ? undefined : model.name);
+  return model;
+}
+
+function wireModels() {
+  byId("models").addEventListener("change", async () => {
+    connection.clear();
+    await describe();
+    predict.refresh();
+  });
 }
 
 /** A server without its description (a proxy may hide it) is asked for nothing that it may not know. */

@@ -47,6 +47,7 @@ class Stub:
         self.fault: Fault | None = None
         self.key: str | None = None
         self.explains = False
+        self.models = ["stub"]
         self.hold: threading.Event | None = None
         if self._server is None:
             self.start()
@@ -88,7 +89,7 @@ class _Handler(
         if self.path.startswith("/health"):
             self._send(200, {"status": "ok"})
         elif self.path == "/v1/models":
-            self._guarded(lambda: {"object": "list", "data": [_card()]})
+            self._guarded(lambda: {"object": "list", "data": [_card(name) for name in self.owner.models]})
         elif self.path == "/openapi.json":
             properties = {"explain": {"type": "boolean"}} if self.owner.explains else {}
             body = {"content": {"application/json": {"schema": {"properties": properties}}}}
@@ -142,10 +143,10 @@ class _Handler(
         """Keeps the test's output clean."""
 
 
-def _card() -> dict[str, Any]:
+def _card(name: str) -> dict[str, Any]:
     return {
-        "id": "stub",
-        "name": "stub",
+        "id": name,
+        "name": name,
         "architecture": "lstm",
         "vocabulary_size": CUTOFFS[-1],
         "cutoffs": CUTOFFS,

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -175,6 +176,16 @@ def local(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
     for app in made:
         app.engine.close()
         app.app.context.workers.shutdown()
+
+
+@pytest.fixture
+def no_logging_left() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level, quiet = list(root.handlers), root.level, logging.getLogger("asyncio").level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.getLogger("asyncio").setLevel(quiet)
 
 
 @pytest.fixture

@@ -2,13 +2,12 @@
 
 import gc
 import json
-import logging
 import shutil
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -22,16 +21,6 @@ from service.commands import serve
 from service.server import Server
 from tests.service.conftest import clean_environment
 from tests.service.wire import StartServer
-
-
-@pytest.fixture
-def no_logging_left() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level, quiet = list(root.handlers), root.level, logging.getLogger("asyncio").level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.getLogger("asyncio").setLevel(quiet)
 
 
 def test_help_names_the_command() -> None:

@@ -1,0 +1,61 @@
+"""The choice of a model, where the server has several."""
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.playground.conftest import Watch
+from tests.playground.stub import Fault, Stub
+
+pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+from playwright.sync_api import expect
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+PREDICT, SCORE = "/v1/predict", "/v1/score"
+
+
+def test_one_model_leaves_nothing_to_choose(page: "Page") -> None:
+    expect(page.locator("#model")).to_contain_text("stub")
+    expect(page.get_by_label("Model")).to_be_hidden()
+
+
+def test_requests_name_the_chosen_model(page: "Page", stub: Stub) -> None:
+    stub.models = ["english", "chinese"]
+    page.reload()
+    choice = page.get_by_label("Model")
+    expect(choice).to_have_value("english")
+    expect(choice.locator("option")).to_have_text(["english", "chinese"])
+    expect(page.locator("#model")).to_contain_text("english · LSTM")
+
+    choice.select_option("chinese")
+    expect(page.locator("#model")).to_contain_text("chinese · LSTM")
+    expect(page.get_by_role("listbox").get_by_role("option")).to_have_count(10)
+    page.get_by_label("Your text").fill("Thank ")
+    expect(page.get_by_role("listbox").get_by_role("option").first).to_have_accessible_name("you 74.1%")
+    assert stub.bodies(PREDICT)[-1]["model"] == "chinese"
+
+    page.get_by_role("tab", name="Score").click()
+    page.get_by_label("Sentences, one a line").fill("Yes.")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator(".chip")).to_have_count(3)
+    assert stub.bodies(SCORE)[-1]["model"] == "chinese"
+
+
+def test_the_choice_stays_while_its_model_is_served(page: "Page", stub: Stub, watch: Watch) -> None:
+    watch.expected = ("503",)
+    stub.models = ["english", "chinese"]
+    page.reload()
+    choice = page.get_by_label("Model")
+    choice.select_option("chinese")
+    expect(page.locator("#model")).to_contain_text("chinese")
+    # The server restarts, first with both models, then with the other alone.
+    for models, expected in ((["chinese", "english"], "chinese"), (["english"], "english")):
+        stub.fault = Fault(503, "The model is not ready.")
+        page.get_by_label("Your text").fill(f"{expected} ")
+        expect(page.get_by_role("status").first).to_contain_text("Retrying")
+        stub.models, stub.fault = models, None
+        expect(page.locator("#model")).to_contain_text(f"{expected} · LSTM")
+        expect(page.get_by_role("status").first).to_be_empty()
+    expect(choice).to_be_hidden()
