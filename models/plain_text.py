@@ -1,6 +1,6 @@
 """Our tokenization of plain text, ten times faster: what most requests are about.
 
-A short text of printable ASCII without a hyphen is left as it is by the normalization of `models.vocabulary`,
+A short text of printable ASCII without a hyphen is left as it is by the normalization of `models.tokenizer`,
 and its words are found by that module's pattern with letters and digits spelled out, by Python's own `re`.
 Any other text is for the tokenizer. The two agree: tests compare them.
 """

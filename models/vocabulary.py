@@ -1,59 +1,22 @@
-"""Words and their ids.
-
-A text becomes word tokens in two steps that `tokenizer.json` records: it is normalized (NFC; typographic
-quotes, dashes and ellipses to ASCII; control characters to white space), then split into words, numbers,
-abbreviations and single punctuation marks. Spacing carries no information, so ``"much ."`` and ``"much."``
-are the same two tokens and `Vocabulary.decode` puts natural spacing back. The one exception is the dash:
-`` - `` between spaces is the token ``--`` and a hyphen inside a compound is ``-``.
-
-That is our own tokenization. Models trained elsewhere bring another (`models.tokenization`): their
-``tokenizer.json`` holds the words and splits at white space, and `models.segmentation` does the rest.
-"""
+"""Words and their ids; how text becomes words is told in `models.tokenizer`."""
 
 from __future__ import annotations
 
-import json
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from tokenizers import Encoding, Regex, Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.normalizers import NFC, Normalizer, Replace
-from tokenizers.normalizers import Sequence as NormalizerSequence
-from tokenizers.pre_tokenizers import Split, WhitespaceSplit
+from tokenizers import Encoding, Tokenizer
 
 from models import plain_text
-from models.config import ModelConfig
 from models.segmentation import Segmenter, segmenter
 from models.spacing import join
-from models.tokenization import Ours, Tokenization
+from models.tokenization import Ours
+from models.tokenizer import END, UNKNOWN, Words, new_tokenizer, rules, splitter
 
-UNKNOWN = "<unk>"
-END = "</s>"
-
-_GAP = r"(?<!\s)\s+"
-_LETTER_OR_DIGIT = r"[\p{L}\p{M}\p{N}]"
-_WORD = "|".join(
-    [
-        r"--",  # a dash, after normalization
-        r"\.\.\.",
-        r"(?:\p{L}\.){2,}(?!\p{L})",  # U.S., e.g., p.m.
-        rf"\p{{L}}(?:\+\+|#)(?!{_LETTER_OR_DIGIT})",  # C++, F#
-        # don't, rock'n'roll, AT&T, Node.js; 3.5, 1,000, 12:30
-        rf"{_LETTER_OR_DIGIT}+(?:['.&]{_LETTER_OR_DIGIT}+|(?<=\p{{N}})[,:](?=\p{{N}}){_LETTER_OR_DIGIT}+)*",
-        r"\S",  # any other mark, one at a time
-    ]
-)
-
-
-def _rules(tokenizer: Tokenizer) -> tuple[object, object]:
-    """How a tokenizer finds its words."""
-    state = json.loads(tokenizer.to_str())
-    return state["normalizer"], state["pre_tokenizer"]
+__all__ = ["END", "UNKNOWN", "Token", "Vocabulary", "Words", "new_tokenizer", "splitter"]
 
 
 class Token(NamedTuple):
@@ -63,79 +26,11 @@ class Token(NamedTuple):
     surface: str
 
 
-def _normalizer() -> Normalizer:
-    return NormalizerSequence(
-        [
-            NFC(),
-            Replace(Regex(r"[\p{Cc}\x{200B}\x{2060}\x{FEFF}]"), " "),
-            Replace("\u00ad", ""),  # soft hyphen
-            Replace(Regex("[\u2018\u2019\u02bc]"), "'"),
-            Replace(Regex("[\u201c\u201d]"), '"'),
-            Replace("\u2026", "..."),
-            # White space is matched from its first character only: linear in the length of a text.
-            Replace(Regex(rf"(?:{_GAP})?(?:[\x{{2013}}\x{{2014}}]|--+)\s*|{_GAP}-+\s+"), " -- "),
-        ]
-    )
-
-
 def _check_unicode(text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
         raise ValueError(f"not valid Unicode: lone surrogate at character {error.start}") from None
-
-
-def new_tokenizer(
-    words: Iterable[str], unknown: str = UNKNOWN, tokenization: Tokenization | None = None
-) -> Tokenizer:
-    """The tokenizer for `words` (`unknown` must be among them), ids in their order."""
-    tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token=unknown))
-    if isinstance(tokenization or Ours(), Ours):
-        tokenizer.normalizer = _normalizer()
-        tokenizer.pre_tokenizer = Split(Regex(_WORD), behavior="removed", invert=True)
-    else:
-        tokenizer.pre_tokenizer = WhitespaceSplit()
-    return tokenizer
-
-
-def splitter(tokenization: Tokenization) -> Callable[[str], list[str]]:
-    """What splits a text into the words that a vocabulary of it would have, without one.
-
-    Raises:
-        ValueError: a library that it needs is not installed.
-    """
-    segments = segmenter(tokenization)
-    if segments is not None:
-        words, key = segments.words, segments.key
-        return lambda text: [key(word) for word in words(text)]
-    tokenizer = new_tokenizer([UNKNOWN])
-    normalize, split = tokenizer.normalizer.normalize_str, tokenizer.pre_tokenizer.pre_tokenize_str
-    return lambda text: [word for word, _ in split(normalize(text))]
-
-
-@dataclass(frozen=True, slots=True)
-class Words:
-    """What sets some of a vocabulary's words apart, and how text becomes words.
-
-    `start` None means that texts start after `end`; `special` words are never predicted.
-    """
-
-    unknown: str = UNKNOWN
-    end: str = END
-    start: str | None = None
-    special: tuple[str, ...] = ()
-    tokenization: Tokenization = field(default_factory=Ours)
-
-    @classmethod
-    def of(cls, config: ModelConfig) -> Words:
-        """Those that a configuration names."""
-        return cls(
-            config.unknown_word,
-            config.end_word,
-            config.start_word,
-            config.special_words,
-            config.tokenization,
-        )
 
 
 class Vocabulary:
@@ -169,7 +64,7 @@ class Vocabulary:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._ids = ids
-        self._ours = named.tokenization == Ours() and _rules(tokenizer) == _rules(new_tokenizer([UNKNOWN]))
+        self._ours = named.tokenization == Ours() and rules(tokenizer) == rules(new_tokenizer([UNKNOWN]))
         self.segmenter: Segmenter | None = segmenter(named.tokenization)
         self.unknown_id: int = ids[named.unknown]
         self.end_id: int = ids[named.end]
