@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.config import ModelConfig
-from models.topk import NO_WORD, Search, TopK
+from models.topk import NO_WORD, TopK, search
 
 __all__ = ["CHUNK_ELEMENTS", "NO_WORD", "AdaptiveSoftmax", "TopK"]
 
@@ -222,7 +222,7 @@ class AdaptiveSoftmax(nn.Module):
         Raises:
             ValueError: a k out of range, or lists of another length than B.
         """
-        return Search(self, hidden, k, allowed).run()
+        return search(self, hidden, k, allowed)
 
 
 def linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 NO_WORD = -1
 
+SEARCH_ELEMENTS = 1 << 24
+"""Logits that are held at once: 64 MiB of float32. A search makes some five temporaries of that size."""
+
 
 class TopK(NamedTuple):
     """The k most probable words a row, best first; rows with fewer than k words end in id -1, -inf.
@@ -25,6 +28,30 @@ class TopK(NamedTuple):
     ids: Tensor
     logprobs: Tensor
     expanded: Tensor
+
+
+def search(
+    softmax: AdaptiveSoftmax, hidden: Tensor, k: int | Sequence[int], allowed: Sequence[Tensor | None] | None
+) -> TopK:
+    """`AdaptiveSoftmax.topk`, of so many rows at a time that no part of it has more logits than
+    `SEARCH_ELEMENTS` (one row's at least)."""
+    n = len(hidden)
+    step = max(1, SEARCH_ELEMENTS // max(softmax.shortlist + softmax.n_clusters, *softmax.cluster_sizes, 1))
+    if n <= step:
+        return Search(softmax, hidden, k, allowed).run()
+    ks = [k] * n if isinstance(k, int) else list(k)
+    if len(ks) != n or (allowed is not None and len(allowed) != n):
+        raise ValueError(f"k and allowed must have one entry for each of the {n} rows")
+    parts = [
+        Search(softmax, hidden[at : at + step], ks[at : at + step], allowed and allowed[at : at + step]).run()
+        for at in range(0, n, step)
+    ]
+    width = max(ks)
+    return TopK(
+        torch.cat([F.pad(part.ids, (0, width - part.ids.shape[1]), value=NO_WORD) for part in parts]),
+        torch.cat([F.pad(part.logprobs, (0, width - part.ids.shape[1]), value=-torch.inf) for part in parts]),
+        torch.cat([part.expanded for part in parts]),
+    )
 
 
 class _Allowed:
