@@ -64,10 +64,7 @@ def convert(source: Path) -> Converted:
             " it is another model's dictionary"
         )
     config = _with_words(config, words, options)
-    try:
-        vocabulary = Vocabulary.from_words(words.words, Words.of(config))
-    except ValueError as error:
-        raise CheckpointError(f"{words_file}: {error}") from None
+    vocabulary = Vocabulary.from_words(words.words, Words.of(config))
     notes = [f"Architecture {options.arch}, from fairseq."]
     if "@-@" in words:
         notes.append(
@@ -79,8 +76,6 @@ def convert(source: Path) -> Converted:
 
 def _find(source: Path) -> Path:
     if not source.is_dir():
-        if not source.exists():
-            raise CheckpointError(f"{source}: no such file or directory")
         return source
     for name in FILES:
         if (source / name).is_file():

@@ -151,7 +151,7 @@ def _check_same(
 def _factor(options: Options, output: Output) -> float | None:
     """By what the widths shrink, if they do as the option says: at once, or in old versions after a band."""
     factor = options.values.get("adaptive_softmax_factor", 4)
-    if not isinstance(factor, int | float) or not factor > 0:
+    if not isinstance(factor, int | float) or not 0 < factor < output.cutoffs[-1]:
         return None
     width = output.head_projection or output.hidden_size
     for first in (1, 0):

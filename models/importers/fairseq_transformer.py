@@ -18,6 +18,7 @@ PADDING: Final = 1
 """The padding word's id: positions are counted from the next one on."""
 MAX_POSITIONS: Final = 1024
 """fairseq's own, where no option says more."""
+MAX_LAYERS: Final = 1000
 _ACTIVATIONS: Final = {"relu": "relu", "gelu": "gelu", "gelu_accurate": "gelu_tanh", "gelu_fast": "gelu_tanh"}
 _OLD_NORMS: Final = {"self_attn_layer_norm": "layer_norms.0", "final_layer_norm": "layer_norms.2"}
 
@@ -73,6 +74,8 @@ def _body(options: Options, weights: Weights) -> tuple[TransformerConfig, dict[s
     layers = 1 + max((_layer_number(name) for name in weights), default=-1)
     if not layers:
         raise CheckpointError(f"{options.file}: has no weights decoder.layers.0")
+    if layers > MAX_LAYERS:
+        raise CheckpointError(f"{options.file}: names weights of layer {layers - 1}")
     for layer in range(layers):
         _modernize(weights, f"decoder.layers.{layer}")
     (units,) = weights.shape("decoder.layers.0.self_attn_layer_norm.weight")
@@ -87,7 +90,7 @@ def _body(options: Options, weights: Weights) -> tuple[TransformerConfig, dict[s
     if heads is None or units % heads:
         raise CheckpointError(f"{options.file}: option decoder_attention_heads is {heads}, of {units} units")
     activation = options.values.get("activation_fn") or "relu"
-    if activation not in _ACTIVATIONS:
+    if not isinstance(activation, str) or activation not in _ACTIVATIONS:
         raise options.refuse("activation_fn")
     ours: dict[str, Tensor] = {}
     for layer in range(layers):

@@ -225,6 +225,36 @@ def test_a_named_architecture_is_pre_norm_whatever_its_option_says(tmp_path: Pat
     assert error("new-wiki103", saved_again("new-wiki103", tmp_path, change)) < TOLERANCE
 
 
+def test_older_names_of_the_output_layer(tmp_path: Path) -> None:
+    name = "decoder.output_projection.weight"
+
+    def older(state: dict[str, Any]) -> None:
+        state["model"]["decoder.embed_out"] = state["model"].pop(name)
+
+    def absent(state: dict[str, Any]) -> None:
+        del state["model"][name]
+
+    assert error("new-plain", saved_again("new-plain", tmp_path, older)) < TOLERANCE
+    assert error("new-gpt", saved_again("new-gpt", tmp_path, absent)) < TOLERANCE
+
+
+def test_options_that_are_given_as_none(tmp_path: Path) -> None:
+    def change(state: dict[str, Any]) -> None:
+        state["cfg"]["model"] |= {"no_scale_embedding": None, "adaptive_softmax_factor": None}
+
+    model = saved_again("new-wiki103", tmp_path, change)
+    assert error("new-wiki103", model) < TOLERANCE
+    assert model.config.factor is None
+
+
+def test_words_of_a_tokenizer_are_noted(tmp_path: Path) -> None:
+    shutil.copytree(DATA / "new-wiki103", tmp_path / "wiki")
+    file = tmp_path / "wiki" / "dict.txt"
+    assert len(convert("fairseq", tmp_path / "wiki").notes) == 1
+    file.write_text("@-@" + file.read_text()[4:])
+    assert "tokenized by Moses" in convert("fairseq", tmp_path / "wiki").notes[1]
+
+
 @pytest.mark.parametrize("case", ["new-post-norm", "fconv-plain"])
 def test_half_precision(case: str, tmp_path: Path) -> None:
     def change(state: dict[str, Any]) -> None:

@@ -142,6 +142,21 @@ def weight(name: str, value: Callable[[Tensor], Tensor] | None) -> Change:
             "head.word_proj.weight is tied to the input's but differs",
         ),
         (
+            "new-wiki103",
+            weight("decoder.adaptive_softmax.head.class_proj.weight", lambda w: w[:, :15]),
+            "head.word_proj.weight has 16 columns, not 15",
+        ),
+        (
+            "new-tied-weights",
+            weight("decoder.adaptive_softmax.head.class_proj.weight", lambda w: w[:2]),
+            "72 words are read, 48 are predicted",
+        ),
+        (
+            "new-plain",
+            weight("decoder.output_projection.weight", lambda w: w[:, :15]),
+            "the output layer reads 15 dimensions, the last layer has 16",
+        ),
+        (
             "new-gpt",
             weight("decoder.output_projection.weight", lambda w: w * 2),
             "output_projection.weight is tied to the input's but differs",
@@ -164,6 +179,14 @@ def weight(name: str, value: Callable[[Tensor], Tensor] | None) -> Change:
             weight("decoder.convolutions.1.weight_g", lambda w: w[:, :, :5]),
             "weight_g has shape [1, 1, 5]",
         ),
+        (
+            "new-wiki103",
+            weight("decoder.layers.999999999.fc1.bias", lambda w: w),
+            "names weights of layer 999999999",
+        ),
+        ("new-wiki103", option(max_target_positions=10**9), "Input should be less than or equal to 1000000"),
+        ("new-wiki103", option(adaptive_softmax_factor=1e300), ""),
+        ("new-wiki103", option(activation_fn=["relu"]), "option activation_fn is ['relu']"),
         ("new-wiki103", lambda state: state.pop("model"), "has no weights decoder.layers.0"),
         ("new-wiki103", lambda state: state.update(cfg=None), "holds neither args nor cfg"),
         ("new-wiki103", lambda state: state["cfg"]["task"].update(past_target=True), "past_target is True"),
