@@ -10,6 +10,7 @@ from service.commands.cutoffs import cutoffs
 from service.commands.import_ import import_
 from service.commands.inspect import inspect
 from service.commands.predict import predict
+from service.commands.recluster import recluster
 from service.commands.score import score
 from service.commands.serve import CONTEXT_SETTINGS, serve
 from service.commands.train import train
@@ -28,6 +29,7 @@ app.command("inspect")(inspect)
 app.command("train")(train)
 app.add_typer(bench, name="bench")
 app.command("cutoffs")(cutoffs)
+app.command("recluster")(recluster)
 app.command("import")(import_)
 
 

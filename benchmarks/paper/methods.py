@@ -1,0 +1,148 @@
+"""The output layers that are compared, and how large everything is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
+
+from models.config import Band, InputBand, LSTMConfig, ModelConfig
+from models.training.cutoffs import geometric_cutoffs
+from models.training.layer import Layer
+from models.training.output_layers import layer_fields
+from models.training.trainer import TrainingOptions
+
+SWEEP = (1, 4, 16, 200)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Sizes of a report."""
+
+    name: str
+    vocabulary_size: int
+    hidden_size: int
+    units: int
+    shortlist: int
+    edge: int  # rank up to which words of the tail are wide
+    options: TrainingOptions
+    samples: int
+    heldout_words: int
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """Of the two bands of the tail."""
+        return self.hidden_size // 4, self.hidden_size // 16
+
+
+SMALL = Setting(
+    name="small",
+    vocabulary_size=44_000,
+    hidden_size=128,
+    units=256,
+    shortlist=4000,
+    edge=15_000,
+    options=TrainingOptions(
+        steps=900,
+        rows=64,
+        window=16,
+        learning_rate=5e-3,
+        warmup=90,
+        cooldown=0.5,
+        precision="bfloat16",
+        validate_every=10**9,
+        checkpoint_every=100,
+    ),
+    samples=2048,
+    heldout_words=20_000,
+)
+
+FULL = Setting(
+    name="full",
+    vocabulary_size=44_000,
+    hidden_size=512,
+    units=512,
+    shortlist=4000,
+    edge=15_000,
+    options=TrainingOptions(
+        steps=9000,
+        rows=128,
+        window=20,
+        learning_rate=2e-3,
+        warmup=500,
+        cooldown=0.4,
+        dropout=0.2,
+        precision="bfloat16",
+        validate_every=10**9,
+        checkpoint_every=1000,
+    ),
+    samples=8192,
+    heldout_words=10**9,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One row of the table.
+
+    Attributes:
+        key: its name in files.
+        title: for a person.
+        paper: perplexity and minutes on Text8 in the paper, if it is there.
+        sampled: words drawn a step.
+        clusters: tail clusters in shared bands; 0: see `layer`.
+    """
+
+    key: str
+    title: str
+    layer: Layer
+    paper: tuple[int, int] | None = None
+    sampled: bool = False
+    clusters: int = 0
+
+
+TABLE = (
+    Method("full", "full softmax", Layer.FULL, (144, 83)),
+    Method("sampled", "importance sampling", Layer.FULL, (166, 41), sampled=True),
+    Method("tree", "two-level tree by frequency (HSM)", Layer.TREE, (166, 34)),
+    Method("differentiated", "differentiated (D-softmax)", Layer.DIFFERENTIATED, (195, 53)),
+    Method("projected", "differentiated, projections", Layer.PROJECTED, (147, 54)),
+    Method("adaptive", "adaptive", Layer.ADAPTIVE, (147, 30)),
+    Method("adaptive-64", "adaptive, 64 small clusters in 2 bands", Layer.ADAPTIVE, clusters=64),
+)
+CURVE = tuple(
+    Method(f"adaptive-{n}", f"adaptive, {n} clusters in shared bands", Layer.ADAPTIVE, clusters=n)
+    for n in SWEEP
+)
+
+
+def config(method: Method, setting: Setting, counts: npt.ArrayLike, planned: Sequence[int]) -> ModelConfig:
+    """The model of a method: all have the same LSTM and the same input, adaptive and not tied to the output.
+
+    `planned` are the cutoffs of the adaptive softmax with a projection for each of its clusters.
+    """
+    size, d = setting.vocabulary_size, setting.hidden_size
+    wide, narrow = setting.widths
+    two = (setting.shortlist, setting.edge, size)
+    two_bands = (Band(clusters=1, width=wide), Band(clusters=1, width=narrow))
+    fields: dict[str, Any]
+    if method.clusters:
+        edges = geometric_cutoffs(size, setting.shortlist // 2, method.clusters)
+        inside = sum(edge <= setting.edge for edge in edges[1:])
+        parts = [(inside, wide), (method.clusters - inside, narrow)]
+        fields = {"cutoffs": edges, "bands": tuple(Band(clusters=n, width=w) for n, w in parts if n)}
+    elif method.layer is Layer.ADAPTIVE:
+        own = tuple(Band(clusters=1, width=max(4, d // 4 ** (i + 1))) for i in range(len(planned) - 1))
+        fields = {"cutoffs": tuple(planned), "bands": own}
+    else:
+        fields = layer_fields(method.layer, counts, d, two, two_bands)
+    words = (setting.shortlist, setting.edge - setting.shortlist, size - setting.edge)
+    inputs = tuple(InputBand(words=n, width=w) for n, w in zip(words, (d, wide, narrow), strict=True))
+    return ModelConfig(
+        vocabulary_size=size,
+        hidden_size=d,
+        body=LSTMConfig(layers=1, units=setting.units),
+        **{**fields, "tied": False, "input_bands": inputs},
+    )

@@ -1,0 +1,224 @@
+"""`headfirst recluster MODEL OUT`: few large tail clusters -> many small ones, for faster exact answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.commands.clusters import progress
+from service.commands.options import Threads
+from service.commands.session import UserError, load_bundle, session, show
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from models.bundle import Bundle
+    from models.language_model import LanguageModel
+    from models.training.corpus import Tokens
+
+HELDOUT_SHARE = 0.1
+
+
+def recluster(
+    model: Annotated[Path, typer.Argument(help="The bundle.")],
+    out: Annotated[Path, typer.Argument(help="The directory of the bundle to write.")],
+    text: Annotated[
+        Path, typer.Option(help="Text like that to be predicted: a file, or a directory of them.")
+    ],
+    clusters: Annotated[int, typer.Option(min=1, help="Tail clusters.")] = 100,
+    cutoffs: Annotated[
+        str,
+        typer.Option(show_default="the fastest for top-k", help="Cluster edges: N,N,...,vocabulary size."),
+    ] = "",
+    rows: Annotated[int, typer.Option(min=100, help="Positions of the text to fit on.")] = 50_000,
+    iterations: Annotated[int, typer.Option(min=1, help="Of the fit, at most.")] = 300,
+    k: Annotated[int, typer.Option("-k", min=1, help="Words of an answer.")] = 10,
+    threads: Threads = None,
+    work: Annotated[
+        Path | None, typer.Option(help="What is done so far; OUT with .work added by default.")
+    ] = None,
+) -> None:
+    """Cut the tail into many small clusters that share the old projections and word vectors.
+
+    Only the head's rows of clusters are new, found on TEXT. Reports perplexity and the words that an exact
+    top-k scores, before and after, on a tenth of the text that the fit did not see. Stopped, the same
+    command goes on.
+    """
+    with session("recluster"):
+        from models.bundle import Bundle, BundleError
+        from models.training.corpus import CorpusError, text_files
+        from models.training.planning import sample_lines
+        from models.training.recluster import assemble
+
+        bundle = load_bundle(model, "cpu", threads)
+        if bundle.config.n_clusters == 0:
+            raise UserError(f"{model}: the model has no tail clusters")
+        if bundle.config.cutoffs[0] == 0:
+            raise UserError(f"{model}: a two-level tree has no short-list to keep")
+        work = work or out.with_name(out.name + ".work")
+        work.mkdir(parents=True, exist_ok=True)
+        try:
+            lines = sample_lines(bundle, text_files(text), int(rows / (1 - HELDOUT_SHARE)), holdout_every=2)
+            at = max(1, int(len(lines) * HELDOUT_SHARE))
+            heldout, training = lines[:at], lines[at:]
+            if not training:
+                raise UserError(f"{text}: too little text")
+            hidden = _rows(bundle, training, rows)
+            edges = _edges(cutoffs, bundle, hidden, clusters, k, work)
+            weights = _fit(bundle, hidden, edges, iterations, work)
+            made = assemble(bundle.model, edges, *weights)
+            facts = _compare(bundle, made, heldout, k)
+            card = (bundle.path / "README.md").read_text() if (bundle.path / "README.md").exists() else ""
+            Bundle.save(out, made, bundle.vocabulary, card + _note(facts), _dtype(bundle))
+        except (CorpusError, BundleError, ValueError) as error:
+            raise UserError(str(error)) from None
+        _report(facts)
+        show(f"wrote {out}: try headfirst serve --model {out}")
+
+
+def _rows(bundle: Bundle, lines: list[Tokens], count: int) -> Tensor:
+    """(count, d), in random order."""
+    import torch
+
+    from models.training.evaluation import hidden_rows
+
+    parts = []
+    with progress("reading", count, "positions") as heard:
+        for hidden, _ in hidden_rows(bundle.model, lines, bundle.vocabulary.end_id):
+            parts.append(hidden)
+            heard(len(hidden))
+    rows = torch.cat(parts).clone()
+    return rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(1))][:count]
+
+
+def _edges(
+    cutoffs: str, bundle: Bundle, hidden: Tensor, clusters: int, k: int, work: Path
+) -> tuple[int, ...]:
+    """Those given, those of an earlier call with the same model and number, or the planner's."""
+    import json
+
+    import torch
+
+    from models.training.cutoffs import Widths, candidates, cheapest
+    from models.training.opening import masses
+    from models.training.planning import serving_plans
+    from models.training.recluster import FixedShortlist, reclustered_config
+
+    config = bundle.config
+    if cutoffs:
+        if not all(part.isdecimal() for part in cutoffs.split(",")):
+            raise UserError(f"--cutoffs must be N,N,...,N, got {cutoffs!r}")
+        edges = tuple(map(int, cutoffs.split(",")))
+        reclustered_config(config, edges)
+        return edges
+    file = work / "cutoffs.json"
+    request = [str(bundle.path.resolve()), config.cutoffs, clusters, k]
+    if file.exists():
+        kept = json.loads(file.read_text())
+        if kept["request"] == json.loads(json.dumps(request)):
+            return tuple(kept["cutoffs"])
+    pairs = zip(config.bands, config.band_edges[1:], strict=True)
+    widths = Widths(config.hidden_size, bands=tuple((band.width, edge) for band, edge in pairs))
+    grid = candidates(
+        config.vocabulary_size, max(160, 2 * clusters), config.cutoffs[0], [e for _, e in widths.bands]
+    )
+    some = hidden[:1000]
+    with progress("predicting", len(some), "positions") as heard, torch.inference_mode():
+        logprobs = (bundle.model.softmax.log_prob(part) for part in torch.split(some, 64))
+        found = masses(logprobs, grid, [k], bundle.model.softmax.excluded, heard)
+    with progress("measuring", None):
+        plans = serving_plans(found, k, widths, bundle.device, [clusters])
+    edges = cheapest(FixedShortlist(plans.costs, config.cutoffs[0]), clusters).cutoffs
+    file.write_text(json.dumps({"request": request, "cutoffs": edges}))
+    return edges
+
+
+def _fit(
+    bundle: Bundle, hidden: Tensor, edges: tuple[int, ...], iterations: int, work: Path
+) -> tuple[Tensor, Tensor]:
+    from models.training.recluster import Distillation, fit_rows, starting_rows
+
+    softmax = bundle.model.softmax
+    with progress("probabilities of all words", None):
+        rows = Distillation.of(softmax, hidden, edges)
+    with progress("fitting", iterations, "iterations") as heard:
+        last = 0
+
+        def on_step(done: int, _: float) -> None:
+            nonlocal last
+            heard(done - last)
+            last = done
+
+        start = starting_rows(softmax, edges)
+        with_bias = softmax.head_bias is not None
+        return fit_rows(rows, start, with_bias, iterations, work / "head.pt", on_step)
+
+
+def _compare(
+    bundle: Bundle, made: LanguageModel, heldout: list[Tokens], k: int
+) -> dict[str, dict[str, float]]:
+    """Before and after: perplexity, the words that an exact top-k scores, the rows that open a cluster."""
+    import torch
+
+    from models.training.evaluation import evaluate, hidden_rows
+
+    vocabulary = bundle.vocabulary
+    facts = {}
+    for name, model in (("before", bundle.model), ("after", made)):
+        result = evaluate(model, heldout, vocabulary.end_id, vocabulary.unknown_id)
+        with torch.inference_mode():
+            rows = torch.cat([h for h, _ in hidden_rows(model, heldout, vocabulary.end_id)])[:2000]
+            opened = torch.cat([model.topk(part, k).expanded for part in torch.split(rows, 64)]).double()
+        sizes = torch.tensor(model.softmax.cluster_sizes, dtype=torch.float64)
+        columns = model.softmax.shortlist + model.softmax.n_clusters
+        facts[name] = {
+            "clusters": model.softmax.n_clusters,
+            "perplexity": result.perplexity,
+            "words_scored": columns + (opened @ sizes).mean().item(),
+            "rows_that_open": opened.any(1).double().mean().item(),
+            "k": k,
+            "heldout_words": result.words,
+        }
+    return facts
+
+
+def _report(facts: dict[str, dict[str, float]]) -> None:
+    from rich.table import Table
+
+    before, after = facts["before"], facts["after"]
+    table = Table("", "clusters", "perplexity", f"words scored a top-{before['k']:.0f}", "rows that open one")
+    for name, one in facts.items():
+        table.add_row(
+            name,
+            f"{one['clusters']:.0f}",
+            f"{one['perplexity']:.2f}",
+            f"{one['words_scored']:,.0f}",
+            f"{one['rows_that_open']:.1%}",
+        )
+    show(
+        table,
+        f"perplexity {after['perplexity'] / before['perplexity'] - 1:+.2%},"
+        f" {before['words_scored'] / after['words_scored']:.1f}x fewer words scored;"
+        f" {before['heldout_words']:,.0f} words held out",
+    )
+
+
+def _note(facts: dict[str, dict[str, float]]) -> str:
+    before, after = facts["before"], facts["after"]
+    return (
+        "\n## Reclustered\n\n"
+        f"By `headfirst recluster`: {before['clusters']:.0f} tail clusters became {after['clusters']:.0f},"
+        " which share their projections and word vectors. On text that the fit did not see the perplexity"
+        f" was {before['perplexity']:.2f} and is {after['perplexity']:.2f}; an exact top-{before['k']:.0f}"
+        f" scored {before['words_scored']:,.0f} words and scores {after['words_scored']:,.0f}. The figures"
+        " above are those of the model before.\n"
+    )
+
+
+def _dtype(bundle: Bundle) -> torch.dtype:
+    import torch
+
+    return {"float16": torch.float16, "bfloat16": torch.bfloat16}.get(bundle.dtype, torch.float32)
