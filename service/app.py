@@ -7,7 +7,7 @@ import service
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
 from service.middleware import Guard, LimitBody, Observe
-from service.routes import admin, completions, health, models, playground, predict, score, tokenizer
+from service.routes import admin, completions, health, kserve, models, playground, predict, score, tokenizer
 from service.routes import metrics as metrics_route
 from service.routes.context import Context
 from service.routes.direct import Dispatch
@@ -46,7 +46,7 @@ class HeadfirstApp(FastAPI):
         )
         self.context = context
         self._api_key = context.settings.read_api_key()
-        for route in (predict, score, completions, tokenizer, models, health, admin, metrics_route):
+        for route in (predict, score, completions, tokenizer, models, kserve, health, admin, metrics_route):
             route.add(self, context)
         playground.add(self)
 

@@ -37,7 +37,10 @@ logger = logging.getLogger("headfirst")
 access = logging.getLogger("headfirst.access")
 
 MODEL_PATHS = frozenset({"/v1/predict", "/v1/score", "/v1/completions"})
-TOKENIZER_PATHS = frozenset({"/tokenize", "/detokenize", "/tokenizer_info"})
+INFER = "/v2/models/{model}/infer"
+MODEL_ENDPOINTS = MODEL_PATHS | {INFER}
+_KEYED = ("/v1/", "/v2/models/", "/tokenize", "/detokenize")
+"""What a key is asked for: all that tells of a model or asks it."""
 _SCOPE_KEY = "headfirst.exchange"
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 
@@ -70,6 +73,15 @@ def exchange_of(scope: Scope) -> Exchange:
     """The exchange that `Observe` made for this request."""
     exchange: Exchange = scope[_SCOPE_KEY]
     return exchange
+
+
+def endpoint_of(path: str) -> str:
+    """The label of a path in the metrics, of which there are few."""
+    if path in ENDPOINTS:
+        return path
+    if path.startswith("/v2/models/"):
+        return INFER if path.endswith("/infer") else "/v2/models/{model}"
+    return "/v1/models/{name}" if path.startswith("/v1/models/") else "other"
 
 
 def as_headfirst_error(error: Exception) -> HeadfirstError:
@@ -111,7 +123,7 @@ class Observe:
         path: str = scope["path"]
         headers = dict(reversed(scope["headers"]))
         request_id = _request_id(headers.get(b"x-request-id", b""))
-        exchange = Exchange(request_id.decode(), path if path in ENDPOINTS else "other", headers)
+        exchange = Exchange(request_id.decode(), endpoint_of(path), headers)
         scope[_SCOPE_KEY] = exchange
 
         async def observed_send(message: Message) -> None:
@@ -145,7 +157,7 @@ class Observe:
 
     async def _answer(self, error: Exception, exchange: Exchange, send: Send, *, linger: bool) -> None:
         fault = as_headfirst_error(error)
-        if exchange.endpoint in MODEL_PATHS and fault.reason is not None:
+        if exchange.endpoint in MODEL_ENDPOINTS and fault.reason is not None:
             self.metrics.rejected_total.labels(fault.reason).inc()
         if isinstance(fault, InternalError):
             fields = {"id": exchange.id, "endpoint": exchange.endpoint}
@@ -183,8 +195,8 @@ class Observe:
 
 
 class Guard:
-    """Asks for the key on `/v1/...` and the tokenizer's paths, and admits requests to the model: not while
-    draining, not too many."""
+    """Asks for the key on all paths that tell of a model, and admits requests to one: not while draining, not
+    too many."""
 
     def __init__(self, app: ASGIApp, lifecycle: Lifecycle, api_key: bytes | None) -> None:
         self.app = app
@@ -193,16 +205,13 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes one request on, or raises Unauthorized, Draining or TooManyRequests."""
-        if scope["type"] != "http" or not (
-            scope["path"].startswith("/v1/") or scope["path"] in TOKENIZER_PATHS
-        ):
+        if scope["type"] != "http" or not scope["path"].startswith(_KEYED):
             await self.app(scope, receive, send)
             return
-        if self._key is not None and not self._key.opens(
-            exchange_of(scope).headers.get(b"authorization", b"")
-        ):
+        exchange = exchange_of(scope)
+        if self._key is not None and not self._key.opens(exchange.headers.get(b"authorization", b"")):
             raise Unauthorized
-        if scope["path"] not in MODEL_PATHS or scope["method"] != "POST":
+        if exchange.endpoint not in MODEL_ENDPOINTS or scope["method"] != "POST":
             await self.app(scope, receive, send)
             return
         if self.lifecycle.draining:

@@ -28,8 +28,13 @@ millisecond or so, for which nobody else should wait. Python lets the event loop
 class Asking(Protocol):
     """What every request to a model has."""
 
-    model: str | None
-    timeout_ms: int | None
+    @property
+    def model(self) -> str | None:
+        """The name of the model that is asked; None means the first."""
+
+    @property
+    def timeout_ms(self) -> int | None:
+        """Milliseconds until nobody waits any more; None leaves it to the server."""
 
 
 R = TypeVar("R", bound=Asking)
