@@ -1,11 +1,13 @@
 """Measures `headfirst serve` beside FastAPI, LitServe, mosec, BentoML and Ray Serve, in one command.
 
-    python -m benchmarks.serving                 about five minutes
-    python -m benchmarks.serving --full          what is committed: more and longer runs
+    python -m benchmarks.serving                 about eight minutes
+    python -m benchmarks.serving --full          what is committed: more and longer runs, about twenty
     python -m benchmarks.serving --servers headfirst mosec --no-open
+    python -m benchmarks.serving --full --resume benchmarks/results/serving-2026-11-24.json
 
-Every server has the same model and the same `topk` behind it; each peer gets a virtual environment of its
-own in a cache folder. Needs wrk and Linux. README.md says what is measured, and how.
+It begins with its plan, writes what it has after each part, and begins none after `--minutes`. Every server
+has the same model and the same `topk` behind it; each peer gets a virtual environment of its own in a cache
+folder. Needs wrk and Linux. README.md says what is measured, and how.
 """
 
 from __future__ import annotations
@@ -27,13 +29,14 @@ from typing import Any
 import service
 from benchmarks.serving import machine, peers
 from benchmarks.serving.closed_loop import ClosedLoop
-from benchmarks.serving.options import parse
+from benchmarks.serving.options import open_seconds, parse
+from benchmarks.serving.plan import plan
 from benchmarks.serving.processes import Running
 from benchmarks.serving.report import LOADS, Report
+from benchmarks.serving.sameness import TOLERANCE, same_words
 from benchmarks.serving.texts import Texts
 
 CHECKED = 50
-TOLERANCE = 1e-4
 READY_SECONDS = 120.0
 
 
@@ -58,13 +61,26 @@ class Benchmark:
             },
             "same": "",
             "notes": args.notes,
+            "done": [],
             "servers": {name: self._describe(name) for name in args.servers},
         }
+        if args.resume is not None:
+            self._resume(json.loads(args.resume.read_text()))
+        self._ends = time.monotonic() + 60 * args.minutes
+
+    def _resume(self, earlier: dict[str, Any]) -> None:
+        """Goes on with an earlier run of the same settings. Raises SystemExit for one of others."""
+        for key in ("settings", "model", "machine", "commit"):
+            if earlier[key] != self.results[key]:
+                sys.exit(f"--resume: {key} differ: {earlier[key]} was {self.results[key]}")
+        if list(earlier["servers"]) != list(self.results["servers"]):
+            sys.exit("--resume: the servers differ")
+        self.results = earlier
 
     def _describe(self, name: str) -> dict[str, Any]:
         if name in peers.OURS_ALL:
             flags = " ".join((*peers.OURS_ALL[name], *self.args.flags))
-            note = f"--threads {self.args.threads} {flags}".strip()
+            note = f"as it starts, but for {flags}" if flags else "as it starts"
             return {"version": service.__version__, "workers": 1, "wait": "none", "note": note}
         peer = self.peers[name]
         return {
@@ -121,7 +137,7 @@ class Benchmark:
         for text, ours, theirs in zip(
             map(texts.__getitem__, range(-1, -CHECKED - 1, -1)), self.reference, results, strict=True
         ):
-            if not _same(ours, theirs):
+            if not same_words(ours, theirs):
                 raise RuntimeError(f"{name} answers other words after {text!r}: {theirs} instead of {ours}")
 
     def round(self, name: str, first: bool) -> None:
@@ -166,14 +182,21 @@ class Benchmark:
             hits, misses = (b - a for a, b in zip(before, _lookups(server), strict=True))
             found["hit_rate_warm"] = hits / (hits + misses)
 
-    def open_loop(self, name: str, capacity: float) -> None:
+    def open_loop(self, name: str) -> None:
         """All loads on one start of the server."""
         args = self.args
+        if "capacity" not in self.results:
+            report = Report(self.results)
+            ours = [one for one in peers.OURS_ALL if one in args.servers]
+            rates = [report.closed(one, level, "rate") for one in ours for level in args.connections]
+            self.results["capacity"] = max(rate for rate in rates if rate is not None)
+        capacity = self.results["capacity"]
         with self._server(name) as server:
             self.closed.run(server.url, 64, max(2, args.warm_up))
             for number, load in enumerate(LOADS):
                 command = [sys.executable, "-m", "benchmarks.serving.open_loop", server.url]
-                command += ["--rate", str(load * capacity), "--seconds", str(args.open_seconds)]
+                seconds = open_seconds(args, name, load)
+                command += ["--rate", str(load * capacity), "--seconds", str(seconds)]
                 command += ["--deadline", str(args.deadline), "--start", str(100_000 * (number + 1))]
                 before = server.cpu_seconds()
                 done = subprocess.run(
@@ -182,15 +205,15 @@ class Benchmark:
                     capture_output=True,
                     text=True,
                     check=True,
-                    timeout=args.open_seconds + 120,
+                    timeout=seconds + 120,
                 )
                 run = json.loads(done.stdout)
-                run["cpu"] = (server.cpu_seconds() - before) / args.open_seconds
+                run["cpu"] = (server.cpu_seconds() - before) / seconds
                 self._found(name).setdefault("open", {})[f"{load:g}"] = run
                 self._say(f"  {load:g} x capacity: goodput {run['goodput']:.0f}/s, {run['statuses']}")
                 time.sleep(1.0)
 
-    def inprocess(self) -> dict[str, Any]:
+    def inprocess(self) -> None:
         """The engine without HTTP."""
         command = [sys.executable, "-m", "benchmarks.serving.inprocess", str(self.place.model)]
         command += ["--threads", str(self.args.threads), "--seconds", str(self.args.seconds)]
@@ -211,36 +234,27 @@ class Benchmark:
             )
         if done.returncode:
             raise RuntimeError(f"the in-process measurement failed: {done.stderr}")
-        found: dict[str, Any] = json.loads(done.stdout)
-        return found
+        self.results["inprocess"] = json.loads(done.stdout)
 
     def run(self) -> None:
-        """Everything; `save` after each part, so that what was measured is not lost."""
-        args = self.args
-        for number in range(args.rounds):
-            for name in args.servers:
-                self._say(f"round {number + 1} of {args.rounds}: {name}")
-                self.round(name, number == 0)
+        """Everything that is not done; `save` after each part, so that what was measured is not lost."""
+        left = [part for part in plan(self, self.args) if part.name not in self.results["done"]]
+        self._say(f"{len(left)} parts, about {sum(part.seconds for part in left) / 60:.0f} minutes:")
+        for part in left:
+            if time.monotonic() > self._ends:
+                self.results["notes"].append(f"Not measured, for want of time: {part.name}.")
+                self._say(f"{part.name}: left out, for want of time")
+                continue
+            self._say(f"{part.name} (about {part.seconds:.0f} s)")
+            part.do()
+            self.results["done"].append(part.name)
             self.save()
-        wrong = [name for name in args.servers if self._found(name).get("errors")]
+        wrong = [name for name in self.args.servers if self._found(name).get("errors")]
         self.results["same"] = (
             f"checked on {CHECKED} texts, log-probabilities within {TOLERANCE:g}"
             if not wrong
             else f"see the errors of {', '.join(wrong)}"
         )
-        if peers.OURS in args.servers:
-            self._say("repeated texts: headfirst")
-            self.warm()
-            self._say("in process")
-            self.results["inprocess"] = self.inprocess()
-            self.save()
-            if args.open:
-                report = Report(self.results)
-                rates = [report.closed(peers.OURS, level, "rate") for level in args.connections]
-                self.results["capacity"] = max(rate for rate in rates if rate is not None)
-                for name in args.servers:
-                    self._say(f"open loop: {name}")
-                    self.open_loop(name, self.results["capacity"])
         self.save()
 
     def save(self) -> None:
@@ -254,17 +268,6 @@ class Benchmark:
         for name, svg in report.charts().items():
             (out / charts[name]).write_text(svg)
         (out / f"{stem}.md").write_text(report.markdown(charts))
-
-
-def _same(ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
-    """The same words but for the order of those equally probable to the tolerance, and the same counts."""
-    if any(ours[key] != theirs[key] for key in ("context_words", "unknown_words")):
-        return False
-    probable = {word["word"]: word["logprob"] for word in theirs["words"]}
-    if len(probable) != len(ours["words"]):
-        return False
-    last = ours["words"][-1]["logprob"]
-    return all(abs(probable.get(word["word"], last) - word["logprob"]) <= TOLERANCE for word in ours["words"])
 
 
 def _lookups(server: Running) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,7 +52,7 @@ PEERS = (
         "LitServe",
         ("litserve",),
         f"{APPS}.lit",
-        workers=1,
+        workers=2,
         wait_ms=0,
         note="fast_queue, max_batch_size 64",
     ),
@@ -97,7 +98,7 @@ class Place:
         model: the bundle.
         cache: the peers' environments.
         logs: what the servers print.
-        threads: torch's, in each process with a model.
+        threads: torch's, in each of the peers' processes with a model.
     """
 
     tree: Path
@@ -108,12 +109,13 @@ class Place:
 
 
 def start_ours(place: Place, flags: tuple[str, ...] = ()) -> Running:
-    """`headfirst serve`, warnings only in its log."""
+    """`headfirst serve`, warnings only in its log, with as many threads as there are cores: its default."""
     port = free_port()
+    cores = len(os.sched_getaffinity(0))
     command = [sys.executable, "-c", "from service.cli import main; main()", "serve"]
     command += ["--port", str(port), "--model", str(place.model), "--log-level", "warning"]
-    command += ["--threads", str(place.threads), *flags]
-    return Running(command, _environment(place, {}), port, place.logs / f"{OURS}.log")
+    environment = _environment(place, {"OMP_NUM_THREADS": str(cores)})
+    return Running([*command, *flags], environment, port, place.logs / f"{OURS}.log")
 
 
 def start_peer(peer: Peer, place: Place) -> Running:

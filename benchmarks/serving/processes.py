@@ -63,6 +63,7 @@ class Running:
                     os.kill(process, signal.SIGKILL)
             self._process.poll()
             if not left:
+                self._process.wait(END_SECONDS)
                 return
             time.sleep(0.1)
         raise RuntimeError(f"processes that do not end: {left}")
@@ -92,11 +93,16 @@ class Running:
             content: bytes = answer.read()
             return content
 
-    def metric(self, name: str) -> float:
-        """The sum of a Prometheus metric's series; 0 where there is none."""
+    def metric(self, name: str, label: str = "") -> float:
+        """The sum of a Prometheus metric's series, of those with a label like `status="500"` if one is given;
+        0 where there is none."""
         with urllib.request.urlopen(f"{self.url}/metrics", timeout=10) as answer:
             lines = answer.read().decode().splitlines()
-        return sum(float(line.split()[-1]) for line in lines if line.split("{")[0].split(" ")[0] == name)
+        return sum(
+            float(line.split()[-1])
+            for line in lines
+            if line.split("{")[0].split(" ")[0] == name and label in line
+        )
 
     def processes(self) -> list[int]:
         """The ids of the server's living processes."""

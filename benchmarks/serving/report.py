@@ -63,10 +63,10 @@ class Report:
             f"{machine['system']}; Python {machine['python']}, torch {machine['torch']}. "
             f"Commit {self._results['commit']}. Model {self._results['model']}.",
             "",
-            f"**The server and the load generator share these {machine['cores']} cores.** Every model "
-            f"process has {settings['threads']} torch thread(s). Medians of {settings['rounds']} runs of "
-            f"{settings['seconds']} s, after {settings['warm_up']} s of the same load; the servers take "
-            f"turns, started anew for each round. Load average before the rounds: "
+            f"**The server and the load generator share these {machine['cores']} cores.** Each of the peers' "
+            f"model processes has {settings['threads']} torch thread(s); ours runs as it starts. "
+            f"Medians of {settings['rounds']} runs of {settings['seconds']} s, after {settings['warm_up']} s of the same load; the servers take "
+            "turns, started anew for each round. Load average before the rounds: "
             f"{self._results['load_average']}. Texts: contexts of 3 to 21 words of which no two are the same "
             "(cold).",
             "",
@@ -186,7 +186,8 @@ class Report:
             "",
             f"Poisson arrivals at multiples of our capacity, {capacity:,.0f}/s (our best closed-loop rate in "
             f"this run); the same arrivals for every server, "
-            f"{self._results['settings']['open_seconds']} s each. "
+            f"{self._results['settings']['open_seconds']} s each, ours at {LOADS[-1]:g} times "
+            f"{self._results['settings']['overload_seconds']} s. "
             "Latency counts from the time a request was due; goodput is what was answered within "
             f"{deadline:g} s of it. The client, in Python, takes its own part of the cores (its CPU time is "
             "in the JSON). A server's CPU time includes what it did after the load's end.",

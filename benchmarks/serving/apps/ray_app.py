@@ -1,4 +1,4 @@
-# mypy: disable-error-code="import-not-found, untyped-decorator"
+# mypy: disable-error-code="import-not-found, untyped-decorator, attr-defined"
 """Ray Serve with `@serve.batch`."""
 
 from __future__ import annotations
