@@ -1,4 +1,11 @@
-"""What a kernel is: the output layer's two operations, however they are made fast."""
+"""What a kernel is: the output layer's two operations, however they are made fast; and torch's own.
+
+`TorchKernel` reads the head's weights once a call, in their own type, and each opened cluster's once for the
+rows that open it; it writes their logits, and reads them again for their maxima, sums and order. So at one
+row it takes the weights' bytes over the bandwidth of memory, plus some 50 calls of torch; at many rows the
+flop over the peak and several passes over the logits. It holds `models.topk.SEARCH_ELEMENTS` logits at once,
+in about five temporaries: 320 MiB at most, whatever the batch.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-// A row's best words so far, and how words of the short-list or of a cluster are added to them.
+// A row's best words so far, and how words of the short-list or of a cluster are added to them. What that reads, and
+// why it is little, stands in candidates.cpp.
 #pragma once
 
 #include "topk.h"

@@ -1,4 +1,5 @@
-// Hidden rows in 8 bits, for screening.
+// Hidden rows in 8 bits, for screening: reads rows * width floats and writes as many bytes (twice as many for few rows,
+// whose codes are finer), which is nothing beside the weights that the codes are multiplied with.
 #pragma once
 
 #include "model.h"

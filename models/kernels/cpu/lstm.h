@@ -1,4 +1,5 @@
-// One LSTM layer, with or without a projection, for many short sequences at once.
+// One LSTM layer, with or without a projection, for many short sequences at once. What a step reads and writes, and
+// its roofline, stand in lstm.cpp.
 #pragma once
 
 #include "model.h"

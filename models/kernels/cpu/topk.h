@@ -1,4 +1,4 @@
-// One call of top-k: what is asked and where the answer goes.
+// One call of top-k: what is asked and where the answer goes; the method, its bytes and its bound: topk.cpp.
 #pragma once
 
 #include "model.h"
