@@ -197,7 +197,18 @@ def test_one_server_of_several_processes(workers: ServerProcess, bundle: Bundle)
     assert example["200"]["content"]["application/json"]["example"]["results"]
 
 
-def test_the_engine_process_is_killed_under_load(workers: ServerProcess) -> None:
+def test_engine_process_kill_9_under_load_two_workers(workers: ServerProcess) -> None:
+    kill_9_under_load(workers)
+
+
+def test_engine_process_kill_9_under_load_one_worker(start_server: StartServer) -> None:
+    with start_server("--http-workers", "1") as server:
+        kill_9_under_load(server)
+
+
+def kill_9_under_load(workers: ServerProcess) -> None:
+    """Ready again in under 10 s; every request is answered, by 200 or 503; none hangs."""
+    before = page_of(workers)["engine_restarts_total", ()]
     with asking(workers, 8) as clients, httpx.Client(base_url=workers.url, timeout=30) as client:
         clients.wait(200)
         engine = pid_of(workers, "engine")
@@ -222,6 +233,7 @@ def test_the_engine_process_is_killed_under_load(workers: ServerProcess) -> None
     (line,) = [line for line in workers.lines if line.get("ended") == "engine"]
     assert (line["signal"], line["level"]) == ("SIGKILL", "error")
     assert seconds < 10
+    assert page_of(workers)["engine_restarts_total", ()] == before + 1
 
 
 def test_a_worker_is_killed(workers: ServerProcess) -> None:

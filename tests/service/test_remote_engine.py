@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from models.bundle import Bundle
+from models.bundle import Bundle, BundleError
 from service import wire
 from service.engine import Engine
 from service.engine_process import EngineServer
@@ -20,8 +20,10 @@ from service.errors import (
     Draining,
     HeadfirstError,
     InternalError,
+    ModelNotFound,
     NotReady,
     QueueFull,
+    ReloadFailed,
     TooLarge,
 )
 from service.fleet import Fleet
@@ -32,7 +34,6 @@ from service.remote_engine import RemoteEngine
 from service.remote_model import RemoteModel
 from service.served_model import ServedModel
 from service.settings import Settings
-from service.sources import ModelSource
 from tests.service.asking import wait_for
 from tests.service.doubles import FakeEngine, compute
 from tests.service.wire import assert_same
@@ -50,22 +51,27 @@ class Startable(FakeEngine):
         """It is ready from the first."""
 
     def stop(self) -> None:
+        self.state = "stopped"
         self.close()
 
 
 class Asking:
-    """A worker's requests: they ask what was told last, and end at once."""
+    """A worker's requests: they ask what was told last, and end at once if the test says nothing else."""
 
     def __init__(self) -> None:
         self.models: list[RemoteModel] = []
-        self.told: list[ServedModel] = []
+        self.held: asyncio.Event | None = None
+        """Is set when those who began before the last change are done."""
+        self.fault: Exception | None = None
 
     async def switch(self, models: Sequence[tuple[ServedModel, RemoteModel]]) -> None:
-        self.told = [told for told, _ in models]
+        if self.fault is not None:
+            raise self.fault
         self.models = [model for _, model in models]
 
     async def finish(self) -> None:
-        """None of them is left."""
+        if self.held is not None:
+            await self.held.wait()
 
 
 class Link:
@@ -79,16 +85,24 @@ class Link:
         self.remote = RemoteEngine(self.path)
         self.asking = Asking()
         self.server: EngineServer | None = None
-        self._source = ModelSource("tiny", source)
+        self._source = source
         self._copies = path
         self._serving: asyncio.Task[bool] | None = None
-        self._running = asyncio.create_task(self.remote.run(self.asking))
+        self.running = asyncio.create_task(self.remote.run(self.asking))
+        self.next_engine: Startable | Engine
 
     def start(self, engine: Startable | Engine, metrics: Metrics | None = None) -> None:
         metrics = metrics or Metrics()
-        settings = Settings(device="cpu")
-        loaded = [load(self._source, settings, self._copies)]
-        fleet = Fleet(settings, metrics, loaded, self._copies, lambda *_: engine)  # type: ignore[arg-type]
+        settings = Settings(model=(f"tiny={self._source}",), device="cpu")
+        loaded = [load(source, settings, self._copies) for source in settings.sources]
+        self.next_engine = engine
+        fleet = Fleet(
+            settings,
+            metrics,
+            loaded,
+            self._copies,
+            lambda *_: self.next_engine,  # type: ignore[arg-type, return-value]
+        )
         self.server = EngineServer(fleet, metrics, lambda: None)
         self._serving = asyncio.create_task(self.server.serve(self.listening.dup()))
 
@@ -119,8 +133,8 @@ class Link:
         if self._serving is not None and not self._serving.done():
             await self.end()
         async with asyncio.timeout(20):
-            self._running.cancel()
-            await asyncio.wait([self._running])
+            self.running.cancel()
+            await asyncio.wait([self.running])
         self.listening.close()
 
 
@@ -318,3 +332,60 @@ async def test_what_is_no_message_ends_the_connection(
         assert "no message" in caplog.text
         (future,) = link.submit([PREDICT])
         await answer_of(future)
+
+
+async def test_a_reload_gives_new_requests_the_new_engine(tmp_path: Path, fake: Startable) -> None:
+    """The old one goes on for those who began with it, until they are done."""
+    async with linked(tmp_path, fake) as link:
+        link.asking.held = asyncio.Event()
+        (before,) = link.asking.models
+        again = Startable(fake.answer)
+        link.next_engine = again
+        (reloaded,) = await link.remote.reload(["tiny"])
+        assert (reloaded.model, reloaded.old) == ("tiny", reloaded.new)
+        (after,) = link.asking.models
+        assert after is not before
+        await answer_of(after.submit([PREDICT])[0])
+        await answer_of(before.submit([SCORE])[0])
+        assert (again.submitted, fake.submitted) == ([PREDICT], [SCORE])
+        assert fake.state == "ready"
+        link.asking.held.set()
+        await wait_for(lambda: fake.state == "stopped")
+        assert link.server is not None
+        await wait_for(lambda: len(link.server.engines) == 1)  # type: ignore[union-attr]
+        with pytest.raises(NotReady, match="no such engine"):
+            await answer_of(before.submit([SCORE])[0])
+
+
+@pytest.mark.parametrize(("names", "error"), [(["other"], ModelNotFound), (None, ReloadFailed)])
+async def test_why_there_was_no_reload(
+    tmp_path: Path, fake: Startable, names: list[str] | None, error: type[HeadfirstError]
+) -> None:
+    async with linked(tmp_path, fake) as link:
+        (tmp_path / "bundle" / "tiny" / "config.json").unlink()
+        with pytest.raises(error):
+            await link.remote.reload(names)
+        await answer_of(link.submit([PREDICT])[0])
+
+
+async def test_a_reload_of_an_engine_that_ends_is_not_waited_for(tmp_path: Path, fake: Startable) -> None:
+    async with linked(tmp_path, fake) as link:
+        link.next_engine = again = Startable(fake.answer)
+        again.start = lambda: setattr(again, "state", "starting")  # type: ignore[method-assign]
+        reload = asyncio.create_task(link.remote.reload(None))
+        await wait_for(lambda: again.state == "starting")
+        await link.kill()
+        with pytest.raises(NotReady):
+            await reload
+        with pytest.raises(NotReady):
+            await link.remote.reload(None)
+
+
+async def test_a_worker_that_cannot_follow_ends(tmp_path: Path, fake: Startable) -> None:
+    async with linked(tmp_path) as link:
+        link.asking.fault = BundleError("the vocabulary is gone")
+        link.start(fake)
+        async with asyncio.timeout(20):
+            with pytest.raises(BundleError, match="gone"):
+                await link.running
+        assert link.remote.state == "starting"
