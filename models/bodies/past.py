@@ -8,7 +8,6 @@ Planes 2 l and 2 l + 1 are the keys and the values of layer l.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import Final
 
 import torch
@@ -31,33 +30,43 @@ class Past:
             where they may attend all or, nothing having been read, all up to themselves.
     """
 
-    def __init__(self, state: Sequence[RowState], rows: list[int], steps: int, device: torch.device) -> None:
-        counts = [count_words(state[row]) for row in rows]
+    def __init__(self, state: Sequence[RowState], rows: list[int], steps: int, like: Tensor) -> None:
+        device = like.device
         self.rows = torch.tensor(rows, device=device)
-        self._blocks = [block for row in rows for block in state[row]]
-        self._shape = (2, len(rows), max(counts))
-        self._index = _padded_index(counts).to(device) if min(counts) < max(counts) else None
         self.mask: Tensor | None = None
-        if self._shape[2] and (steps > 1 or self._index is not None):
-            known = counts if self._index is not None else counts[:1]
-            read = torch.arange(self._shape[2]) < torch.tensor(known)[:, None]
-            causal = torch.ones(steps, steps, dtype=torch.bool).tril()
-            self.mask = torch.cat(
-                [
-                    read[:, None, None].expand(-1, 1, steps, -1),
-                    causal.expand(len(read), 1, -1, -1),
-                ],
-                dim=3,
-            ).to(device)
+        self._blocks = [state[row] for row in rows]
+        self._counts = [count_words(blocks) for blocks in self._blocks]
+        self._longest = max(self._counts)
+        if not self._longest:
+            return
+        # One for all layers: fresh memory costs more than what is written to it. Zeros, because what the mask
+        # hides must be finite.
+        self._buffer = like.new_zeros(2, len(rows), self._longest + steps, like.shape[2])
+        alike_counts = min(self._counts) == self._longest
+        if steps > 1 or not alike_counts:
+            counts = torch.tensor(self._counts[:1] if alike_counts else self._counts)
+            read = (torch.arange(self._longest) < counts[:, None])[:, None, None].expand(-1, 1, steps, -1)
+            causal = torch.ones(steps, steps, dtype=torch.bool).tril().expand(len(counts), 1, -1, -1)
+            self.mask = torch.cat([read, causal], dim=3).to(device)
 
-    def keys_values(self, layer: int) -> Tensor | None:
-        """(2, b, longest, units) of `layer`; None if no row has read anything."""
-        if not self._shape[2]:
-            return None
-        flat = torch.cat([block[2 * layer : 2 * layer + 2] for block in self._blocks], dim=1)
-        if self._index is not None:
-            flat = flat.index_select(1, self._index)
-        return flat.view(*self._shape, flat.shape[2])
+    @property
+    def empty(self) -> bool:
+        """Whether no row has read anything."""
+        return not self._longest
+
+    def followed_by(self, fresh: Tensor, layer: int) -> Tensor:
+        """(2, b, longest + steps, units): the keys and values of `layer`, those of the new words last.
+
+        Good until the next call.
+        """
+        if self.empty:
+            return fresh
+        for row, (blocks, count) in enumerate(zip(self._blocks, self._counts, strict=True)):
+            if count:
+                planes = [block[2 * layer : 2 * layer + 2] for block in blocks]
+                torch.cat(planes, dim=1, out=self._buffer[:, row, :count])
+        self._buffer[:, :, self._longest :] = fresh
+        return self._buffer
 
 
 def alike(counts: Sequence[int]) -> list[list[int]]:
@@ -71,18 +80,6 @@ def alike(counts: Sequence[int]) -> list[list[int]]:
         groups[-1].append(row)
         words += counts[row]
     return [sorted(groups[0])] if len(groups) == 1 else groups
-
-
-def _padded_index(counts: Sequence[int]) -> Tensor:
-    """Where each place of rows that are padded to the longest lies in the rows one behind the other.
-
-    Padding shows the first word: the mask hides it.
-    """
-    longest = max(counts)
-    places = []
-    for start, count in zip(accumulate(counts, initial=0), counts, strict=False):
-        places += [*range(start, start + count), *(0,) * (longest - count)]
-    return torch.tensor(places)
 
 
 def count_words(row: RowState) -> int:

@@ -101,7 +101,7 @@ class TransformerBody(nn.Module):
         """`forward` where no row grows beyond the window."""
         steps = vectors.shape[1]
         starts = [count_words(row) for row in state]
-        pasts = [Past(state, rows, steps, vectors.device) for rows in alike(starts)]
+        pasts = [Past(state, rows, steps, vectors) for rows in alike(starts)]
         hidden = vectors + self._position_vectors(starts, steps, vectors)
         if self.embedding_norm is not None:
             hidden = self.embedding_norm(hidden)
@@ -184,13 +184,11 @@ class _Layer(nn.Module):
 
     def _attend_past(self, planes: Tensor, index: int, past: Past) -> Tensor:
         """(b, T, units): what the queries in `planes` (3, b, T, units) find in `past` and before them."""
-        queries, fresh = planes[0], planes[1:]
-        read = past.keys_values(index)
-        seen = fresh if read is None else torch.cat([read, fresh], dim=2)
+        queries, seen = planes[0], past.followed_by(planes[1:], index)
         attended = F.scaled_dot_product_attention(
             *(self._by_head(queries), self._by_head(seen[0]), self._by_head(seen[1])),
             attn_mask=past.mask,
-            is_causal=read is None and queries.shape[1] > 1,
+            is_causal=past.empty and queries.shape[1] > 1,
         )
         return attended.transpose(1, 2).reshape(queries.shape)
 
