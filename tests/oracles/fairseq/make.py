@@ -3,7 +3,7 @@
 Run once, outside the tests' environment; no network. The environment (Python 3.11)::
 
     python -m venv venv
-    venv/bin/pip install torch "numpy<2" cython wheel "setuptools<81"
+    venv/bin/pip install torch safetensors "numpy<2" cython wheel "setuptools<81"
     venv/bin/pip install --no-build-isolation fairseq-fixed==0.12.3.1 "numpy<2"
     venv/bin/python tests/oracles/fairseq/make.py
 
