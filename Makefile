@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help install serve test test-slow lint format types check clean
+.PHONY: help install paper serve test test-slow lint format types check clean
 .DEFAULT_GOAL := help
 
 help: ## What can be made
@@ -44,6 +44,9 @@ format: $(VENV)/.tested ## Format the code
 
 types: $(VENV)/.tested ## Check the types
 	$(BIN)/mypy
+
+paper: install ## The paper's table on your text (CORPUS=path, ARGS=--full for a GPU)
+	$(BIN)/python -m benchmarks.paper $(CORPUS) $(ARGS)
 
 check: lint types test ## All of it
 

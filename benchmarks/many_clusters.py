@@ -10,10 +10,14 @@ from __future__ import annotations
 
 import argparse
 import json
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from benchmarks.measures import perplexities, rows_of, scored, top_seconds
+from benchmarks.serving.machine import machine
 from models.config import Band, LSTMConfig, ModelConfig
 from models.training.corpus import Corpus, CorpusOptions, prepare, text_files
 from models.training.cutoffs import geometric_cutoffs
@@ -74,20 +78,76 @@ def train(corpus: Corpus, work: Path, tails: int, seed: int, steps: int) -> Trai
     return trainer
 
 
+def measure(trainer: Trainer, corpus: Corpus, tails: int, seed: int) -> dict[str, Any]:
+    """Perplexities on all held-out lines, and what exact answers score and take on 4000 of their rows."""
+    model = trainer.model.eval().requires_grad_(False)
+    model.accelerate()
+    edges = (0, 1000, 2000, 4000, 8000, BAND_EDGE, 25_000, VOCABULARY)
+    end_id = corpus.vocabulary.end_id
+    rows = rows_of(model, trainer.heldout, end_id, 4000)
+    return {
+        "tails": tails,
+        "seed": seed,
+        "shortlist": model.softmax.shortlist,
+        "parameters": model.parameter_count(),
+        "words_seen": trainer.step * trainer.options.rows * trainer.options.window,
+        **perplexities(model, trainer.heldout, end_id, corpus.counts, edges),
+        **{f"top{k}": scored(model, rows, k) for k in (1, 10)},
+        "top10_ms": round(top_seconds(model, rows, 10, 1) * 1e3, 4),
+    }
+
+
+def write(results: list[dict[str, Any]], out: Path) -> None:
+    """``clusters-DATE.json`` and ``.md``."""
+    stem = out / f"clusters-{datetime.now(UTC).date().isoformat()}"
+    facts = {**machine(), "threads": 1}
+    stem.with_suffix(".json").write_text(json.dumps({"machine": facts, "runs": results}, indent=1) + "\n")
+    bands = results[0]["bands"]
+    heads = [f"{band['ranks'][0]:,} to {band['ranks'][1]:,}" for band in bands]
+    lines = [
+        "# Two large tail clusters against many small ones",
+        "",
+        f"LSTM of {UNITS} units, hidden size {HIDDEN}, {VOCABULARY:,} words;"
+        f" {results[0]['words_seen']:,} seen.",
+        "",
+        "| tails | seed | short-list | perplexity | rows that open one, k = 1 / 10 | words scored a top-10 |"
+        " top-10, ms |",
+        "|---:|---:|---:|---:|---|---:|---:|",
+    ]
+    for one in results:
+        opened = " / ".join(f"{one[top]['rows_that_open']:.0%}" for top in ("top1", "top10"))
+        lines.append(
+            f"| {one['tails']} | {one['seed']} | {one['shortlist']:,} | {one['perplexity']:.1f} | {opened} |"
+            f" {one['top10']['words_scored']:,.0f} | {one['top10_ms']:.3f} |"
+        )
+    lines += ["", "Perplexity by frequency rank:", "", f"| tails | seed | {' | '.join(heads)} |"]
+    lines.append("|---:|---:|" + "---:|" * len(heads))
+    for one in results:
+        cells = [f"{band['perplexity']:,.0f}" for band in one["bands"]]
+        lines.append(f"| {one['tails']} | {one['seed']} | {' | '.join(cells)} |")
+    cells = [f"{band['unigram']:,.0f}" for band in bands]
+    lines += [f"| frequencies alone | | {' | '.join(cells)} |", ""]
+    stem.with_suffix(".md").write_text("\n".join(lines))
+
+
 def main() -> None:
-    """Train what is missing."""
+    """Train what is missing, measure and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--work", type=Path, default=Path("runs/clusters"))
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--runs", default="2:1,64:1,2:2,64:2,128:1", help="TAILS:SEED,...")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     args = parser.parse_args()
     torch.set_num_threads(1)
     corpus = prepare(text_files(args.corpus), args.work / f"corpus-{VOCABULARY}", CorpusOptions(VOCABULARY))
+    results = []
     for run in args.runs.split(","):
         tails, seed = map(int, run.split(":"))
         trainer = train(corpus, args.work, tails, seed, args.steps)
-        print(json.dumps({"tails": tails, "seed": seed, "seconds": round(trainer.seconds)}), flush=True)
+        results.append(measure(trainer, corpus, tails, seed))
+        print(json.dumps(results[-1]), flush=True)
+    write(results, args.out)
 
 
 if __name__ == "__main__":

@@ -143,7 +143,7 @@ class Runs:
             "clusters": layout.n_clusters,
             "parameters": model.parameter_count(),
             "words_seen": options.steps * self.batch,
-            "seconds": round(trainer.seconds, 1),
+            "seconds": round(trainer.seconds, 4),
             **quality,
             "kernel": model.kernel.name,
             "top10_a_second": {
