@@ -18,9 +18,12 @@ import torch
 
 from benchmarks.measures import perplexities, rows_of, scored, top_seconds
 from benchmarks.serving.machine import machine
+from models.bundle import Bundle
 from models.config import Band, LSTMConfig, ModelConfig
-from models.training.corpus import Corpus, CorpusOptions, prepare, text_files
+from models.language_model import LanguageModel
+from models.training.corpus import Corpus, CorpusOptions, Tokens, prepare, text_files
 from models.training.cutoffs import geometric_cutoffs
+from models.training.evaluation import split_lines
 from models.training.trainer import Trainer, TrainingOptions
 
 VOCABULARY, HIDDEN, UNITS, WIDTHS, BAND_EDGE = 44_000, 128, 256, (64, 16), 15_000
@@ -78,20 +81,16 @@ def train(corpus: Corpus, work: Path, tails: int, seed: int, steps: int) -> Trai
     return trainer
 
 
-def measure(trainer: Trainer, corpus: Corpus, tails: int, seed: int) -> dict[str, Any]:
+def measure(model: LanguageModel, heldout: list[Tokens], corpus: Corpus) -> dict[str, Any]:
     """Perplexities on all held-out lines, and what exact answers score and take on 4000 of their rows."""
-    model = trainer.model.eval().requires_grad_(False)
-    model.accelerate()
     edges = (0, 1000, 2000, 4000, 8000, BAND_EDGE, 25_000, VOCABULARY)
     end_id = corpus.vocabulary.end_id
-    rows = rows_of(model, trainer.heldout, end_id, 4000)
+    rows = rows_of(model, heldout, end_id, 4000)
     return {
-        "tails": tails,
-        "seed": seed,
+        "tails": model.softmax.n_clusters,
         "shortlist": model.softmax.shortlist,
         "parameters": model.parameter_count(),
-        "words_seen": trainer.step * trainer.options.rows * trainer.options.window,
-        **perplexities(model, trainer.heldout, end_id, corpus.counts, edges),
+        **perplexities(model, heldout, end_id, corpus.counts, edges),
         **{f"top{k}": scored(model, rows, k) for k in (1, 10)},
         "top10_ms": round(top_seconds(model, rows, 10, 1) * 1e3, 4),
     }
@@ -110,21 +109,21 @@ def write(results: list[dict[str, Any]], out: Path) -> None:
         f"LSTM of {UNITS} units, hidden size {HIDDEN}, {VOCABULARY:,} words;"
         f" {results[0]['words_seen']:,} seen.",
         "",
-        "| tails | seed | short-list | perplexity | rows that open one, k = 1 / 10 | words scored a top-10 |"
+        "| tails | run | short-list | perplexity | rows that open one, k = 1 / 10 | words scored a top-10 |"
         " top-10, ms |",
         "|---:|---:|---:|---:|---|---:|---:|",
     ]
     for one in results:
         opened = " / ".join(f"{one[top]['rows_that_open']:.0%}" for top in ("top1", "top10"))
         lines.append(
-            f"| {one['tails']} | {one['seed']} | {one['shortlist']:,} | {one['perplexity']:.1f} | {opened} |"
+            f"| {one['tails']} | {one['run']} | {one['shortlist']:,} | {one['perplexity']:.1f} | {opened} |"
             f" {one['top10']['words_scored']:,.0f} | {one['top10_ms']:.3f} |"
         )
-    lines += ["", "Perplexity by frequency rank:", "", f"| tails | seed | {' | '.join(heads)} |"]
+    lines += ["", "Perplexity by frequency rank:", "", f"| tails | run | {' | '.join(heads)} |"]
     lines.append("|---:|---:|" + "---:|" * len(heads))
     for one in results:
         cells = [f"{band['perplexity']:,.0f}" for band in one["bands"]]
-        lines.append(f"| {one['tails']} | {one['seed']} | {' | '.join(cells)} |")
+        lines.append(f"| {one['tails']} | {one['run']} | {' | '.join(cells)} |")
     cells = [f"{band['unigram']:,.0f}" for band in bands]
     lines += [f"| frequencies alone | | {' | '.join(cells)} |", ""]
     stem.with_suffix(".md").write_text("\n".join(lines))
@@ -137,6 +136,13 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/clusters"))
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--runs", default="2:1,64:1,2:2,64:2,128:1", help="TAILS:SEED,...")
+    parser.add_argument(
+        "--also",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="bundles with the same vocabulary, to be measured too",
+    )
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -145,8 +151,16 @@ def main() -> None:
     for run in args.runs.split(","):
         tails, seed = map(int, run.split(":"))
         trainer = train(corpus, args.work, tails, seed, args.steps)
-        results.append(measure(trainer, corpus, tails, seed))
+        model = trainer.model.eval().requires_grad_(False)
+        model.accelerate()
+        seen = trainer.step * trainer.options.rows * trainer.options.window
+        found = measure(model, trainer.heldout, corpus)
+        results.append({"run": f"seed {seed}", "words_seen": seen, **found})
         print(json.dumps(results[-1]), flush=True)
+    for path in args.also:
+        bundle = Bundle.load(path, "cpu")
+        heldout = split_lines(corpus.heldout, corpus.vocabulary.end_id)
+        results.append({"run": path.name, **measure(bundle.model, heldout, corpus)})
     write(results, args.out)
 
 

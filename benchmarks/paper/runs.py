@@ -136,7 +136,7 @@ class Runs:
         model.accelerate()
         edges = (0, 2000, 5000, 15_000, setting.vocabulary_size)
         quality = perplexities(model, self.heldout, self.end_id, self.corpus.counts, edges)
-        rows = rows_of(model, self.heldout, self.end_id, 2000)
+        rows = rows_of(model, self.heldout, self.end_id, 1000)
         return {
             "title": method.title,
             "cutoffs": layout.cutoffs,

@@ -102,6 +102,8 @@ class Trainer:
         try:
             saved: dict[str, Any] = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
             identity = dict(saved["identity"])
+            # Written anew: fields that the configuration did not have then are at their defaults.
+            identity["config"] = ModelConfig.model_validate_json(identity["config"]).model_dump_json()
         except Exception as error:  # on a broken file torch raises whatever it trips over
             raise TrainingError(f"{self.checkpoint}: not a checkpoint ({type(error).__name__})") from None
         differing = [key for key, value in self.identity.items() if identity.get(key) != value]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from collections.abc import Callable
@@ -161,6 +162,15 @@ def test_a_checkpoint_of_another_run_is_refused(
     with pytest.raises(TrainingError, match=f"checkpoint.pt is of a run with other {differing}$"):
         other.resume()
     assert same(before, weights(other))
+
+
+def test_a_checkpoint_from_before_a_field_existed_goes_on(corpus: Corpus, tmp_path: Path) -> None:
+    old = Trainer(CONFIG, corpus, OPTIONS, tmp_path)
+    fields = json.loads(old.identity["config"])  # type: ignore[arg-type]
+    del fields["output_slices"]
+    old.identity["config"] = json.dumps(fields)
+    old.save()
+    assert Trainer(CONFIG, corpus, OPTIONS, tmp_path).resume()
 
 
 def test_a_checkpoint_of_another_text_is_refused(corpus: Corpus, tmp_path: Path) -> None:
