@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from rich.console import Console
 from rich.control import Control
@@ -20,9 +20,18 @@ from rich.progress import (
 )
 from rich.segment import ControlType
 
-from service.lines import Lines
-
 _CLEAR_LINE = Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2))
+
+
+class Measured(Protocol):
+    """What is read, as far as progress goes."""
+
+    @property
+    def size(self) -> int | None:
+        """Of all of it; None if nobody knows."""
+
+    def position(self) -> int:
+        """How much of that is read."""
 
 
 class Bar:
@@ -33,7 +42,7 @@ class Bar:
         shared: whether results go to a terminal, too; they are then written above the bar.
     """
 
-    def __init__(self, lines: Lines, shared: bool) -> None:
+    def __init__(self, lines: Measured, shared: bool) -> None:
         self._lines = lines
         self._console = Console(stderr=True)
         self._enabled = sys.stderr.isatty()
@@ -44,8 +53,8 @@ class Bar:
         self._progress = Progress(
             *(note if lines.size is None else known), console=self._console, auto_refresh=False
         )
-        self._task = self._progress.add_task("", total=lines.size)
         self._done = float(lines.position())
+        self._task = self._progress.add_task("", total=lines.size, completed=int(self._done))
         self._target = self._done
 
     def __enter__(self) -> Self:

@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated
+from typing import IO, TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from service.commands import bulk
 from service.commands.options import Device, Mode, Model, ModeName, Pretokenized, Threads
 from service.commands.session import UserError, load_bundle, session, standard_output
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from service.scoring import ScoredText, Scorer
 
 
+BULK: Final = "A data set"
+
+
 class Format(StrEnum):
     """How results are written."""
 
@@ -34,11 +38,13 @@ class Format(StrEnum):
 
 def score(
     file: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            metavar="FILE", help="UTF-8 text, one sentence a line, plain, .gz or .xz; - is standard input."
+            metavar="FILE",
+            show_default=False,
+            help="UTF-8 text, one sentence a line, plain, .gz or .xz; - is standard input.",
         ),
-    ],
+    ] = None,
     model: Model = None,
     device: Device = "auto",
     threads: Threads = None,
@@ -46,7 +52,10 @@ def score(
     pretokenized: Pretokenized = False,
     context: Annotated[str, typer.Option(help="Text that each line follows; read, not scored.")] = "",
     output_format: Annotated[Format, typer.Option("--format", help="JSON lines or TSV.")] = Format.JSONL,
-    per_word: Annotated[bool, typer.Option(help="List the words of each line.")] = True,
+    per_word: Annotated[
+        bool | None,
+        typer.Option(show_default="yes for FILE, no for --input", help="List the words of each line."),
+    ] = None,
     end_of_sentence: Annotated[bool, typer.Option(help="Score the end of sentence after each line.")] = True,
     output: Annotated[
         Path | None, typer.Option(show_default="standard output", help="Where to write the results.")
@@ -55,6 +64,29 @@ def score(
         int, typer.Option(min=1, help="Words computed side by side: speed against memory.")
     ] = 4096,
     max_line_bytes: Annotated[int, typer.Option(min=1, help="A longer line is an error.")] = 1 << 20,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--input",
+            rich_help_panel=BULK,
+            help="Instead of FILE: rows as .jsonl or .parquet, to be scored into --output.",
+        ),
+    ] = None,
+    text_column: Annotated[
+        str, typer.Option(rich_help_panel=BULK, help="Column or field that holds the text.")
+    ] = "text",
+    prefix: Annotated[
+        str, typer.Option(rich_help_panel=BULK, help="Stands before the names of the added columns.")
+    ] = "",
+    part_rows: Annotated[
+        int, typer.Option(min=1, rich_help_panel=BULK, help="Rows that are kept at a time.")
+    ] = 10_000,
+    restart: Annotated[
+        bool, typer.Option("--restart", rich_help_panel=BULK, help="Throw away what is done already.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", rich_help_panel=BULK, help="Replace an output that is there.")
+    ] = False,
 ) -> None:
     """Score a text line by line: log-probability, perplexity, each word's share.
 
@@ -71,17 +103,39 @@ def score(
     standard error tells the largest. Results come in the order of the lines,
     one for each; a line without a word has word_count 0 and no perplexity.
     Files of any size are read in bounded memory.
+
+    With --input each row of a data set gets the columns logprob, perplexity,
+    word_count and unknown_words (with --per-word also words); its others are
+    kept. A row without a text gets nulls, and is counted. A part is kept when
+    it is done, in a folder beside the output: after a kill the same command
+    goes on where it was. Parquet needs the extra headfirst[parquet].
     """
+    if data is not None:
+        with session("score"):
+            if file is not None or output_format is not Format.JSONL:
+                raise UserError(f"--input goes without {'--format' if file is None else 'FILE'}")
+            from service.bulk.job import Options
+            from service.bulk.source import Columns
+
+            columns = Columns(prefix, bool(per_word), mode is ModeName.FAST)
+            options = Options(
+                text_column, context, end_of_sentence, pretokenized, batch_tokens, part_rows, columns
+            )
+            place = bulk.Place(model, device, threads)
+            bulk.run(data, output, options, place, restart=restart, overwrite=overwrite)
+        return
     with session("score"):
         from service.lines import Lines, LinesError
 
+        if file is None:
+            raise UserError("give a FILE, or a data set as --input")
         try:
             with Lines.open(file, max_line_bytes) as lines:
                 _check_output(output, file)
                 bundle = load_bundle(model, device, threads)
                 fast = mode is ModeName.FAST
                 scorer = _scorer(bundle, context, end_of_sentence, batch_tokens, fast, pretokenized)
-                header, rows = _format(output_format, per_word)
+                header, rows = _format(output_format, per_word is not False)
                 summary = Summary(end_of_sentence)
                 with _open(output) as out, _frozen():
                     _write(lines, scorer, header, rows, out, summary)
