@@ -30,6 +30,7 @@ from service.metrics import Metrics
 from service.runner import Outcome, Runner, warm_up
 from service.settings import Settings
 from service.state_cache import StateCache
+from service.wakeups import together
 
 logger = logging.getLogger(__name__)
 
@@ -222,10 +223,11 @@ class Engine:
     def _answer(self, batch: Batch, outcome: Outcome) -> None:
         self._batcher.answering(batch)
         tokens = 0
-        for job, answer in outcome.answers:
-            if self._batcher.release(job):
-                tokens += job.message.size
-                job.resolve(answer)
+        with together():
+            for job, answer in outcome.answers:
+                if self._batcher.release(job):
+                    tokens += job.message.size
+                    job.resolve(answer)
         self._batcher.finish(batch, tokens, outcome.unfinished)
         self._metrics.batch_size.observe(len(batch.slices))
         self._metrics.batch_tokens.observe(batch.tokens)

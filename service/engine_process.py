@@ -20,6 +20,7 @@ from service.messages import Answer, Message, Predicted
 from service.metrics import Metrics
 from service.served import Served
 from service.served_model import ServedModel
+from service.wakeups import wake
 
 logger = logging.getLogger(__name__)
 
@@ -293,7 +294,10 @@ class _Connection(asyncio.Protocol):
             self._done.append((number, index, future))
             first = len(self._done) == 1
         if first:
-            self._loop.call_soon_threadsafe(self._flush)
+            wake(self._wake)
+
+    def _wake(self) -> None:
+        self._loop.call_soon_threadsafe(self._flush)
 
     def _flush(self) -> None:
         with self._lock:

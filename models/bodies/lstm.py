@@ -72,7 +72,8 @@ class LSTMBody(nn.Module):
 
     def split_state(self, state: State) -> list[State]:
         """The rows' own states, each with memory of its own."""
-        return [tuple(part[i].clone() for part in state) for i in range(len(state[0]))]
+        # One call a tensor, not a row: each call lets another thread have the interpreter.
+        return list(zip(*map(torch.unbind_copy, state), strict=True))
 
     def forward(self, vectors: Tensor, lengths: Tensor | None, state: State) -> tuple[Tensor, State]:
         """Hidden rows (B, T, d), zero beyond each row's length, and the state after it.

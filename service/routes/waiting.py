@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope
 
 from service.connection import CONNECTION_KEY, Connection
 from service.errors import ClientDisconnected, DeadlineExceeded
+from service.wakeups import wake
 
 WATCH_AFTER_SECONDS = 0.01
 """Without a connection that tells, only what takes longer than this pays for watching the client."""
@@ -73,9 +74,12 @@ class Inbox:
             self._done.append((wait, error))
             first = len(self._done) == 1
         if first:
-            # A loop that is closed has nobody left to wake.
-            with contextlib.suppress(RuntimeError):
-                self.loop.call_soon_threadsafe(self._deliver)
+            wake(self._wake)
+
+    def _wake(self) -> None:
+        # A loop that is closed has nobody left to wake.
+        with contextlib.suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(self._deliver)
 
     def _deliver(self) -> None:
         with self._lock:
