@@ -1,0 +1,29 @@
+"""Ray in an environment of its own: it is no dependency of the project."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+from benchmarks.serving.environments import cache_folder, python_of
+from tests.deploy.tools import DEPLOY, ROOT
+from tests.service.conftest import clean_environment
+
+
+def ray_python() -> Path:
+    """The interpreter that has what deploy/ray/requirements.txt names; installed at the first use."""
+    return python_of(cache_folder(), "ray", ["--requirement", str(DEPLOY / "ray" / "requirements.txt")])
+
+
+def environment() -> dict[str, str]:
+    """Without settings of ours; models and service are found in this checkout."""
+    return clean_environment(PYTHONPATH=str(ROOT), RAY_USAGE_STATS_ENABLED="0", HOME=os.environ["HOME"])
+
+
+def free_port() -> int:
+    """A port that was free a moment ago: Ray Serve takes none of its own choice."""
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        port: int = opened.getsockname()[1]
+        return port

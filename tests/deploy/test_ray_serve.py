@@ -1,0 +1,113 @@
+"""deploy/ray/serve_app.py on a real Ray with two replicas: the same HTTP contract, and sessions that stay."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.deploy.ray_environment import environment, free_port, ray_python
+from tests.deploy.tools import ROOT
+
+# The contract, as every other server of ours has to keep it; `client` and `server` are those below.
+from tests.service.test_http_contract import *  # noqa: F403
+from tests.tiny import tiny_bundle
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+class RayServer:
+    """The application on two replicas."""
+
+    def __init__(self, bundle_path: Path, log: Path) -> None:
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        arguments = {
+            "model": str(bundle_path),
+            "threads": 1,
+            "min_replicas": 2,
+            "max_replicas": 2,
+            "cpus": 0.5,
+        }
+        arguments |= {"max_body_bytes": 2_000_000, "max_input_words": 20_000}
+        with log.open("wb") as opened:
+            self.process = subprocess.Popen(
+                [ray_python(), "-m", "tests.deploy.ray_server", str(port), json.dumps(arguments)],
+                cwd=ROOT,
+                env=environment(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=opened,
+                text=True,
+            )
+        assert self.process.stdout is not None
+        said = [line for line in iter(self.process.stdout.readline, "ready\n") if line]
+        assert self.process.poll() is None, (said, log.read_text())
+
+    def stop(self) -> int:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.close()
+        self.process.stdout.read()
+        self.process.stdout.close()
+        return self.process.wait(60)
+
+
+@pytest.fixture(scope="module")
+def bundle_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_bundle(tmp_path_factory.mktemp("bundle"))
+
+
+@pytest.fixture(scope="module")
+def server(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayServer]:
+    running = RayServer(bundle_path, tmp_path_factory.mktemp("ray") / "log")
+    yield running
+    assert running.stop() == 0
+
+
+@pytest.fixture
+def client(server: RayServer) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server.url, timeout=60) as client:
+        yield client
+
+
+def replica(client: httpx.Client, **headers: str) -> str:
+    answer = client.post("/v1/predict", json={"inputs": "Thank you", "k": 3}, headers=headers)
+    return str(answer.raise_for_status().headers["x-replica"])
+
+
+def test_a_session_keeps_to_its_replica(client: httpx.Client) -> None:
+    homes: dict[str, Counter[str]] = {}
+    for _ in range(5):
+        for session in map(str, range(16)):
+            homes.setdefault(session, Counter())[replica(client, **{"X-Session-Id": session})] += 1
+    assert all(len(home) == 1 for home in homes.values())
+    assert len({next(iter(home)) for home in homes.values()}) == 2
+
+
+def test_requests_without_a_session_are_spread(client: httpx.Client) -> None:
+    assert len({replica(client) for _ in range(40)}) == 2
+
+
+def test_errors_have_the_one_shape(client: httpx.Client) -> None:
+    for path, body, status in [
+        ("/v1/predict", b"no json", 400),
+        ("/v1/predict", b'{"inputs": "the", "k": 0}', 422),
+        ("/v1/nothing", b"{}", 404),
+        ("/v1/score", b" " * 2_000_001, 413),
+    ]:
+        answer = client.post(path, content=body)
+        assert answer.status_code == status
+        assert list(answer.json()["error"]) == ["message", "type", "param", "code"]
+        assert answer.headers["x-request-id"]
+
+
+def test_health_metrics_and_playground(client: httpx.Client) -> None:
+    assert client.get("/health/ready").status_code == 200
+    assert "headfirst_requests_total" in client.get("/metrics").text
+    assert "<html" in client.get("/").text
