@@ -11,6 +11,8 @@ another: see benchmarks/results for what that gives.
 """
 
 import logging
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -35,6 +37,10 @@ from service.wakeups import together
 logger = logging.getLogger(__name__)
 
 State = Literal["starting", "ready", "draining", "dead"]
+
+ENGINE_NICE = 5
+"""An engine thread's niceness over its process's: with it a core gives a third of the time that one without
+gets."""
 
 JOIN_SECONDS = 10.0
 """What `stop` waits for the batch that is being run."""
@@ -214,6 +220,7 @@ class Engine:
     @torch.inference_mode()
     def _work(self, number: int) -> None:
         runner = self._runner
+        yield_to_http()
         while (batch := self._batcher.next(runner.begin)) is not None:
             self._began[number] = batch.started
             outcome = runner.run(batch.slices)
@@ -242,6 +249,18 @@ class Engine:
         while (late := self._batcher.overdue()) is not None:
             for job in late:
                 job.resolve(DeadlineExceeded())
+
+
+def yield_to_http() -> None:
+    """Lowers the calling thread's priority below that of the threads which serve HTTP.
+
+    With more requests than can be answered, refusing them must not wait for the cores that the model keeps
+    busy: 1,000 a second refused beside 2,000 answered on two cores took 2.5 s at the 99th percentile without
+    this, and fewer were answered in time. Only Linux has a priority for each thread.
+    """
+    if sys.platform == "linux":
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + ENGINE_NICE)
 
 
 def share_threads(settings: Settings, device: torch.device) -> tuple[int, int]:
