@@ -153,7 +153,7 @@ class _Axis:
         if log:
             return cls(low / 1.15, high * 1.15, True, start, end)
         # From zero, unless all of it would be a strip at the far end.
-        low = 0.0 if low >= 0 and low < 0.6 * high else low - 0.08 * (high - low or abs(low) or 1.0)
+        low = 0.0 if low >= 0 and low < 0.85 * high else low - 0.08 * (high - low or abs(low) or 1.0)
         return cls(low, high + 0.05 * (high - low or 1.0), False, start, end)
 
     def place(self, value: float) -> float:
@@ -188,6 +188,8 @@ def _frame(title: str) -> list[str]:
 
 
 def _legend(name: str, color: str, x: float) -> str:
+    if not name:  # points on the line that has the name
+        return ""
     return (
         f'<rect x="{x:.1f}" y="32" width="11" height="11" fill="{color}"/>'
         f'<text x="{x + 15:.1f}" y="42">{escape(name)}</text>'

@@ -123,6 +123,28 @@ def test_cutoffs_may_be_given(app: typer.Typer, corpus: Path, tmp_path: Path) ->
     assert Bundle.load(tmp_path / "out", "cpu").config.cutoffs == (10, 30, 60)
 
 
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        (["--output-layer", "full"], "softmax.head"),
+        (["--output-layer", "full", "--sampled", "10"], "softmax.head"),
+        (["--output-layer", "tree"], "softmax.tails.0"),
+        (["--output-layer", "differentiated"], "softmax.band_tables.1"),
+        (["--output-layer", "differentiated-projected"], "softmax.band_projections.1"),
+    ],
+)
+def test_other_output_layers(
+    app: typer.Typer, corpus: Path, tmp_path: Path, options: list[str], name: str
+) -> None:
+    arguments = [str(corpus), str(tmp_path / "out"), *SIZES, "--bands", "6:36,3", "--steps", "2", *options]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.stderr
+    bundle = Bundle.load(tmp_path / "out", "cpu")
+    assert name in bundle.model.state_dict()
+    assert (bundle.config.cutoffs[0] == 0) == ("tree" in options)
+    assert (tmp_path / "out" / "README.md").read_text().count("\n") > 20
+
+
 def _weights(bundle: Path) -> bytes:
     return (bundle / "model.safetensors").read_bytes()
 
