@@ -13,6 +13,7 @@ from service.routes.context import Context
 from service.routes.direct import Dispatch
 from service.served import Catalog
 from service.settings import Settings
+from service.tracing import Tracing
 
 DESCRIPTION = """\
 Word-level language models with an adaptive softmax: *which words come next?* and *how probable is this text?*
@@ -34,7 +35,7 @@ class HeadfirstApp(FastAPI):
     page at /docs is FastAPI's: its scripts come from a public CDN, `/openapi.json` from here alone.
     """
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, tracing: Tracing | None = None) -> None:
         super().__init__(
             title="Headfirst",
             version=service.__version__,
@@ -45,6 +46,7 @@ class HeadfirstApp(FastAPI):
             redirect_slashes=False,
         )
         self.context = context
+        self._tracing = tracing
         self._api_key = context.settings.read_api_key()
         for route in (predict, score, completions, tokenizer, models, kserve, health, admin, metrics_route):
             route.add(self, context)
@@ -62,10 +64,12 @@ class HeadfirstApp(FastAPI):
         context = self.context
         stack: ASGIApp = LimitBody(Dispatch(self), context.settings.max_body_bytes)
         stack = Guard(stack, context.lifecycle, self._api_key)
-        return Observe(stack, context.metrics, context.lifecycle)
+        return Observe(stack, context.metrics, context.lifecycle, self._tracing)
 
 
-def create_app(settings: Settings, models: Catalog, metrics: Metrics) -> HeadfirstApp:
+def create_app(
+    settings: Settings, models: Catalog, metrics: Metrics, tracing: Tracing | None = None
+) -> HeadfirstApp:
     """The app that serves `models`; `app.context` is how to drain it and to follow a reload.
 
     Raises:
@@ -73,4 +77,4 @@ def create_app(settings: Settings, models: Catalog, metrics: Metrics) -> Headfir
     """
     lifecycle = Lifecycle(settings.max_concurrent_requests)
     metrics.describe_models(served.card for served in models)
-    return HeadfirstApp(Context(settings, models, metrics, lifecycle))
+    return HeadfirstApp(Context(settings, models, metrics, lifecycle), tracing)

@@ -90,12 +90,16 @@ class Timing:
         engine_seconds: from then until its answer.
         batch_size: rows of the batch that finished it.
         cached_tokens: tokens that were not run because their state was cached.
+        body_seconds: of `engine_seconds`, those in which batches with this message ran the body.
+        head_seconds: likewise the output layer: the search for words, or their scores.
     """
 
     queue_seconds: float
     engine_seconds: float
     batch_size: int
     cached_tokens: int
+    body_seconds: float = 0.0
+    head_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.openmetrics import exposition as openmetrics
 
 from service.schemas import ModelCard
 
@@ -25,6 +26,8 @@ from service.schemas import ModelCard
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 LATENCY_BUCKETS = tuple(float(f"{50e-6 * 1.5**i:.4g}") for i in range(36))
 """Seconds: 50 microseconds, growing by 1.5, to 73 s."""
@@ -126,6 +129,9 @@ class Metrics:
     Args:
         n_clusters: tail clusters of the served model: labels "0", "1", ... of `cluster_expansions_total`.
     """
+
+    exemplars = True
+    """Whether histograms keep them."""
 
     def __init__(self, n_clusters: int = 0) -> None:
         self.registry = CollectorRegistry()
@@ -230,9 +236,10 @@ class Metrics:
         for labels in map(model_labels, models):
             self.model_info.labels(*labels).set(1)
 
-    def render(self) -> bytes:
-        """The page in Prometheus' text format 0.0.4 (`CONTENT_TYPE`)."""
-        return generate_latest(self.registry)
+    def render(self, *, exemplars: bool = False) -> bytes:
+        """The page in Prometheus' text format 0.0.4 (`CONTENT_TYPE`), or with exemplars in OpenMetrics 1.0.0
+        (`OPENMETRICS_TYPE`)."""
+        return encode(self.registry, exemplars=exemplars)
 
     def _counter(self, name: str, documentation: str, labels: Iterable[str] = ()) -> Counter:
         return Counter(f"headfirst_{name}", documentation, list(labels), registry=self.registry)
@@ -253,6 +260,14 @@ class Metrics:
         return Histogram(
             f"headfirst_{name}", documentation, list(labels), registry=self.registry, buckets=buckets
         )
+
+
+def encode(registry: CollectorRegistry, *, exemplars: bool) -> bytes:
+    """A registry's page; see `Metrics.render`."""
+    if exemplars:
+        page: bytes = openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call]
+        return page
+    return generate_latest(registry)
 
 
 def _create(metric: Counter | Histogram, values: Iterable[str]) -> None:

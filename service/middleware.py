@@ -12,7 +12,6 @@ import os
 import re
 import time
 import uuid
-from dataclasses import dataclass, field
 from functools import cache
 
 from starlette.exceptions import HTTPException
@@ -29,9 +28,12 @@ from service.errors import (
     TooManyRequests,
     Unauthorized,
 )
+from service.exchange import SCOPE_KEY, Exchange, exchange_of
+from service.exemplars import Exemplars
 from service.keys import Key
 from service.lifecycle import Lifecycle
 from service.metrics import ENDPOINTS, Metrics
+from service.tracing import Tracing
 
 logger = logging.getLogger("headfirst")
 access = logging.getLogger("headfirst.access")
@@ -41,38 +43,10 @@ INFER = "/v2/models/{model}/infer"
 MODEL_ENDPOINTS = MODEL_PATHS | {INFER}
 _KEYED = ("/v1/", "/v2/models/", "/tokenize", "/detokenize")
 """What a key is asked for: all that tells of a model or asks it."""
-_SCOPE_KEY = "headfirst.exchange"
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 
 LINGER_SECONDS = 5.0
 LINGER_BYTES = 256 * 1024 * 1024
-
-
-@dataclass(slots=True)
-class Exchange:
-    """One request and its answer, as far as log and metrics want to know.
-
-    `started` is `time.monotonic()`; the engine's seconds are those of the slowest input.
-    """
-
-    id: str
-    endpoint: str
-    headers: dict[bytes, bytes]
-    """The request's, names in lower case; of several with one name the first."""
-    started: float = field(default_factory=time.monotonic)
-    status: int = 0
-    inputs: int = 0
-    bytes_in: int = 0
-    body_ended: bool = False
-    bytes_out: int = 0
-    queue_seconds: float | None = None
-    engine_seconds: float | None = None
-
-
-def exchange_of(scope: Scope) -> Exchange:
-    """The exchange that `Observe` made for this request."""
-    exchange: Exchange = scope[_SCOPE_KEY]
-    return exchange
 
 
 def endpoint_of(path: str) -> str:
@@ -107,10 +81,14 @@ async def send_error(error: HeadfirstError, send: Send, *, more_body: bool = Fal
 class Observe:
     """Gives each request an id, answers its exceptions, and writes its log line and metrics."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, lifecycle: Lifecycle) -> None:
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, lifecycle: Lifecycle, tracing: Tracing | None = None
+    ) -> None:
         self.app = app
         self.metrics = metrics
         self.lifecycle = lifecycle
+        self.tracing = tracing
+        self._exemplars = Exemplars() if metrics.exemplars else None
         # Looking a series up takes longer than counting in it.
         self._requests = cache(lambda endpoint, status: metrics.requests_total.labels(endpoint, str(status)))
         self._durations = cache(metrics.request_duration_seconds.labels)
@@ -124,7 +102,9 @@ class Observe:
         headers = dict(reversed(scope["headers"]))
         request_id = _request_id(headers.get(b"x-request-id", b""))
         exchange = Exchange(request_id.decode(), endpoint_of(path), headers)
-        scope[_SCOPE_KEY] = exchange
+        scope[SCOPE_KEY] = exchange
+        if self.tracing is not None:
+            exchange.trace = self.tracing.begin(exchange.endpoint)
 
         async def observed_send(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -157,6 +137,8 @@ class Observe:
 
     async def _answer(self, error: Exception, exchange: Exchange, send: Send, *, linger: bool) -> None:
         fault = as_headfirst_error(error)
+        if exchange.trace is not None:
+            exchange.trace.error = fault.code
         if exchange.endpoint in MODEL_ENDPOINTS and fault.reason is not None:
             self.metrics.rejected_total.labels(fault.reason).inc()
         if isinstance(fault, InternalError):
@@ -173,7 +155,12 @@ class Observe:
     def _record(self, scope: Scope, exchange: Exchange) -> None:
         seconds = time.monotonic() - exchange.started
         self._requests(exchange.endpoint, exchange.status).inc()
-        self._durations(exchange.endpoint).observe(seconds)
+        trace_id = None if self.tracing is None else self.tracing.end(exchange, scope["method"])
+        exemplar = None
+        if self._exemplars is not None:
+            traceparent = exchange.headers.get(b"traceparent")
+            exemplar = self._exemplars.labels(exchange.endpoint, seconds, exchange.id, trace_id, traceparent)
+        self._durations(exchange.endpoint).observe(seconds, exemplar)
         if access.isEnabledFor(logging.INFO):
             fields: dict[str, object] = {
                 "id": exchange.id,
@@ -191,6 +178,8 @@ class Observe:
             if exchange.queue_seconds is not None and exchange.engine_seconds is not None:
                 fields["queue_ms"] = round(exchange.queue_seconds * 1e3, 3)
                 fields["engine_ms"] = round(exchange.engine_seconds * 1e3, 3)
+            if trace_id is not None:
+                fields["trace_id"] = trace_id
             access.info("request", extra={"fields": fields})
 
 

@@ -126,13 +126,16 @@ class Runner:
                 part.run(self._model)
                 if (predicts and self._cache.capacity) or part.continues:
                     part.split(self._model)
-            started = self._lap("body", started)
+            ran = self._lap("body", started)
             if predicts:
                 words = self._head.predict(parts)
-                started = self._lap("topk", started)
+                ended = self._lap("topk", ran)
             else:
                 scores = self._head.score(parts)
-                started = self._lap("score", started)
+                ended = self._lap("score", ran)
+        for piece in slices:
+            piece.sequence.body_seconds += ran - started
+            piece.sequence.head_seconds += ended - ran
         for part in parts:
             part.move_on()
             self._metrics.batch_padding_tokens_total.inc(part.padding)
@@ -141,17 +144,17 @@ class Runner:
         if predicts:
             for sequence in unfinished:  # A long text that was pasted may be asked for with another end.
                 self._keep(sequence)
-            self._answer_predictions(words, len(slices), started, outcome)
+            self._answer_predictions(words, len(slices), ended, outcome)
         else:
-            self._answer_scores(scores, len(slices), started, outcome)
-        self._lap("answer", started)
+            self._answer_scores(scores, len(slices), ended, outcome)
+        self._lap("answer", ended)
 
     def _answer_predictions(
         self, found: list[tuple[Sequence, Words]], batch_size: int, now: float, outcome: Outcome
     ) -> None:
         for sequence, words in found:
             (job,) = sequence.jobs
-            timing = job.timing(now, batch_size)
+            timing = job.timing(now, batch_size, sequence.body_seconds, sequence.head_seconds)
             answer = Predicted(words.ids, words.logprobs, words.clusters, timing, words.error, words.drawn)
             outcome.answers.append((job, answer))
             if job.cached < len(sequence.tokens):
@@ -179,7 +182,7 @@ class Runner:
             # The children have it all now; what refers to itself would be freed late.
             sequence.state, sequence.hidden, sequence.children = (), None, []
             for job in sequence.ends:
-                timing = job.timing(now, batch_size)
+                timing = job.timing(now, batch_size, *sequence.path_seconds())
                 answer = Scored(sequence.path_logprobs(), timing, sequence.path_error(), sequence.path_tops())
                 outcome.answers.append((job, answer))
 

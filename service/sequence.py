@@ -36,10 +36,10 @@ class Job(Future[Answer]):
         """When nobody waits any more."""
         return math.inf if self.message.deadline is None else self.message.deadline
 
-    def timing(self, now: float, batch_size: int) -> Timing:
-        """Where the time went, for an answer given `now`."""
+    def timing(self, now: float, batch_size: int, body: float = 0.0, head: float = 0.0) -> Timing:
+        """Where the time went, for an answer given `now`, after so many seconds in body and head."""
         taken = now if self.taken is None else self.taken
-        return Timing(taken - self.submitted, now - taken, batch_size, self.cached)
+        return Timing(taken - self.submitted, now - taken, batch_size, self.cached, body, head)
 
     def resolve(self, answer: Answer | HeadfirstError) -> None:
         """Gives the answer to whoever waits; a job that was cancelled meanwhile stays so.
@@ -110,6 +110,9 @@ class Sequence:
     """The most by which one of them may be off."""
     tops: "list[tuple[tuple[int, ...], tuple[float, ...]]]" = field(default_factory=list)
     """The best words in the places of the tokens scored so far, if asked for."""
+    body_seconds: float = 0.0
+    head_seconds: float = 0.0
+    """What its batches so far took, in body and head."""
 
     @property
     def fast(self) -> bool:
@@ -150,6 +153,11 @@ class Sequence:
     def path_error(self) -> float:
         """The most by which one of those may be off."""
         return max(sequence.error for sequence in self._path())
+
+    def path_seconds(self) -> tuple[float, float]:
+        """What the batches of all those sequences took, in body and head."""
+        path = list(self._path())
+        return sum(one.body_seconds for one in path), sum(one.head_seconds for one in path)
 
     def _path(self) -> "Iterator[Sequence]":
         sequence: Sequence | None = self

@@ -113,6 +113,9 @@ class Settings(BaseSettings):
     drain_timeout: float = Field(30.0, ge=0, allow_inf_nan=False)
     """Seconds that running requests have to finish after SIGTERM or Ctrl-C."""
 
+    otel_endpoint: str | None = Field(None, pattern=r"^https?://[^/]")
+    """OpenTelemetry collector (OTLP over HTTP), such as http://localhost:4318, that gets a trace of each
+    request; OpenTelemetry's own OTEL_... variables do it, too."""
     log_format: Literal["text", "json"] = "text"
     """Log lines for people or for machines."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

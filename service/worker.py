@@ -22,6 +22,7 @@ from service.served import Catalog, Served
 from service.served_model import ServedModel
 from service.server import Server
 from service.settings import Settings
+from service.tracing import open_tracing
 from service.worker_metrics import WorkerMetrics
 
 logger = logging.getLogger("headfirst")
@@ -120,13 +121,16 @@ def run_worker(settings: Settings, known: Known, listening: socket.socket, direc
     )
     clusters = max(served.card.clusters for served in catalog)
     metrics = WorkerMetrics(clusters, directory, name, lambda: _samples(engine))
-    app = create_app(settings, catalog, metrics)
+    tracing = open_tracing(settings)
+    app = create_app(settings, catalog, metrics, tracing)
     app.context.reload = engine.reload
     # Takes some 20 ms, which the first reader of /docs would make everybody else wait.
     app.openapi()
     settle()
     server = WorkerServer(app, engine, Follower(app.context, known), settings.drain_timeout)
     server.run(sockets=[listening])
+    if tracing is not None:
+        tracing.close()
     return CRASHED if server.failed else 0
 
 

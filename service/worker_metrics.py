@@ -10,13 +10,13 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, PlatformCollector, generate_latest, values
+from prometheus_client import CollectorRegistry, PlatformCollector, values
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.samples import Sample
 
 from service import wire
-from service.metrics import MODEL_LABELS, Metrics, model_labels
+from service.metrics import MODEL_LABELS, Metrics, encode, model_labels
 from service.process_group import ProcessGroupCollector, engine_restarts
 from service.schemas import ModelCard
 
@@ -34,6 +34,8 @@ class WorkerMetrics(Metrics):
         worker: distinct for each worker that runs; the same for one that takes another's place.
         engine: returns the engine's numbers; waits for them.
     """
+
+    exemplars = False
 
     def __init__(
         self, n_clusters: int, directory: Path, worker: str, engine: Callable[[], Sequence[wire.Sample]]
@@ -57,9 +59,12 @@ class WorkerMetrics(Metrics):
             info.add_metric(labels, 1)
         self._info = info
 
-    def render(self) -> bytes:
-        """The page of all workers and the engine. Blocks until the engine has answered."""
-        return generate_latest(self._page)
+    def render(self, *, exemplars: bool = False) -> bytes:
+        """The page of all workers and the engine. Blocks until the engine has answered.
+
+        In OpenMetrics, too, it is without exemplars: the workers' files have no room for them.
+        """
+        return encode(self._page, exemplars=exemplars)
 
     def _collect(self) -> Iterable[Metric]:
         """What one side counts is 0 on the other, so that the sum is right for every series."""

@@ -34,13 +34,14 @@ def run(arguments: Sequence[str]) -> int:
 
     # This takes seconds; help and wrong flags do without it.
     from models.bundle import BundleError
-    from service import logs
+    from service import logs, tracing
 
     logs.configure(settings.log_format, settings.log_level)
     # It means a reload, of which there is nothing yet; by itself it would end the server that starts.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     _warn(arguments)
     try:
+        tracing.check(settings)
         if settings.http_workers:
             return _run_processes(settings)
         _run(settings)
@@ -61,6 +62,7 @@ def _run(settings: Settings) -> None:
     from service.local_server import LocalServer
     from service.metrics import Metrics
     from service.server import bind
+    from service.tracing import open_tracing
 
     listening = bind(settings.host, settings.port)
     with listening:
@@ -69,7 +71,8 @@ def _run(settings: Settings) -> None:
         loaded = [load(source, settings) for source in settings.sources]
         metrics = Metrics(max(each.card.clusters for each in loaded))
         fleet = Fleet(settings, metrics, loaded)
-        app = create_app(settings, fleet.catalog, metrics)
+        tracing = open_tracing(settings)
+        app = create_app(settings, fleet.catalog, metrics, tracing)
         # Kept by the app; made at its first use, it would let everybody wait for the first reader of /docs.
         app.openapi()
         server = LocalServer(app, fleet, settings.drain_timeout)
@@ -80,6 +83,8 @@ def _run(settings: Settings) -> None:
             server.run(sockets=[listening])
         finally:
             fleet.stop()
+            if tracing is not None:
+                tracing.close()
 
 
 def _run_processes(settings: Settings) -> int:

@@ -12,8 +12,8 @@ from starlette.types import Receive
 
 from service.connection import COMPLETE_KEY
 from service.errors import ClientDisconnected, DeadlineExceeded, InvalidRequest, MalformedBody, TooLarge
+from service.exchange import exchange_of
 from service.messages import Predict, Predicted, Score, Scored
-from service.middleware import exchange_of
 from service.routes.context import Context
 from service.routes.waiting import wait_for_all
 from service.schemas import ModelRequest, parse
@@ -102,6 +102,8 @@ class Ask(Generic[R]):
         if body.timeout_ms is not None and body.timeout_ms < seconds * 1e3:
             seconds = body.timeout_ms / 1e3
         served = context.model_for(body.model)
+        if exchange.trace is not None:
+            exchange.trace.read(served.name)
         return Ask(context, request, body, served, started + seconds)
 
     async def work(self, how: Callable[[], T], words: int = 0) -> T:
@@ -124,6 +126,8 @@ class Ask(Generic[R]):
             QueueFull, NotReady, Draining, InferenceFailed: from the engine.
             DeadlineExceeded, ClientDisconnected: nobody waits any more.
         """
+        trace = self.exchange.trace
+        submitted = 0.0 if trace is None else trace.submit()
         futures: Sequence[Future[Predicted | Scored]] = ()
         try:
             futures = await self.work(lambda: self.served.engine.submit(messages))
@@ -136,6 +140,8 @@ class Ask(Generic[R]):
                 future.cancel()
             raise
         answers = cast("list[Predicted] | list[Scored]", [future.result() for future in futures])
+        if trace is not None:
+            trace.answered(submitted, answers)
         self.exchange.queue_seconds = max([answer.timing.queue_seconds for answer in answers])
         self.exchange.engine_seconds = max([answer.timing.engine_seconds for answer in answers])
         return answers

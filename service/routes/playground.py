@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.errors import NotFound
-from service.middleware import exchange_of
+from service.exchange import exchange_of
 from service.routes.direct import Endpoint, add_route
 
 DIRECTORY = Path(__file__).parent.parent / "playground"
