@@ -183,3 +183,13 @@ def test_the_components_can_be_had_one_by_one() -> None:
         assert component["kind"] == "Component"
     used = yaml.safe_load((DEPLOY / "kubernetes" / "overlays" / "scaled" / "kustomization.yaml").read_text())
     assert [Path(each).name for each in used["components"]] == ["queue-scaling", "session-affinity"]
+
+
+def test_a_machine_of_ones_own_needs_nothing_installed() -> None:
+    local, cpu = Manifests("local"), Manifests("cpu")
+    builtin = {document["kind"] for document in cpu.documents} - {"ServiceMonitor"}
+    assert {document["kind"] for document in local.documents} == builtin
+    resources = local.container["resources"]
+    assert resources["limits"] == cpu.container["resources"]["limits"]
+    assert resources["requests"]["cpu"] == "250m"
+    assert local["ConfigMap"]["data"] == cpu["ConfigMap"]["data"]

@@ -111,3 +111,28 @@ def test_health_metrics_and_playground(client: httpx.Client) -> None:
     assert client.get("/health/ready").status_code == 200
     assert "headfirst_requests_total" in client.get("/metrics").text
     assert "<html" in client.get("/").text
+
+
+def test_the_config_file_is_one_of_ray_serve(bundle_path: Path) -> None:
+    program = (
+        "import sys, yaml\n"
+        "from ray.serve.schema import ServeDeploySchema\n"
+        "from deploy.ray.serve_app import app\n"
+        "config = ServeDeploySchema.model_validate(yaml.safe_load(open('deploy/ray/config.yaml')))\n"
+        "(only,) = config.applications\n"
+        "assert only.import_path == 'deploy.ray.serve_app:app'\n"
+        "app(only.args)\n"
+        "app({'threads': '2', 'cpus': '0.5', 'min_replicas': '2', 'model': sys.argv[1]})\n"
+        "try: app({'thread': 2})\n"
+        "except ValueError as error: assert str(error).startswith('thread is neither'), error\n"
+        "else: raise AssertionError\n"
+    )
+    done = subprocess.run(
+        [ray_python(), "-c", program, bundle_path],
+        cwd=ROOT,
+        env=environment(),
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr

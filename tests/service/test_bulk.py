@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import service.bulk.parquet  # noqa: F401
 from tests.service.commands import json_rows, refusal, run
 
 TEXTS: list[object] = [
@@ -247,3 +249,13 @@ def test_a_file_that_is_no_parquet(bundle_path: Path, tmp_path: Path) -> None:
         tmp_path / "o.parquet",
     )
     assert refusal(result).startswith(f"headfirst score: {tmp_path / 'in.parquet'}: ")
+
+
+def test_without_pyarrow_it_says_what_to_install(
+    bundle_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "service.bulk.parquet")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    paths = ("--input", tmp_path / "in.parquet", "--output", tmp_path / "out.parquet")
+    wanted = "headfirst score: Parquet needs pyarrow: pip install 'headfirst[parquet]'"
+    assert refusal(run("score", "--model", bundle_path, *paths)) == wanted
