@@ -7,6 +7,7 @@ for the one that takes its place.
 
 import socket
 import sys
+from pathlib import Path
 
 from service.server import bind
 from service.settings import ConfigurationError
@@ -43,3 +44,16 @@ def listen(host: str, port: int, workers: int) -> list[socket.socket]:
             each.close()
         raise ConfigurationError(f"--host {host} --port {port}: {error.strerror}") from error
     return sockets
+
+
+def listen_at(path: Path, listening: socket.socket) -> None:
+    """Lets a Unix socket listen at a path.
+
+    Raises:
+        ConfigurationError: the path cannot be one: it may have some 100 bytes.
+    """
+    try:
+        listening.bind(str(path))
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be a socket, set TMPDIR: {error}") from error
+    listening.listen(128)

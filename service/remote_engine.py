@@ -4,9 +4,8 @@ Whatever is asked is a frame out and a future that waits; the frame that comes b
 connection ends, the engine process has: all that wait get 503 at once. The socket listens in the supervisor,
 so that the next connection is there at once, and the next engine process takes it when it has loaded.
 
-On each connection the engine process tells first which models it has, and again after each reload. They are
-asked by numbers that mean nothing on another connection: so tokens never reach an engine that does not know
-them.
+On each connection the engine process tells first which models it has, and again after each reload. Their
+numbers mean nothing on another connection: tokens never reach an engine that does not know them.
 """
 
 import asyncio
@@ -15,7 +14,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from service import wire
 from service.errors import Draining, HeadfirstError, NotReady
@@ -32,7 +31,7 @@ RECONNECT_SECONDS = 0.1
 
 
 class Follower(Protocol):
-    """Whoever asks the models, as far as changes of theirs have to do with it."""
+    """Whoever asks the models."""
 
     async def switch(self, models: Sequence[tuple[ServedModel, RemoteModel]]) -> None:
         """New requests ask these from now on, and no others."""
@@ -63,8 +62,8 @@ class RemoteEngine:
         self._lock = threading.RLock()
         self._number = 0
         self._waiting: dict[int, dict[int, Future[Answer]]] = {}
-        self._samples: dict[int, Future[tuple[wire.Sample, ...]]] = {}
-        self._reloads: dict[int, Future[tuple[Reloaded, ...]]] = {}
+        # What is no message to an engine: samples and reloads.
+        self._asked: dict[int, Future[Any]] = {}
 
     @property
     def state(self) -> State:
@@ -109,31 +108,26 @@ class RemoteEngine:
         return futures
 
     def samples(self) -> Future[tuple[wire.Sample, ...]]:
-        """The engine's metrics that are not 0; nothing if it is not there. May be called by any thread."""
-        future: Future[tuple[wire.Sample, ...]] = Future()
-        with self._lock:
-            connection = self._connection
-            if connection is None:
-                future.set_result(())
-                return future
-            self._number += 1
-            self._samples[self._number] = future
-            frame = wire.encode(wire.AskSamples(self._number))
-        self._send(connection, frame)
-        return future
+        """The engines' metrics that are not 0; NotReady or Draining if nobody is there who knows."""
+        return self._ask(wire.AskSamples)
 
     async def reload(self, names: Sequence[str] | None) -> tuple[Reloaded, ...]:
         """Lets the engine process load models again; raises as `Fleet.reload`, also NotReady."""
-        future: Future[tuple[Reloaded, ...]] = Future()
+        asked = None if names is None else tuple(names)
+        return await asyncio.wrap_future(self._ask(lambda number: wire.AskReload(number, asked)))
+
+    def _ask(self, question: Callable[[int], wire.Frame]) -> Future[Any]:
+        future: Future[Any] = Future()
         with self._lock:
-            connection = self._connection
-            if self._state != "ready" or connection is None:
-                raise self._unready()
-            self._number += 1
-            self._reloads[self._number] = future
-            frame = wire.encode(wire.AskReload(self._number, None if names is None else tuple(names)))
-        self._send(connection, frame)
-        return await asyncio.wrap_future(future)
+            connection, number = self._connection, self._number + 1
+            self._number = number
+            # A connection that nobody has taken yet would let it wait.
+            if connection is None or self._state in ("starting", "dead"):
+                future.set_exception(self._unready())
+                return future
+            self._asked[number] = future
+        self._send(connection, wire.encode(question(number)))
+        return future
 
     def drain(self, timeout: float) -> bool:
         """Accepts nothing more; what still waits gets `Draining`. Whether nothing did.
@@ -224,26 +218,24 @@ class RemoteEngine:
                     future.set_exception(reply.fault.error())
             case wire.Refused():
                 with self._lock:
-                    refused = self._waiting.pop(reply.number, {})
-                    not_reloaded = self._reloads.pop(reply.number, None)
-                for future in refused.values():
+                    refused = [*self._waiting.pop(reply.number, {}).values()]
+                    refused += [self._asked.pop(reply.number)] if reply.number in self._asked else []
+                for future in refused:
                     _resolve(future, reply.fault.error())
-                if not_reloaded is not None and not_reloaded.set_running_or_notify_cancel():
-                    not_reloaded.set_exception(reply.fault.error())
             case wire.State():
                 with self._lock:
                     if self._state in ("starting", "ready"):
                         self._state, self._reason = cast(State, reply.state), reply.reason
             case wire.Samples():
-                with self._lock:
-                    asked = self._samples.pop(reply.number, None)
-                if asked is not None:
-                    asked.set_result(reply.samples)
+                self._tell(reply.number, reply.samples)
             case wire.ReloadDone():
-                with self._lock:
-                    reloaded = self._reloads.pop(reply.number, None)
-                if reloaded is not None and reloaded.set_running_or_notify_cancel():
-                    reloaded.set_result(reply.models)
+                self._tell(reply.number, reply.models)
+
+    def _tell(self, number: int, answer: object) -> None:
+        with self._lock:
+            asked = self._asked.pop(number, None)
+        if asked is not None and asked.set_running_or_notify_cancel():
+            asked.set_result(answer)
 
     # -- what waits -------------------------------------------------------------------------------------
 
@@ -272,18 +264,11 @@ class RemoteEngine:
     def _abandon(self, make_error: Callable[[], HeadfirstError]) -> None:
         with self._lock:
             futures = [future for group in self._waiting.values() for future in group.values()]
-            samples = list(self._samples.values())
-            reloads = list(self._reloads.values())
+            futures += self._asked.values()
             self._waiting.clear()
-            self._samples.clear()
-            self._reloads.clear()
+            self._asked.clear()
         for future in futures:
             _resolve(future, make_error())
-        for reload in reloads:
-            if reload.set_running_or_notify_cancel():
-                reload.set_exception(make_error())
-        for asked in samples:
-            asked.set_result(())
 
     def _unready(self) -> HeadfirstError:
         if self._state == "draining":
@@ -304,13 +289,13 @@ class RemoteEngine:
             loop.call_soon_threadsafe(work)
 
 
-def _resolve(future: Future[Answer], error: HeadfirstError) -> None:
-    if future.set_running_or_notify_cancel():
-        future.set_exception(error)
-
-
 def _running_loop() -> asyncio.AbstractEventLoop | None:
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
+
+
+def _resolve(future: Future[Any], error: HeadfirstError) -> None:
+    if future.set_running_or_notify_cancel():
+        future.set_exception(error)

@@ -8,7 +8,6 @@ liveness fails only with the server. An engine process that tells no more that i
 It has one thread, which waits for a signal, an event of the engine process or the time of the next step.
 """
 
-import contextlib
 import logging
 import os
 import selectors
@@ -17,7 +16,7 @@ import signal
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,11 +26,12 @@ from service import logs, wire
 from service.backoff import Backoff
 from service.child import Child, Leash, fork, how_it_ended
 from service.engine_child import Alive, Broken, Loaded, Ready, decode_event, run_engine
-from service.listening import listen
+from service.listening import listen, listen_at
 from service.process_group import write_processes
 from service.served_model import ServedModel
 from service.server import log_urls
 from service.settings import ConfigurationError, Settings
+from service.signals import signals_as_bytes
 from service.worker import SOCKET, run_worker
 from service.worker_metrics import forget_gauges
 
@@ -80,9 +80,9 @@ class Supervisor:
         """
         logs.name_process("supervisor")
         try:
-            with self._signals() as wakeup:
+            with signals_as_bytes(_SIGNALS) as wakeup:
                 self._selector.register(wakeup, selectors.EVENT_READ, partial(self._on_signals, wakeup))
-                self._bind_engine_socket()
+                listen_at(self._directory / SOCKET, self._engine_socket)
                 self._start_engine()
                 while self._children or not self._stopping:
                     self._wait()
@@ -96,14 +96,6 @@ class Supervisor:
         if self._failure is not None:
             raise self._failure
         return self._status
-
-    def _bind_engine_socket(self) -> None:
-        path = str(self._directory / SOCKET)
-        try:
-            self._engine_socket.bind(path)
-        except OSError as error:  # Its path may have some 100 bytes.
-            raise ConfigurationError(f"{path}: cannot be a socket, set TMPDIR: {error}") from error
-        self._engine_socket.listen(128)
 
     def _wait(self) -> None:
         timeout = min((when for when, _ in self._steps), default=None)
@@ -235,23 +227,6 @@ class Supervisor:
             self._start_worker(index)
 
     # -- the end ----------------------------------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def _signals(self) -> Generator[socket.socket, None, None]:
-        """Signals become bytes on a socket: they are seen between two steps, and none is lost."""
-        wakeup, writer = socket.socketpair()
-        wakeup.setblocking(False)
-        writer.setblocking(False)
-        before = {number: signal.signal(number, lambda *_: None) for number in _SIGNALS}
-        before_wakeup = signal.set_wakeup_fd(writer.fileno())
-        try:
-            yield wakeup
-        finally:
-            signal.set_wakeup_fd(before_wakeup)
-            for number, handler in before.items():
-                signal.signal(number, handler)
-            wakeup.close()
-            writer.close()
 
     def _on_signals(self, wakeup: socket.socket) -> None:
         for number in wakeup.recv(4096):

@@ -14,6 +14,7 @@ from models.bundle import Bundle
 from service import wire
 from service.app import HeadfirstApp, create_app
 from service.child import CRASHED
+from service.errors import Unavailable
 from service.loading import settle
 from service.remote_engine import RemoteEngine
 from service.remote_model import RemoteModel
@@ -140,3 +141,5 @@ def _samples(engine: RemoteEngine) -> Sequence[wire.Sample]:
     except TimeoutError:
         logger.error("the engine process did not tell its metrics; the page is without them")
         return ()
+    except Unavailable:
+        return ()  # It has none before it is there.

@@ -62,7 +62,9 @@ class Load:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
-def test_sigterm_under_load_loses_no_accepted_request(start_server: StartServer, number: signal.Signals) -> None:
+def test_sigterm_under_load_loses_no_accepted_request(
+    start_server: StartServer, number: signal.Signals
+) -> None:
     with start_server() as server:
         load = Load(server.url, 16)
         server.signal(number)

@@ -10,9 +10,9 @@ from prometheus_client import values
 from prometheus_client.parser import text_string_to_metric_families
 
 from service import wire
-from service.engine_process import samples
 from service.metrics import Metrics
 from service.process_group import write_processes
+from service.worker_connection import samples
 from service.worker_metrics import WorkerMetrics, forget_gauges
 from tests.service.doubles import model_card
 
