@@ -45,6 +45,7 @@ OTHER_VALUES = {
     "log_level": "warning",
     "mode": "fast",
     "max_inputs": "17",
+    "otel_endpoint": "http://localhost:4318",
 }
 
 
