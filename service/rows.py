@@ -1,4 +1,4 @@
-r"""Scored texts as rows: JSON lines, or tab-separated values for R and pandas.
+r"""Scored texts as rows: JSON lines, or tables for R, pandas and spreadsheets.
 
 JSON lines: one object a text, as ``/v1/score`` answers it; `perplexity` is null for a text without words.
 
@@ -7,10 +7,13 @@ TSV, a row a word: ``line position word logprob surprisal known``; `position` co
 bits, `known` is true or false. A text without words has no row; `line` tells which. No field is quoted or
 escaped: tokenization makes white space of tabs and line ends, so no word holds one.
 
+CSV: the same rows, with commas, and with quotes where RFC 4180 asks for them.
+
 Words can be ``NA``, ``"`` or ``#``, so a reader must take them as they are::
 
     R:      read.delim("scores.tsv", quote = "", na.strings = character())
     pandas: read_csv("scores.tsv", sep="\t", quoting=csv.QUOTE_NONE, keep_default_na=False)
+            read_csv("scores.csv", keep_default_na=False)
 """
 
 from __future__ import annotations
@@ -54,6 +57,21 @@ def tsv_words(first: int, texts: Sequence[ScoredText]) -> Iterator[str]:
             known = "false" if token.id == text.unknown_id else "true"
             surprisal = _number(round(-logprob / math.log(2), 6))
             yield f"{line}\t{position}\t{token.surface}\t{_number(logprob)}\t{surprisal}\t{known}\n"
+
+
+def as_csv(header: str, rows: Rows) -> tuple[str, Rows]:
+    """The header and the rows of a table as CSV."""
+
+    def quoted(first: int, texts: Sequence[ScoredText]) -> Iterator[str]:
+        for row in rows(first, texts):
+            yield ",".join(map(_quoted, row[:-1].split("\t"))) + "\n"
+
+    return header.replace("\t", ","), quoted
+
+
+def _quoted(field: str) -> str:
+    doubled = field.replace('"', '""')
+    return f'"{doubled}"' if '"' in field or "," in field else field
 
 
 def _number(value: float) -> str:

@@ -34,6 +34,7 @@ class Format(StrEnum):
 
     JSONL = "jsonl"
     TSV = "tsv"
+    CSV = "csv"
 
 
 def score(
@@ -51,7 +52,7 @@ def score(
     mode: Mode = ModeName.EXACT,
     pretokenized: Pretokenized = False,
     context: Annotated[str, typer.Option(help="Text that each line follows; read, not scored.")] = "",
-    output_format: Annotated[Format, typer.Option("--format", help="JSON lines or TSV.")] = Format.JSONL,
+    output_format: Annotated[Format, typer.Option("--format", help="JSON lines, TSV or CSV.")] = Format.JSONL,
     per_word: Annotated[
         bool | None,
         typer.Option(show_default="yes for FILE, no for --input", help="List the words of each line."),
@@ -97,6 +98,7 @@ def score(
     perplexity, word_count, unknown_words). Fields are not quoted: in R
     read.delim(quote="", na.strings=character()), in pandas
     read_csv(sep="\\t", quoting=csv.QUOTE_NONE, keep_default_na=False).
+    CSV has the same rows, with quotes where they are needed.
 
     Logarithms are natural. With --mode fast each JSON object has
     logprob_error, the most by which a word's may be off; the last line on
@@ -161,11 +163,12 @@ def _scorer(
 
 
 def _format(output_format: Format, per_word: bool) -> tuple[str, Rows]:
-    from service.rows import TEXT_HEADER, WORD_HEADER, json_rows, tsv_texts, tsv_words
+    from service.rows import TEXT_HEADER, WORD_HEADER, as_csv, json_rows, tsv_texts, tsv_words
 
     if output_format is Format.JSONL:
         return "", json_rows(per_word)
-    return (WORD_HEADER, tsv_words) if per_word else (TEXT_HEADER, tsv_texts)
+    table = (WORD_HEADER, tsv_words) if per_word else (TEXT_HEADER, tsv_texts)
+    return as_csv(*table) if output_format is Format.CSV else table
 
 
 @contextmanager

@@ -151,6 +151,20 @@ def test_tsv_a_row_a_line(bundle_path: Path, file: Path) -> None:
         assert [int(row[3]), int(row[4])] == [want["word_count"], want["unknown_words"]]
 
 
+@pytest.mark.parametrize("per_word", [True, False])
+def test_csv_has_the_rows_of_tsv(bundle_path: Path, tmp_path: Path, per_word: bool) -> None:
+    path = tmp_path / "quotes.txt"
+    path.write_text('He said, "thank you", to me.\n\nThank you.\n')
+    flag = "--per-word" if per_word else "--no-per-word"
+    tables = []
+    for name, options in (("tsv", {"delimiter": "\t", "quoting": csv.QUOTE_NONE}), ("csv", {"strict": True})):
+        result = run("score", path, "--model", bundle_path, "--format", name, flag)
+        assert result.exit_code == 0, result.stderr
+        tables.append(list(csv.reader(io.StringIO(result.stdout), **options)))
+    assert tables[0] == tables[1]
+    assert not per_word or {",", '"'} <= {row[2] for row in tables[1]}
+
+
 def test_tsv_a_row_a_word(bundle_path: Path, file: Path) -> None:
     result = run("score", file, "--model", bundle_path, "--format", "tsv")
     reader = csv.reader(io.StringIO(result.stdout, newline=""), delimiter="\t", quoting=csv.QUOTE_NONE)
@@ -295,7 +309,7 @@ def test_a_full_disk(bundle_path: Path, file: Path) -> None:
     assert refusal(result) == "headfirst score: output: No space left on device"
 
 
-@pytest.mark.parametrize("option", [("--batch-tokens", "0"), ("--format", "csv"), ("--threads", "0")])
+@pytest.mark.parametrize("option", [("--batch-tokens", "0"), ("--format", "xml"), ("--threads", "0")])
 def test_wrong_options_are_refused(bundle_path: Path, option: tuple[str, str]) -> None:
     result = run("score", "-", "--model", bundle_path, *option)
     assert result.exit_code == 2
