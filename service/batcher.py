@@ -22,7 +22,7 @@ from collections.abc import Sequence as Many
 from concurrent.futures import Future
 
 from service.errors import HeadfirstError
-from service.lane import Batch, Lane
+from service.lane import Batch, Lane, begun_now
 from service.messages import Answer, Message, Predict
 from service.prefix_tree import score_sequences
 from service.sequence import Group, Job, Sequence, Slice, predict_sequences
@@ -100,24 +100,25 @@ class Batcher:
             TooLarge: there never will be.
             HeadfirstError: what `close` was told.
         """
-        needs = dict.fromkeys(self._lanes, (0, 0))
+        needs: dict[Lane, tuple[int, int]] = {}
         for message in messages:
             lane = self._lane(message)
-            inputs, tokens = needs[lane]
+            inputs, tokens = needs.get(lane, (0, 0))
             needs[lane] = (inputs + 1, tokens + message.size)
         with self._lock:
             self._check_room(needs)  # Before anything is made: it must be cheap to refuse.
-        groups = {lane: Group() for lane in self._lanes}
+        groups = {lane: Group() for lane in needs}
         now = self._clock()
         jobs = [Job(message, groups[self._lane(message)], now) for message in messages]
-        for lane, make in ((self._predict, predict_sequences), (self._score, score_sequences)):
-            members = [job for job in jobs if job.group is groups[lane]]
-            groups[lane].unanswered.update(members)
-            groups[lane].waiting.extend(make(members))
+        for lane, group in groups.items():
+            members = jobs if len(groups) == 1 else [job for job in jobs if job.group is group]
+            make = predict_sequences if lane is self._predict else score_sequences
+            group.unanswered.update(members)
+            group.waiting.extend(make(members))
         with self._lock:
             self._check_room(needs)
             for lane, group in groups.items():
-                self._admit(lane, group)
+                self._admit(lane, group, needs[lane])
         for job in jobs:
             job.add_done_callback(self._forget)
         return jobs
@@ -186,11 +187,7 @@ class Batcher:
             return waited
 
     def answering(self, batch: Batch) -> None:
-        """Tells that the calling thread will be back soon: it answers a small batch that was run.
-
-        Whatever comes meanwhile is for it. Its core has the model's weights at hand; to wake another thread
-        takes longer.
-        """
+        """Tells that the calling thread answers a batch: if a small one, what comes meanwhile is for it."""
         if len(batch.slices) <= FEW_ANSWERS:
             with self._lock:
                 self._sleepers.returning()
@@ -217,8 +214,8 @@ class Batcher:
                 self._idle.notify_all()
 
     def shrink(self) -> int:
-        """Halves the batches' budgets, for want of memory; each batch that ends lets them grow back a little.
-        Returns the present budget of predictions."""
+        """Halves the batches' budgets, for want of memory; each batch lets them grow back a little. The present
+        budget of predictions."""
         with self._lock:
             for lane in self._lanes:
                 lane.shrink()
@@ -253,15 +250,14 @@ class Batcher:
         for lane, (inputs, tokens) in needs.items():
             lane.check_room(inputs, tokens, self.max_inputs, self.max_tokens)
 
-    def _admit(self, lane: Lane, group: Group) -> None:
-        if not group.unanswered:
-            return
+    def _admit(self, lane: Lane, group: Group, needs: tuple[int, int]) -> None:
+        inputs, tokens = needs
         self._unanswered |= group.unanswered
-        self.depth += len(group.unanswered)
-        lane.inputs += len(group.unanswered)
-        lane.tokens += sum(job.message.size for job in group.unanswered)
+        self.depth += inputs
+        lane.inputs += inputs
+        lane.tokens += tokens
         self._line_up(lane, group)
-        deadline = min((job.deadline for job in group.unanswered), default=math.inf)
+        deadline = min(job.deadline for job in group.unanswered)
         if deadline < self._wake_at:
             self._wake_at = deadline
             self._deadline.notify()
@@ -273,28 +269,16 @@ class Batcher:
         self._sleepers.wake()
 
     def _batch(self, lane: Lane, slices: list[Slice], now: float) -> Batch:
-        batch = Batch(lane, slices, self._mark_begun(slices, now), now)
+        batch = Batch(lane, slices, begun_now(slices, self._unanswered, now), now)
+        self.depth -= len(batch.begun)
         self._virtual_time = lane.clock
         if self._threads > 1:
             batch.charged = lane.expected_seconds(batch.tokens)
             lane.charge(batch.charged)
-            if any(each.waiting for each in self._lanes):
-                self._sleepers.wake()  # What is left is another thread's.
+            if any(each.waiting for each in self._lanes):  # What is left is another thread's.
+                self._sleepers.wake()
         self._running.add(batch)
         return batch
-
-    def _mark_begun(self, slices: list[Slice], now: float) -> list[Job]:
-        begun = [
-            job
-            for piece in slices
-            if piece.sequence.parent is None  # All jobs of a tree begin with its root.
-            for job in piece.sequence.jobs
-            if job.taken is None and job in self._unanswered
-        ]
-        for job in begun:
-            job.taken = now
-        self.depth -= len(begun)
-        return begun
 
     def _leave(self, job: Job) -> None:
         lane = self._lane(job.message)

@@ -2,7 +2,7 @@
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 
 from service.errors import QueueFull, TooLarge
@@ -192,3 +192,17 @@ class Batch:
     def tokens(self) -> int:
         """What the slices cost together."""
         return sum(piece.cost for piece in self.slices)
+
+
+def begun_now(slices: list[Slice], unanswered: Set[Job], now: float) -> list[Job]:
+    """The jobs that wait no more, because `slices` are the first to be run for them."""
+    begun = [
+        job
+        for piece in slices
+        if piece.sequence.parent is None  # All jobs of a tree begin with its root.
+        for job in piece.sequence.jobs
+        if job.taken is None and job in unanswered
+    ]
+    for job in begun:
+        job.taken = now
+    return begun
