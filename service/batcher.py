@@ -214,8 +214,7 @@ class Batcher:
                 self._idle.notify_all()
 
     def shrink(self) -> int:
-        """Halves the batches' budgets, for want of memory; each batch lets them grow back a little. The present
-        budget of predictions."""
+        """Halves the batches' budgets, for want of memory; each batch lets them grow. Predictions' budget."""
         with self._lock:
             for lane in self._lanes:
                 lane.shrink()
