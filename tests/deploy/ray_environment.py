@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from pathlib import Path
 
@@ -17,8 +16,12 @@ def ray_python() -> Path:
 
 
 def environment() -> dict[str, str]:
-    """Without settings of ours; models and service are found in this checkout."""
-    return clean_environment(PYTHONPATH=str(ROOT), RAY_USAGE_STATS_ENABLED="0", HOME=os.environ["HOME"])
+    """Without settings of ours; models and service are found in this checkout.
+
+    Ray gives a proxy up that needs more than 5 s to start, which on a busy machine it does.
+    """
+    patient = {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "120", "RAY_USAGE_STATS_ENABLED": "0"}
+    return clean_environment(PYTHONPATH=str(ROOT), **patient)
 
 
 def free_port() -> int:

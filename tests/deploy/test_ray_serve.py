@@ -46,8 +46,8 @@ class RayServer:
                 text=True,
             )
         assert self.process.stdout is not None
-        said = [line for line in iter(self.process.stdout.readline, "ready\n") if line]
-        assert self.process.poll() is None, (said, log.read_text())
+        ready = any(line == "ready\n" for line in self.process.stdout)
+        assert ready, log.read_text()
 
     def stop(self) -> int:
         assert self.process.stdin is not None
