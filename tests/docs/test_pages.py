@@ -1,0 +1,161 @@
+"""The pages for users do what they say: their shell and Python blocks are run, in order, against a server."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from service.metrics import ENDPOINTS, Metrics
+from service.settings import Settings, flag
+from tests.service.conftest import ServerProcess, clean_environment
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = ("quick-start.md", "client.md", "openai.md", "operating.md")
+_BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_ADDRESS = re.compile(r"\b(?:localhost|127\.0\.0\.1):8080\b")
+
+ELSEWHERE = ("git clone", "make ", "lm_eval", "from openai")
+"""Lines that begin so are run by other tests: clone and make by CI, the clients by tests/clients."""
+
+
+def blocks(page: str) -> list[tuple[str, str]]:
+    return _BLOCK.findall((DOCS / page).read_text("utf-8"))
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ServerProcess]:
+    running = ServerProcess()
+    try:
+        running.wait_ready()
+        yield running
+    finally:
+        running.stop()
+
+
+def runs(language: str, code: str) -> str:
+    """What of a block is run here."""
+    if language == "python":
+        return "" if code.startswith(ELSEWHERE) else code
+    joined = code.replace("\\\n", " ")
+    lines = [line for line in joined.splitlines() if not line.startswith(ELSEWHERE)]
+    return "\n".join(lines).replace(".venv/bin/headfirst", f"{sys.executable} -m service.cli")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_its_blocks_run(page: str, server: ServerProcess, tmp_path: Path) -> None:
+    (tmp_path / "sentences.txt").write_text("The cat sat on the mat.\n")
+    environment = clean_environment(PYTHONPATH=str(ROOT), PYTHONWARNINGS="error")
+    outputs = []
+    for language, code in blocks(page):
+        code = _ADDRESS.sub(server.url.removeprefix("http://"), runs(language, code))
+        if not code.strip():
+            continue
+        command = [sys.executable, "-c"] if language == "python" else ["bash", "-euo", "pipefail", "-c"]
+        done = subprocess.run(
+            [*command, code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, f"{code}\n{done.stdout}\n{done.stderr}"
+        outputs.append(done.stdout)
+    CHECKS[page](outputs, tmp_path)
+
+
+def check_quick_start(outputs: list[str], place: Path) -> None:
+    header, first, *_ = (place / "surprisal.csv").read_text().splitlines()
+    (shown,) = re.findall(r"^```\n(line,.*?)^```$", (DOCS / "quick-start.md").read_text(), re.M | re.S)
+    assert header == shown.splitlines()[0]
+    assert first.split(",")[:3] == shown.splitlines()[1].split(",")[:3]
+    assert float(first.split(",")[3]) == pytest.approx(float(shown.splitlines()[1].split(",")[3]), abs=1e-3)
+    assert '"word":"much"' in outputs[1]
+    assert outputs[2].startswith("much ")
+
+
+def check_client(outputs: list[str], place: Path) -> None:
+    assert "('much', " in outputs[0]
+    assert "True 1" in outputs[0]
+    assert len(outputs[1].splitlines()) == 3
+    assert outputs[2].startswith("422 invalid_value k ")
+    rows = {
+        line.split(",")[3]: line.split(",") for line in (place / "surprisal.csv").read_text().splitlines()
+    }
+    assert rows["word"] == ["item", "condition", "position", "word", "surprisal", "known"]
+    assert float(rows["butter"][4]) < float(rows["socks"][4])
+    totals = [float(line.split()[0]) for line in outputs[4].splitlines()]
+    assert len(totals) == 3
+    assert totals == sorted(totals, reverse=True)
+
+
+def check_openai(outputs: list[str], place: Path) -> None:
+    asked, refused = outputs
+    assert '"text":" much' in asked
+    assert "data: [DONE]" in asked
+    assert '"param":"suffix"' in refused
+    assert '"param":"tools"' in refused
+
+
+def check_operating(outputs: list[str], place: Path) -> None:
+    health, metrics, exemplar = outputs
+    assert health.count("{") == 2
+    assert metrics.startswith("# HELP headfirst_requests_total ")
+    assert re.search(r'# \{request_id="', exemplar)
+
+
+CHECKS = {
+    "quick-start.md": check_quick_start,
+    "client.md": check_client,
+    "openai.md": check_openai,
+    "operating.md": check_operating,
+}
+
+
+def test_the_scored_csv_takes_three_commands() -> None:
+    language, code = blocks("quick-start.md")[0]
+    clone, make, score = code.splitlines()
+    assert (language, clone.split()[:2], make) == ("sh", ["git", "clone"], "make install")
+    assert score.startswith(".venv/bin/headfirst score ")
+    assert re.search(r"^install:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+def test_settings_are_told_with_their_defaults() -> None:
+    text = (DOCS / "operating.md").read_text("utf-8")
+    fields = {flag(name): field for name, field in Settings.model_fields.items()}
+    rows = re.findall(r"^\| (`--[^|]*) \| ([^|]*) \|", text, re.MULTILINE)
+    assert len(rows) > 8
+    for names, default in rows:
+        told = [part.strip("` ") for part in default.split(",")]
+        for name, value in zip(re.findall(r"`(--[\w-]+)`", names), told, strict=True):
+            assert name in fields
+            known = fields[name].default
+            assert str(known) == value or (not known and value[0].islower()), name
+    assert set(re.findall(r"`(--[\w-]+)`", text)) - {"--enable-feature=exemplar-storage"} <= set(fields)
+
+
+def test_metrics_are_told_by_their_names() -> None:
+    text = (DOCS / "operating.md").read_text("utf-8")
+    names = {family.name for family in Metrics(1).registry.collect()}
+    told = {name.removesuffix("_total") for name in re.findall(r"`(headfirst_\w+)", text)}
+    assert told <= names
+
+
+def test_links_lead_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (DOCS / page).read_text("utf-8")):
+            assert os.path.exists(DOCS / target), f"{page}: {target}"  # noqa: PTH110 -- goes through ..
+
+
+def test_the_reference_is_as_the_app_says() -> None:
+    spec = importlib.util.spec_from_file_location("generate_http", DOCS / "generate_http.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    text = module.page(module.document())
+    assert text == module.PAGE.read_text("utf-8"), "run: python docs/generate_http.py"
+    calls = set(re.findall(r"^## \w+ (/\S*)", text, re.MULTILINE))
+    assert {"/v1/predict", "/v1/score", "/v1/completions", "/v2/models/{model}/infer", "/metrics"} <= calls
+    assert {path for path in ENDPOINTS if path.startswith("/v1/")} <= calls
