@@ -13,6 +13,7 @@ Off unless an endpoint is configured, by `--otel-endpoint` or OpenTelemetry's ow
 import importlib.util
 import logging
 import os
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -38,7 +39,7 @@ UNTRACED = frozenset(
 MAX_STEPS = 16
 """A completion asks the engine once a word; more steps than these have no spans."""
 
-CLOSE_MILLISECONDS = 2000
+CLOSE_SECONDS = 2.0
 """What the end of the server waits for the last spans to be sent."""
 
 ENDPOINT_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
@@ -159,9 +160,12 @@ class Tracing:
         return format(context.trace_id, "032x") if context.trace_flags.sampled else None
 
     def close(self) -> None:
-        """Sends what is left, for `CLOSE_MILLISECONDS` at most."""
-        self._provider.force_flush(CLOSE_MILLISECONDS)
-        self._provider.shutdown()
+        """Sends what is left, if that takes no longer than `CLOSE_SECONDS`: the SDK itself knows no bound."""
+        closing = threading.Thread(target=self._provider.shutdown, name="headfirst-tracing", daemon=True)
+        closing.start()
+        closing.join(CLOSE_SECONDS)
+        if closing.is_alive():
+            logger.warning("the last traces could not be sent in time")
 
 
 def _children(trace: Trace, now: float) -> list[tuple[str, float, float, dict[str, int] | None]]:
@@ -236,7 +240,10 @@ def open_tracing(settings: Settings) -> Tracing | None:
 
     ours = Resource.create({"service.name": "headfirst", "service.version": service.__version__})
     # The user's OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win.
-    provider = TracerProvider(resource=ours.merge(OTELResourceDetector().detect()))
+    provider = TracerProvider(
+        resource=ours.merge(OTELResourceDetector().detect()),
+        shutdown_on_exit=False,  # `Tracing.close` does it, and does not wait for ever.
+    )
     endpoint = settings.otel_endpoint
     url = None if endpoint is None else f"{endpoint.rstrip('/')}/v1/traces"
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=url)))
