@@ -56,6 +56,7 @@ class Prometheus:
                 f"--config.file={path}",
                 f"--storage.tsdb.path={folder / 'data'}",
                 f"--web.listen-address={address}",
+                "--enable-feature=exemplar-storage",
             ],
             stderr=self._log,
         )
@@ -97,7 +98,9 @@ def load(url: str, ended: threading.Event) -> None:
             text = (text + " Thank you very much")[-400:]
             client.post("/v1/predict", json={"inputs": [text, "the"], "k": 20}).raise_for_status()
             client.post("/v1/score", json={"inputs": [text, "Thank you", "I"]}).raise_for_status()
-            client.get("/v1/models").raise_for_status()
+            client.post("/v1/completions", json={"prompt": text, "max_tokens": 2}).raise_for_status()
+            (model,) = client.get("/v1/models").raise_for_status().json()["data"]
+            client.get(f"/v1/models/{model['id']}").raise_for_status()
             assert client.post("/v1/predict", json={"inputs": [text], "k": 0}).status_code == 422
 
 
@@ -135,6 +138,16 @@ def test_a_panel_shows_data(prometheus: Prometheus, title: str) -> None:
 @pytest.mark.parametrize("rule", [rule["record"] for rule in RULES if "record" in rule])
 def test_a_rule_records(prometheus: Prometheus, rule: str) -> None:
     prometheus.wait(f"{rule} + 1")  # A figure of 0 is one, NaN is none.
+
+
+def test_exemplars_are_stored(prometheus: Prometheus) -> None:
+    name = "headfirst_request_duration_seconds_bucket"
+    now = time.time()
+    query = {"query": f'{name}{{endpoint="/v1/predict"}}', "start": str(now - 300), "end": str(now + 60)}
+    answer = prometheus.http.get("/api/v1/query_exemplars", params=query).json()
+    found = [exemplar for series in answer["data"] for exemplar in series["exemplars"]]
+    assert found
+    assert all(len(exemplar["labels"]["request_id"]) == 32 for exemplar in found)
 
 
 def test_no_alert_is_raised(prometheus: Prometheus) -> None:
