@@ -5,8 +5,8 @@ import math
 import pytest
 
 from models.bundle import Bundle
-from service.messages import Predict, Predicted, Score, Scored
 from service.context_words import last_words
+from service.messages import Predict, Predicted, Score, Scored
 from tests.service.asking import Local, post
 from tests.service.doubles import TIMING, compute
 
