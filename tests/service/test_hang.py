@@ -92,7 +92,9 @@ def ask(server: ServerProcess, k: int) -> int:
 def test_hung_engine_in_one_process_fails_the_liveness(bundle_path: Path) -> None:
     with hanging(bundle_path, "0") as server, ThreadPoolExecutor(2) as pool:
         assert ask(server, 3) == 200
-        waiting = [pool.submit(ask, server, k) for k in (HANGS, 3)]
+        waiting = [pool.submit(ask, server, HANGS)]
+        until(lambda: page_of(server)["requests_in_progress", ()] == 2)
+        waiting.append(pool.submit(ask, server, 3))
         # Both are told long before their own deadlines.
         assert [future.result(15) for future in waiting] == [503, 503]
         live = httpx.get(f"{server.url}/health/live")
