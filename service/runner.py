@@ -10,11 +10,12 @@ from itertools import chain
 from threading import Lock
 
 import torch
+from torch import Tensor
 
 from models.bundle import Bundle
 from service.body import Part, split_by_length
 from service.errors import InferenceFailed
-from service.head import Head, Scores, Words
+from service.head import K_BUCKETS, Head, Scores, Words
 from service.messages import Answer, Predict, Predicted, Score, Scored
 from service.metrics import STAGES, Metrics
 from service.sequence import Group, Job, Sequence, Slice
@@ -24,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 WARM_UP_SHAPES = ((1, 1), (8, 1), (64, 1), (1, 16), (8, 16), (64, 16))
 """Rows and tokens a row."""
+WARM_UP_ROWS = {"cpu": (1, 64), "cuda": tuple(2**i for i in range(11))}
+"""Rows of a search: on a GPU each power of two is a bucket with a graph of its own."""
 
 
 @dataclass(slots=True)
@@ -78,6 +81,11 @@ class Runner:
             nullcontext() if bundle.device.type == "cpu" else Lock()
         )
         self._start = self._run_start()
+
+    @property
+    def start_hidden(self) -> Tensor:
+        """(d,) the hidden row after the start word."""
+        return self._start.hidden
 
     def begin(self, sequence: Sequence) -> None:
         """Gives a sequence the state it starts from: after the longest cached prefix of its context, or the
@@ -239,7 +247,8 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def warm_up(bundle: Bundle) -> None:
-    """Runs batches of typical shapes, so that no client waits for what the first of a shape sets up.
+    """Runs batches of typical shapes and every bucket of the search, so that no client waits for what the
+    first of a shape sets up.
 
     Uses a cache and metrics of its own: what is served starts at zero.
     """
@@ -259,4 +268,19 @@ def warm_up(bundle: Bundle) -> None:
                 runner.begin(sequence)
                 slices.append(Slice(sequence, sequence.inputs - sequence.position))
             runner.run(slices)
-    bundle.vocabulary.starting_with("a")
+    _warm_up_search(bundle, runner)
+
+
+def _warm_up_search(bundle: Bundle, runner: Runner) -> None:
+    """Searches of every number of rows and of every size of k, with and without a prefix, in both modes."""
+    model, size = bundle.model, len(bundle.vocabulary)
+    prefixed = bundle.vocabulary.starting_with("a").to(bundle.device)
+    row = runner.start_hidden
+    for rows in WARM_UP_ROWS.get(bundle.device.type, (1,)):
+        hidden = row.expand(rows, -1).contiguous()
+        for k in {min(bucket, size) for bucket in K_BUCKETS}:
+            model.topk(hidden, k).ids.tolist()
+        for allowed in (None, [prefixed] * rows):
+            model.topk(hidden, min(K_BUCKETS[0], size), allowed).ids.tolist()
+            model.topk_bounded(hidden, min(K_BUCKETS[0], size), allowed)[0].ids.tolist()
+        model.target_logprobs_bounded(hidden, torch.zeros(rows, dtype=torch.int64, device=bundle.device))
