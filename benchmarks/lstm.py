@@ -1,9 +1,9 @@
 """The LSTM body on the CPU: ``python -m benchmarks.lstm [--out DIR]``.
 
-The default model's body, from word ids to hidden rows, beside torch's own LSTM from word vectors (so without
-the look-up, in torch's favor): the same layer in float32 and in bfloat16, and in dynamic int8, which torch has
-for layers without projection only: another network of the same 1,024 units. Words of the sample text that
-ships. Medians of runs that take turns; writes ``lstm-DATE.json``.
+The default model's body, from word ids to hidden rows, beside torch's own LSTM from word vectors (so
+without the look-up, in torch's favor): the same layer in float32 and in bfloat16, and in dynamic int8,
+which torch has for layers without projection only: another network of the same 1,024 units. Words of
+the sample text that ships. Medians of runs that take turns; writes ``lstm-DATE.json``.
 """
 
 from __future__ import annotations
