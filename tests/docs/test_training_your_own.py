@@ -75,3 +75,9 @@ def test_what_was_trained_is_imported_and_answers_as_torch_does(
     assert scored["unknown_words"] == 1
     facts = json.loads(run("inspect", "my-model", "--json").stdout)
     assert facts["parameters"] == sum(value.numel() for value in state.values())
+
+
+@pytest.mark.parametrize("language", ["python", "toml"])
+def test_the_readme_shows_the_same(language: str) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    assert block(language) in readme
