@@ -24,7 +24,7 @@ from typing import Any
 from benchmarks.full_size.asking import ask
 from benchmarks.serving.machine import commit, machine
 
-MAKERS = {"fairseq-wiki103": "fairseq_wiki103"}
+MAKERS = {"fairseq-wiki103": "fairseq_wiki103", "transfo-xl-wt103": "transfo_xl_wt103"}
 """Modules with `FORMAT`, `PARAMETERS` as published, and `make(directory)`."""
 
 

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from benchmarks.full_size import transfo_xl_wt103
 from benchmarks.full_size.fairseq_wiki103 import FORMAT, PARAMETERS, Shape, make
-from models.bodies.config import TransformerConfig
+from models.bodies.config import TransformerConfig, TransformerXLConfig
 from models.config import ModelConfig
 from models.importers import convert
 from models.weightless import weightless
@@ -37,3 +38,14 @@ def test_the_large_one_has_the_published_number_of_parameters(tmp_path: Path) ->
     config = ModelConfig.model_validate(small.model_dump() | changes)
     assert weightless(config, frozenset()).parameter_count() == PARAMETERS
     assert round(PARAMETERS / 1e6, 1) == 246.9
+
+
+def test_a_small_transformer_xl_is_imported(tmp_path: Path) -> None:
+    shape = transfo_xl_wt103.Shape(2, 64, 96, 4, (20, 60, 120, 200), memory=8)
+    transfo_xl_wt103.make(tmp_path, shape)
+    converted = convert(transfo_xl_wt103.FORMAT, tmp_path)
+    body = converted.config.body
+    assert isinstance(body, TransformerXLConfig)
+    assert converted.config.cutoffs == (20, 60, 120, 200)
+    assert converted.config.head_projection == 64
+    assert converted.model().parameter_count() > 0
