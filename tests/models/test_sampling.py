@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from models.adaptive_softmax import AdaptiveSoftmax
+from models.bundle import Bundle
 from models.sampling import Draw, draw, greedy
 from tests.models.layers import Layout, even, random_layer, random_rows
 
@@ -173,3 +174,22 @@ def test_what_makes_no_sense_is_refused() -> None:
         draw(softmax, rows, [Draw(iter([0.5]))])
     with pytest.raises(ValueError, match=r"biased ids must be in 0\.\.26"):
         draw(softmax, rows, [Draw(iter([0.5]), bias={27: 1.0})] * 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("temperature", [0.8, 1.0, 1.3])
+@torch.inference_mode()
+def test_a_hundred_thousand_words_of_the_default_model(temperature: float) -> None:
+    bundle = Bundle.load(device="cpu")
+    (ids,) = bundle.vocabulary.encode_batch(["I would like to"])
+    text = torch.tensor([[bundle.vocabulary.start_id, *ids]])
+    hidden, _ = bundle.model.encode(text, torch.tensor([text.shape[1]]), bundle.model.initial_state(1))
+    row, softmax = hidden[0, -1], bundle.model.softmax
+    one = Draw(uniforms(11), temperature)
+    counts = torch.zeros(len(bundle.vocabulary), dtype=torch.int64)
+    for _ in range(50):
+        drawn = bundle.model.draw(row.expand(2000, -1), [one] * 2000)
+        counts += drawn.ids.bincount(minlength=len(counts))
+    assert counts.sum() == 100_000
+    assert (counts[softmax.shortlist :] > 0).sum() > 100
+    assert_fits(counts, wanted(softmax, row, one))
