@@ -17,6 +17,7 @@ from benchmarks import gpu_baselines as baselines
 from benchmarks import gpu_shapes as shapes
 from benchmarks.gpu_report import Report, Row
 from models.adaptive_softmax import AdaptiveSoftmax
+from models.benchmarking.shapes import SHAPES
 from models.kernels.triton_buffers import power
 from models.kernels.triton_kernel import TritonKernel
 from models.kernels.triton_topk import Plan
@@ -104,7 +105,7 @@ def ceilings(context: Context) -> None:
 
 def topk_of_shape(context: Context, name: str, ks: tuple[int, ...] = (10,)) -> None:
     """A published shape with synthetic weights: no cluster opened, some, and all."""
-    shape = (shapes.TINY if context.dry else shapes.SHAPES)[name]
+    shape = (shapes.TINY if context.dry else SHAPES)[name]
     softmax = shapes.synthetic(shape, torch.bfloat16, context.device)
     kernel = TritonKernel(softmax, torch.bfloat16)
     full = torch.randn(shape.cutoffs[-1], shape.hidden_size, device=context.device, dtype=torch.bfloat16)
@@ -129,7 +130,7 @@ def topk_of_shipped_model(context: Context) -> None:
         return
     softmax = bundle.model.softmax
     hidden = shapes.written_by_model(bundle, *((2, 2) if context.dry else (64, 32)))
-    for (name, shape), k in product(shapes.SHAPES.items(), (1, 10, 100)):
+    for (name, shape), k in product(SHAPES.items(), (1, 10, 100)):
         context.rates[f"{name} {k}"] = shapes.expansion_rates(softmax, hidden, shape.cutoffs, k)
     context.report.add(
         "rates", [{"shape, k": key, "rates": str(rate)} for key, rate in context.rates.items()]
@@ -182,7 +183,7 @@ def _time_topk(
 
 def compiled_baseline(context: Context) -> None:
     """torch.compile's best for the composite, at one shape: it compiles for minutes."""
-    shape = (shapes.TINY if context.dry else shapes.SHAPES)["wt103"]
+    shape = (shapes.TINY if context.dry else SHAPES)["wt103"]
     softmax = shapes.synthetic(shape, torch.bfloat16, context.device)
     if context.dry:
         return
@@ -200,7 +201,7 @@ def compiled_baseline(context: Context) -> None:
 
 def scoring(context: Context) -> None:
     """Rows of text, targets as frequent as words are."""
-    shape = (shapes.TINY if context.dry else shapes.SHAPES)["wt103"]
+    shape = (shapes.TINY if context.dry else SHAPES)["wt103"]
     softmax = shapes.synthetic(shape, torch.bfloat16, context.device)
     kernel = TritonKernel(softmax, torch.bfloat16)
     full = torch.randn(shape.cutoffs[-1], shape.hidden_size, device=context.device, dtype=torch.bfloat16)

@@ -8,34 +8,17 @@ what the model that ships shows for the same ranges of words, on text that it wr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final, Literal
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from models.adaptive_softmax import AdaptiveSoftmax
+from models.benchmarking.shapes import Shape
 from models.bundle import DEFAULT, Bundle
 from models.config import Band, LSTMConfig, ModelConfig
 
-Expansion = Literal["none", "measured", "all"]
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """`cutoffs` of the words, `widths` of the clusters; one band a cluster."""
-
-    hidden_size: int
-    cutoffs: tuple[int, ...]
-    widths: tuple[int, ...]
-
-
-SHAPES: Final = {
-    "wt103": Shape(1024, (20000, 60000, 267735), (256, 64)),
-    "txl": Shape(1024, (20000, 40000, 200000, 267735), (256, 64, 16)),
-    "gbw": Shape(1024, (60000, 100000, 640000, 793471), (256, 64, 16)),
-}
 TINY: Final = {"wt103": Shape(64, (300, 500, 900), (32, 16))}
 
 

@@ -11,6 +11,7 @@ import torch
 from benchmarks import gpu_shapes as shapes
 from benchmarks.gpu_sections import Context, text
 from models.adaptive_softmax import AdaptiveSoftmax
+from models.benchmarking.shapes import SHAPES
 from models.kernels.triton_buffers import Tuning
 from models.kernels.triton_kernel import TritonKernel
 from models.kernels.triton_scorer import ScoreTuning
@@ -18,7 +19,7 @@ from models.kernels.triton_scorer import ScoreTuning
 
 def kernels_alone(context: Context) -> None:
     """Each kernel's own time, by the profiler, without graphs."""
-    shape = (shapes.TINY if context.dry else shapes.SHAPES)["wt103"]
+    shape = (shapes.TINY if context.dry else SHAPES)["wt103"]
     softmax = shapes.synthetic(shape, torch.bfloat16, context.device)
     kernel = TritonKernel(softmax, torch.bfloat16, graphs=False)
     if context.dry:
@@ -45,7 +46,7 @@ def kernels_alone(context: Context) -> None:
 
 def tune_head(context: Context) -> None:
     """Block sizes of the head's product for few rows, where cuBLAS takes over, and the tails' programs."""
-    shape = (shapes.TINY if context.dry else shapes.SHAPES)["wt103"]
+    shape = (shapes.TINY if context.dry else SHAPES)["wt103"]
     softmax = shapes.synthetic(shape, torch.bfloat16, context.device)
     base = Tuning()
     heads = [
@@ -84,7 +85,7 @@ def _tune_topk(
 
 def tune_scorer(context: Context) -> None:
     """Block sizes of the scorer's product."""
-    shape = (shapes.TINY if context.dry else shapes.SHAPES)["wt103"]
+    shape = (shapes.TINY if context.dry else SHAPES)["wt103"]
     softmax = shapes.synthetic(shape, torch.bfloat16, context.device)
     base = ScoreTuning()
     tunings = [

@@ -87,6 +87,17 @@ class Context:
         """Runs `work` in a thread, so that the event loop serves others meanwhile."""
         return await asyncio.get_running_loop().run_in_executor(self.workers, work)
 
+    def check_live(self) -> None:
+        """Raises NotReady if an engine is dead, so that only a restart can help."""
+        if self.models.state == "dead":
+            raise NotReady(f"The engine is dead: {self.models.reason}.", code="engine_dead")
+
+    def check_ready(self) -> None:
+        """Raises what `unready` says."""
+        error = self.unready()
+        if error is not None:
+            raise error
+
     def unready(self) -> HeadfirstError | None:
         """Why the server does not accept requests to every model now, or None if it does."""
         state = self.models.state

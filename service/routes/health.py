@@ -4,7 +4,6 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.errors import NotReady
 from service.routes.context import Context
 from service.routes.direct import UNREADY, Endpoint, add_route
 from service.schemas import Health
@@ -17,15 +16,12 @@ def add(app: FastAPI, context: Context) -> None:
 
     async def live(request: Request) -> Response:
         """200 as long as a restart would not help; 503 if an engine is dead."""
-        if context.models.state == "dead":
-            raise NotReady(f"The engine is dead: {context.models.reason}.", code="engine_dead")
+        context.check_live()
         return Response(_OK, media_type="application/json")
 
     async def ready(request: Request) -> Response:
         """200 while requests are accepted; 503 with the reason while warming up, draining or dead."""
-        error = context.unready()
-        if error is not None:
-            raise error
+        context.check_ready()
         return Response(_OK, media_type="application/json")
 
     _add(app, "/health/live", live, "Is the process alive?")

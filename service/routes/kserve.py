@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 import service
 from service.context_words import last_words
-from service.errors import HeadfirstError, InvalidRequest, ModelNotFound, NotReady, Unauthorized
+from service.errors import HeadfirstError, InvalidRequest, ModelNotFound, Unauthorized
 from service.kserve_schemas import (
     Datatype,
     InferAnswer,
@@ -93,21 +93,16 @@ def add(app: FastAPI, context: Context) -> None:
         return _json(ServerMetadata(version=service.__version__))
 
     async def live(request: Request) -> Response:
-        if context.models.state == "dead":
-            raise NotReady(f"The engine is dead: {context.models.reason}.", code="engine_dead")
+        context.check_live()
         return _json(Live())
 
     async def ready(request: Request) -> Response:
-        error = context.unready()
-        if error is not None:
-            raise error
+        context.check_ready()
         return _json(Ready())
 
     async def model_ready(request: Request) -> Response:
         served = context.models.get(request.path_params["model"])
-        error = context.unready()
-        if error is not None:
-            raise error
+        context.check_ready()
         return _json(ModelReady(name=served.name))
 
     async def metadata(request: Request) -> Response:
