@@ -44,17 +44,21 @@ COPY pyproject.toml README.md LICENSE ./
 COPY models ./models
 COPY service ./service
 
-RUN /opt/pip/bin/pip --python /opt/headfirst/bin/python install --no-cache-dir --no-compile \
-      --constraint constraints.txt .
+# Optional extras of pyproject.toml, separated by commas: what a served model, or whoever runs it, may need.
+ARG EXTRAS=otel,moses,chinese
 
-# What no running server reads goes: the test suites of numerical libraries and, in the CPU build, which never compiles
-# C++, torch's headers and test programs (torch_shm_manager stays: `import torch` asks for it).
+RUN /opt/pip/bin/pip --python /opt/headfirst/bin/python install --no-cache-dir --no-compile \
+      --constraint constraints.txt ".${EXTRAS:+[${EXTRAS}]}"
+
+# What no running server reads goes: the test suites of numerical libraries, Arrow's headers and, in the CPU build,
+# which never compiles C++, torch's headers and test programs (torch_shm_manager stays: `import torch` asks for it).
 # Bytecode is made here, since the running container can't write any, and is trusted as it is: no file changes later.
 # Left out: torch's own test helpers, some of which are for newer Pythons only.
 RUN set -eu; \
     packages="$(/opt/headfirst/bin/python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')"; \
     find "${packages}/sympy" "${packages}/networkx" "${packages}/numpy" \
       -type d -name tests -prune -exec rm -rf {} +; \
+    rm -rf "${packages}/pyarrow/tests" "${packages}/pyarrow/include"; \
     if [ "${VARIANT}" = cpu ]; then \
       rm -rf "${packages}/torch/include" "${packages}/torch/share" "${packages}/torch/test"; \
       find "${packages}/torch/bin" -mindepth 1 ! -name torch_shm_manager -delete; \
@@ -64,6 +68,10 @@ RUN set -eu; \
     /opt/headfirst/bin/python -P -c "import sys, torch, service; \
         from models.kernels.library import load; \
         load(); \
+        from importlib.metadata import metadata; \
+        known = metadata('headfirst').get_all('Provides-Extra'); \
+        unknown = [name for name in '${EXTRAS}'.split(',') if name and name not in known]; \
+        unknown and sys.exit(f'EXTRAS: no extra is called {unknown[0]!r}; there are {known}'); \
         built = 'cpu' if torch.version.cuda is None else 'cuda'; \
         sys.exit(None if built == '${VARIANT}' else f'VARIANT is ${VARIANT}, yet torch is built for {built}')"
 

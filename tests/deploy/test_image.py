@@ -15,9 +15,14 @@ from pathlib import Path
 import httpx
 import pytest
 
+from models.tokenization import Jieba, Moses
 from tests.deploy import container
 from tests.deploy.container import Image
 from tests.deploy.tools import check, run
+from tests.models.test_tokenizations import bundle
+from tests.service.test_tracing_live import Collector, collector
+
+__all__ = ["collector"]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -70,12 +75,13 @@ def free_port() -> int:
 class Server:
     """The container's server, its port, and what it has said."""
 
-    def __init__(self, image: Image) -> None:
+    def __init__(self, image: Image, **environment: str) -> None:
         self.port = free_port()
         self.environment = {
             "HEADFIRST_HOST": "127.0.0.1",
             "HEADFIRST_PORT": str(self.port),
             "HEADFIRST_THREADS": "1",
+            **environment,
         }
         self.image = image
         self.process = image.start(**self.environment)
@@ -167,6 +173,32 @@ def test_the_healthcheck_tells_ready_from_gone(server: Server, image: Image) -> 
         assert server.healthcheck() != 0
     finally:
         server.environment["HEADFIRST_PORT"] = str(server.port)
+
+
+def test_models_that_need_an_extra_are_served_and_traced(image: Image, collector: Collector) -> None:
+    for name, tokenization in (("moses", Moses()), ("chinese", Jieba())):
+        (image.root / "models").mkdir(exist_ok=True)
+        bundle(image.root / "models" / name, tokenization)
+    server = Server(
+        image,
+        HEADFIRST_MODEL="moses=/models/moses,chinese=/models/chinese",
+        HEADFIRST_OTEL_ENDPOINT=collector.url,
+    )
+    try:
+        server.wait_ready()
+        for model, text, words in (
+            ("moses", "well-known", ["well", "@-@", "known"]),
+            ("chinese", "我来到北京", ["我", "来到", "北京"]),
+        ):
+            body = {"model": model, "inputs": text, "end_of_sentence": False}
+            (result,) = server.http.post("/v1/score", json=body).raise_for_status().json()["results"]
+            assert [word["word"] for word in result["words"]] == words
+        server.process.send_signal(signal.SIGTERM)
+        said, _ = server.process.communicate(timeout=60)
+    finally:
+        server.stop()
+    assert server.process.returncode == 0, said
+    assert {path for path, _ in collector.requests} == {"/v1/traces"}
 
 
 def test_the_images_stop_signal_ends_it_cleanly(image: Image) -> None:
