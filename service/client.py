@@ -20,7 +20,15 @@ from typing import Literal, Self
 
 import httpx
 
-from service.client_requests import Asker, ClientError, ConnectionFailed, ServerError, Texts, key_headers
+from service.client_requests import (
+    Asker,
+    ClientError,
+    ConnectionFailed,
+    ServerError,
+    Texts,
+    key_headers,
+    session_headers,
+)
 from service.retries import Retries
 from service.schemas import ModelCard, ModelList, PredictAnswer, PredictResult, ScoreAnswer, ScoreResult
 
@@ -37,6 +45,8 @@ class Client(Asker[httpx.Client]):
         api_key: sent as `Authorization: Bearer`.
         model: name of the model to ask; None asks the server's first.
         mode: ``exact`` or ``fast``; None leaves it to the server.
+        session: any name for who asks (a user, a document), unless a call names another: where there are
+            several replicas, those of one session are answered by one, which knows what it read for them.
         timeout: seconds without progress after which a request is given up.
         retries: how often to ask again, and when.
         batch_size: texts in one request at most.
@@ -50,16 +60,24 @@ class Client(Asker[httpx.Client]):
         api_key: str | None = None,
         model: str | None = None,
         mode: Literal["exact", "fast"] | None = None,
+        session: str | None = None,
         timeout: float = 60.0,
         retries: Retries | None = None,
         batch_size: int = 256,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        http = httpx.Client(base_url=url, headers=key_headers(api_key), timeout=timeout, transport=transport)
+        headers = key_headers(api_key) | session_headers(session)
+        http = httpx.Client(base_url=url, headers=headers, timeout=timeout, transport=transport)
         super().__init__(http, model, mode, retries, batch_size)
 
     def predict(
-        self, inputs: Texts, *, k: int = 10, prefix: str | None = None, pretokenized: bool = False
+        self,
+        inputs: Texts,
+        *,
+        k: int = 10,
+        prefix: str | None = None,
+        pretokenized: bool = False,
+        session: str | None = None,
     ) -> list[PredictResult]:
         """The `k` most probable next words after each text, best first.
 
@@ -68,11 +86,15 @@ class Client(Asker[httpx.Client]):
             k: how many words.
             prefix: only words that start so.
             pretokenized: whether the texts are the model's own tokens between spaces.
+            session: whose request it is; None: the client's.
 
         Raises:
+            ValueError: `session` cannot stand in a header.
             ServerError, ConnectionFailed: see the module.
         """
-        requests = self._requests("/v1/predict", inputs, k=k, prefix=prefix, pretokenized=pretokenized)
+        requests = self._requests(
+            "/v1/predict", inputs, session, k=k, prefix=prefix, pretokenized=pretokenized
+        )
         answers = (PredictAnswer.model_validate_json(self._send(request)) for request in requests)
         return [result for answer in answers for result in answer.results]
 
@@ -84,6 +106,7 @@ class Client(Asker[httpx.Client]):
         end_of_sentence: bool = True,
         per_word: bool = True,
         pretokenized: bool = False,
+        session: str | None = None,
     ) -> list[ScoreResult]:
         """How probable each text is, in natural logarithms.
 
@@ -93,13 +116,16 @@ class Client(Asker[httpx.Client]):
             end_of_sentence: whether `</s>` is scored after each.
             per_word: whether the results list their words.
             pretokenized: whether the texts are the model's own tokens between spaces.
+            session: whose request it is; None: the client's.
 
         Raises:
+            ValueError: `session` cannot stand in a header.
             ServerError, ConnectionFailed: see the module.
         """
         requests = self._requests(
             "/v1/score",
             inputs,
+            session,
             context=context,
             end_of_sentence=end_of_sentence,
             per_word=per_word,
@@ -147,22 +173,30 @@ class AsyncClient(Asker[httpx.AsyncClient]):
         api_key: str | None = None,
         model: str | None = None,
         mode: Literal["exact", "fast"] | None = None,
+        session: str | None = None,
         timeout: float = 60.0,
         retries: Retries | None = None,
         batch_size: int = 256,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        http = httpx.AsyncClient(
-            base_url=url, headers=key_headers(api_key), timeout=timeout, transport=transport
-        )
+        headers = key_headers(api_key) | session_headers(session)
+        http = httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout, transport=transport)
         super().__init__(http, model, mode, retries, batch_size)
 
     async def predict(
-        self, inputs: Texts, *, k: int = 10, prefix: str | None = None, pretokenized: bool = False
+        self,
+        inputs: Texts,
+        *,
+        k: int = 10,
+        prefix: str | None = None,
+        pretokenized: bool = False,
+        session: str | None = None,
     ) -> list[PredictResult]:
         """See `Client.predict`."""
         results: list[PredictResult] = []
-        for request in self._requests("/v1/predict", inputs, k=k, prefix=prefix, pretokenized=pretokenized):
+        for request in self._requests(
+            "/v1/predict", inputs, session, k=k, prefix=prefix, pretokenized=pretokenized
+        ):
             results += PredictAnswer.model_validate_json(await self._send(request)).results
         return results
 
@@ -174,12 +208,14 @@ class AsyncClient(Asker[httpx.AsyncClient]):
         end_of_sentence: bool = True,
         per_word: bool = True,
         pretokenized: bool = False,
+        session: str | None = None,
     ) -> list[ScoreResult]:
         """See `Client.score`."""
         results: list[ScoreResult] = []
         for request in self._requests(
             "/v1/score",
             inputs,
+            session,
             context=context,
             end_of_sentence=end_of_sentence,
             per_word=per_word,

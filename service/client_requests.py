@@ -12,6 +12,9 @@ from service.schemas import ErrorAnswer
 Http = TypeVar("Http", httpx.Client, httpx.AsyncClient)
 Texts = str | Sequence[str]
 
+SESSION_HEADER = "x-session-id"
+"""See `deploy/README.md`: Envoy and Ray hash it."""
+
 # Asking changes nothing on the server, so what broke off is asked for again. What takes too long is not: the
 # server is busy with it.
 _RETRIED_FAILURES = (httpx.ConnectError, httpx.ConnectTimeout, httpx.RemoteProtocolError, httpx.ReadError)
@@ -71,11 +74,14 @@ class Asker(Generic[Http]):
         self._batch_size = batch_size
         self._retries = retries or Retries()
 
-    def _requests(self, path: str, inputs: Texts, **fields: Any) -> Iterator[httpx.Request]:
+    def _requests(
+        self, path: str, inputs: Texts, session: str | None, **fields: Any
+    ) -> Iterator[httpx.Request]:
         texts = [inputs] if isinstance(inputs, str) else list(inputs)
+        headers = session_headers(session)
         for start in range(0, len(texts), self._batch_size):
             body = {"inputs": texts[start : start + self._batch_size], **self._shared, **fields}
-            yield self._http.build_request("POST", path, json=body)
+            yield self._http.build_request("POST", path, json=body, headers=headers)
 
     def _wait(self, attempt: int, outcome: httpx.Response | httpx.TransportError) -> float | None:
         """Seconds until the next attempt; None where `outcome` stands."""
@@ -97,3 +103,16 @@ class Asker(Generic[Http]):
 def key_headers(api_key: str | None) -> dict[str, str]:
     """The headers that show the key."""
     return {} if api_key is None else {"authorization": f"Bearer {api_key}"}
+
+
+def session_headers(session: str | None) -> dict[str, str]:
+    """The headers by which what stands before several replicas sends all requests of a session to one.
+
+    Raises:
+        ValueError: it cannot stand in a header.
+    """
+    if session is None:
+        return {}
+    if not session or not all("!" <= character <= "~" for character in session):
+        raise ValueError("session must be one or more printable ASCII characters without spaces")
+    return {SESSION_HEADER: session}

@@ -78,14 +78,14 @@ def check_quick_start(outputs: list[str], place: Path) -> None:
 def check_client(outputs: list[str], place: Path) -> None:
     assert "('much', " in outputs[0]
     assert "True 1" in outputs[0]
-    assert len(outputs[1].splitlines()) == 3
-    assert outputs[2].startswith("422 invalid_value k ")
+    assert len(outputs[2].splitlines()) == 3
+    assert outputs[3].startswith("422 invalid_value k ")
     rows = {
         line.split(",")[3]: line.split(",") for line in (place / "surprisal.csv").read_text().splitlines()
     }
     assert rows["word"] == ["item", "condition", "position", "word", "surprisal", "known"]
     assert float(rows["butter"][4]) < float(rows["socks"][4])
-    totals = [float(line.split()[0]) for line in outputs[4].splitlines()]
+    totals = [float(line.split()[0]) for line in outputs[5].splitlines()]
     assert len(totals) == 3
     assert totals == sorted(totals, reverse=True)
 

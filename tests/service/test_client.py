@@ -142,6 +142,44 @@ def test_what_is_refused_for_now_is_asked_again() -> None:
     assert b'"mode":"fast"' in script.requests[0].content
 
 
+def test_a_session_is_named_by_the_client_or_the_call() -> None:
+    script = Script(answered())
+    with Client(transport=httpx.MockTransport(script), session="ann") as client:
+        client.predict("x")
+        client.predict("x", session="bob")
+        client.predict("x")
+    script.client().predict("x")
+    assert [request.headers.get("x-session-id") for request in script.requests] == ["ann", "bob", "ann", None]
+
+
+def test_a_session_is_sent_with_every_batch_and_by_the_async_client() -> None:
+    requests: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        requests.append(request)
+        result = {"logprob": -1.0, "perplexity": 2.0, "word_count": 1, "unknown_words": 0}
+        return httpx.Response(200, json={"results": [result]})
+
+    async def ask() -> None:
+        transport = httpx.MockTransport(answer)
+        async with AsyncClient(transport=transport, session="ann", batch_size=1) as client:
+            await client.score(["x", "y"])
+            await client.score(["x", "y"], session="bob")
+
+    asyncio.run(ask())
+    assert [request.headers["x-session-id"] for request in requests] == ["ann", "ann", "bob", "bob"]
+
+
+@pytest.mark.parametrize("session", ["", "two words", "Jürgen", "a\r\nb"])
+def test_a_session_that_no_header_can_hold_is_refused(session: str) -> None:
+    with pytest.raises(ValueError, match="session must be one or more printable ASCII"):
+        Client(session=session)
+    script = Script(answered())
+    with script.client() as client, pytest.raises(ValueError, match="session must be"):
+        client.predict("x", session=session)
+    assert script.requests == []
+
+
 def test_the_async_client_asks_again_too() -> None:
     script = Script(full(), httpx.ReadError("gone"), answered())
 
