@@ -44,6 +44,7 @@ class Stub:
     def reset(self) -> None:
         """As new, on the same port."""
         self.asked: list[tuple[str, dict[str, Any]]] = []
+        self.sessions: list[str | None] = []
         self.fault: Fault | None = None
         self.key: str | None = None
         self.explains = False
@@ -100,6 +101,7 @@ class _Handler(
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         self.owner.asked.append((self.path, body))
+        self.owner.sessions.append(self.headers["x-session-id"])
         answer = {"/v1/predict": _predict, "/v1/score": _score}[self.path]
         if self.owner.hold is not None:
             self.owner.hold.wait(10)

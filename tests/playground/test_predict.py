@@ -46,6 +46,17 @@ def test_typing_asks_once_when_it_pauses(page: "Page", stub: Stub) -> None:
     assert len(stub.bodies(PREDICT)) < 8, "fewer requests than keys"
 
 
+def test_a_page_is_one_session(page: "Page", stub: Stub) -> None:
+    write(page, "Thank you very ")
+    expect(options(page).first).to_have_accessible_name("much 74.1%")
+    first = set(stub.sessions)
+    page.reload()
+    expect(options(page)).to_have_count(10)
+    assert len(first) == 1
+    assert len(set(stub.sessions)) == 2
+    assert None not in stub.sessions
+
+
 def test_tab_accepts_the_best_word_and_asks_again(page: "Page") -> None:
     write(page, "Thank you very ")
     expect(options(page).first).to_contain_text("much")
