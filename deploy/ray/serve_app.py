@@ -26,6 +26,11 @@ request on to its successors."""
 
 REPLICA_HEADER: Final = b"x-replica"
 
+INSTEAD_OF_RELOAD: Final = (
+    "On Ray models are not loaded again in place: deploy the application again (serve run or serve deploy),"
+    " which replaces the replicas one after the other."
+)
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -60,7 +65,7 @@ class Headfirst:
     async def __init__(self, flags: list[str]) -> None:
         import torch
 
-        from service import logs
+        from service import logs, tracing
         from service.app import create_app
         from service.fleet import Fleet
         from service.loading import load, settle
@@ -68,12 +73,15 @@ class Headfirst:
 
         settings = load_settings(flags)
         logs.configure(settings.log_format, settings.log_level)
+        tracing.check(settings)
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
         loaded = [load(source, settings) for source in settings.sources]
         metrics = Metrics(max(each.card.clusters for each in loaded))
         self._fleet = Fleet(settings, metrics, loaded)
-        self._app = create_app(settings, self._fleet.catalog, metrics)
+        self._tracing = tracing.open_tracing(settings)
+        self._app = create_app(settings, self._fleet.catalog, metrics, self._tracing)
+        self._app.context.reload_instead = INSTEAD_OF_RELOAD
         self._app.openapi()
         self._drain_timeout = settings.drain_timeout
         del loaded
@@ -96,6 +104,8 @@ class Headfirst:
         """Called when every request has been answered, or Ray's time for that is over."""
         await asyncio.to_thread(self._fleet.drain, self._drain_timeout)
         await asyncio.to_thread(self._fleet.stop)
+        if self._tracing is not None:
+            await asyncio.to_thread(self._tracing.close)
 
 
 def named(app: ASGIApp, replica: str) -> ASGIApp:

@@ -72,6 +72,8 @@ def add(app: FastAPI, context: Context) -> None:
 
         Requests go on meanwhile. Either all models that were asked for are replaced or none is.
         """
+        if context.reload_instead is not None:
+            raise Forbidden(context.reload_instead, code="not_reloadable")
         access.check(request)
         raw = await read_body(request.receive, time.monotonic() + context.settings.request_timeout)
         body = parse_object(ReloadRequest, raw) if raw else ReloadRequest()

@@ -30,6 +30,8 @@ class Context:
     metrics: Metrics
     lifecycle: Lifecycle
     reload: Reload | None = None
+    reload_instead: str | None = None
+    """Where models cannot be loaded again in place: a sentence on what to do instead."""
     workers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "worker"))
 
     def model_for(self, name: str | None) -> Served:

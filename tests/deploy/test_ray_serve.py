@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +18,7 @@ from tests.deploy.tools import ROOT
 
 # The contract, as every other server of ours has to keep it; `client` and `server` are those below.
 from tests.service.test_http_contract import *  # noqa: F403
+from tests.service.test_tracing_live import PARENT, TRACE, Collector
 from tests.tiny import tiny_bundle
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -24,7 +27,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 class RayServer:
     """The application on two replicas."""
 
-    def __init__(self, bundle_path: Path, log: Path) -> None:
+    def __init__(self, bundle_path: Path, log: Path, collector: Collector) -> None:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         arguments = {
@@ -35,6 +38,7 @@ class RayServer:
             "cpus": 0.5,
         }
         arguments |= {"max_body_bytes": 2_000_000, "max_input_words": 20_000}
+        arguments |= {"otel_endpoint": collector.url}
         with log.open("wb") as opened:
             self.process = subprocess.Popen(
                 [ray_python(), "-m", "tests.deploy.ray_server", str(port), json.dumps(arguments)],
@@ -64,8 +68,20 @@ def bundle_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayServer]:
-    running = RayServer(bundle_path, tmp_path_factory.mktemp("ray") / "log")
+def collector() -> Iterator[Collector]:
+    with Collector() as found:
+        thread = threading.Thread(target=found.serve_forever, args=(0.01,))
+        thread.start()
+        yield found
+        found.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def server(
+    bundle_path: Path, tmp_path_factory: pytest.TempPathFactory, collector: Collector
+) -> Iterator[RayServer]:
+    running = RayServer(bundle_path, tmp_path_factory.mktemp("ray") / "log", collector)
     yield running
     assert running.stop() == 0
 
@@ -111,6 +127,36 @@ def test_health_metrics_and_playground(client: httpx.Client) -> None:
     assert client.get("/health/ready").status_code == 200
     assert "headfirst_requests_total" in client.get("/metrics").text
     assert "<html" in client.get("/").text
+
+
+def test_spans_arrive(client: httpx.Client, collector: Collector) -> None:
+    headers = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
+    client.post("/v1/predict", json={"inputs": "Thank you"}, headers=headers).raise_for_status()
+
+    def spans() -> dict[str, str]:
+        return {
+            span.name: span.parent_span_id.hex()
+            for _, request in list(collector.requests)
+            for resource in request.resource_spans
+            for scope in resource.scope_spans
+            for span in scope.spans
+            if span.trace_id.hex() == TRACE
+        }
+
+    deadline = time.monotonic() + 60  # A replica sends what it has every 5 s.
+    while "POST /v1/predict" not in spans():
+        assert time.monotonic() < deadline, "no span has arrived"
+        time.sleep(0.1)
+    assert set(spans()) == {"POST /v1/predict", "tokenize", "queue", "body", "topk"}
+    assert spans()["POST /v1/predict"] == PARENT
+
+
+def test_a_reload_says_what_to_do_instead(client: httpx.Client) -> None:
+    answer = client.post("/admin/reload")
+    assert answer.status_code == 403
+    error = answer.json()["error"]
+    assert error["code"] == "not_reloadable"
+    assert "deploy the application again" in error["message"]
 
 
 def test_the_config_file_is_one_of_ray_serve(bundle_path: Path) -> None:

@@ -32,6 +32,22 @@ async def post(app: LocalApp, body: bytes = b"", **headers: str) -> Connection:
     return await Connection(app, "/admin/reload", **headers).body(body).done()
 
 
+async def test_where_it_cannot_be_it_says_what_to_do_instead(local: Local) -> None:
+    app = local(admin_key="master")
+    asked = reloading(app)
+    app.app.context.reload_instead = "Deploy again."
+    for headers in ({}, {"authorization": "Bearer master"}):
+        call = await post(app, **headers)
+        assert call.status == 403
+        assert call.error == {
+            "message": "Deploy again.",
+            "type": "permission_error",
+            "param": None,
+            "code": "not_reloadable",
+        }
+    assert asked == []
+
+
 @pytest.mark.parametrize(
     ("keys", "given", "status", "code"),
     [
