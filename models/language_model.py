@@ -120,6 +120,10 @@ class LanguageModel(nn.Module):
         """The most probable biased word after one row (1, d); see `models.sampling.greedy`."""
         return greedy(self.topk, self.target_logprobs, hidden, bias, self.softmax.excluded)
 
+    def state_bytes(self, words: int) -> int:
+        """The most bytes that one text's own state, as of `split_state`, takes after up to `words` words."""
+        return self.body.state_bytes(words)
+
     def parameter_count(self) -> int:
         """Distinct parameters; tied ones count once."""
         return sum(weight.numel() for weight in self.parameters())

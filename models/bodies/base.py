@@ -9,9 +9,12 @@ row states, `split_state` takes it apart again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from torch import Tensor
+
+FLOAT_BYTES: Final = 4
+"""Weights and states are float32."""
 
 RowState = tuple[Tensor, ...]
 """One text's state. Never changed in place: several texts may share its tensors."""
@@ -41,6 +44,10 @@ class Body(Protocol):
 
     def split_state(self, state: State) -> list[RowState]:
         """The rows' own states, each tensor with memory of its own (safe to keep)."""
+        ...
+
+    def state_bytes(self, words: int) -> int:
+        """The most bytes of memory that a row's state takes after 1 to `words` words."""
         ...
 
     def __call__(self, vectors: Tensor, lengths: Tensor | None, state: State) -> tuple[Tensor, State]:

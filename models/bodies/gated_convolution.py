@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.bodies.base import RowState
+from models.bodies.base import FLOAT_BYTES, RowState
 from models.bodies.config import GatedConvolutionConfig
 
 
@@ -63,6 +63,10 @@ class GatedConvolutionBody(nn.Module):
     def split_state(self, state: tuple[Tensor, ...]) -> list[RowState]:
         """The rows' own states, each with memory of its own."""
         return [tuple(part[row].clone() for part in state) for row in range(len(state[0]))]
+
+    def state_bytes(self, words: int) -> int:
+        """The same after any number of words."""
+        return FLOAT_BYTES * sum(channels * width for channels, width in self.sizes)
 
     def forward(
         self, vectors: Tensor, lengths: Tensor | None, state: tuple[Tensor, ...]

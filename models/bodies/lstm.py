@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from models.bodies.base import FLOAT_BYTES
 from models.bodies.config import LSTMConfig
 
 State = tuple[Tensor, ...]
@@ -74,6 +75,10 @@ class LSTMBody(nn.Module):
         """The rows' own states, each with memory of its own."""
         # One call a tensor, not a row: each call lets another thread have the interpreter.
         return list(zip(*map(torch.unbind_copy, state), strict=True))
+
+    def state_bytes(self, words: int) -> int:
+        """The same after any number of words."""
+        return FLOAT_BYTES * sum(self.sizes)
 
     def forward(self, vectors: Tensor, lengths: Tensor | None, state: State) -> tuple[Tensor, State]:
         """Hidden rows (B, T, d), zero beyond each row's length, and the state after it.

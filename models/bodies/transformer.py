@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from models.bodies.base import RowState
+from models.bodies.base import FLOAT_BYTES, RowState
 from models.bodies.config import TransformerConfig
 from models.bodies.past import Past, alike, count_words, extended
 
@@ -59,6 +59,11 @@ class TransformerBody(nn.Module):
     def split_state(self, state: list[RowState]) -> list[RowState]:
         """The rows as they are."""
         return list(state)
+
+    def state_bytes(self, words: int) -> int:
+        """Keys and values of each word, and with an overlap its vector."""
+        planes = 2 * len(self.layers) + bool(self.config.overlap)
+        return FLOAT_BYTES * min(words, self.window) * planes * self.config.units
 
     def forward(
         self, vectors: Tensor, lengths: Tensor | None, state: list[RowState]

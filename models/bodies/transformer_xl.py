@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.bodies.base import FLOAT_BYTES
 from models.bodies.config import TransformerXLConfig
 from models.bodies.segment_memory import Chunk, SegmentMemory
 
@@ -208,6 +209,11 @@ class TransformerXLBody(nn.Module):
             (memory[i, :, :, :, longest - held :].clone(), seen[i].clone())
             for i, held in enumerate(self.reach.held(seen).tolist())
         ]
+
+    def state_bytes(self, words: int) -> int:
+        """Keys and values of as many words as later ones can attend, and the count."""
+        held = int(self.reach.held(torch.arange(words + 1)).max())
+        return FLOAT_BYTES * held * len(self.layers) * 2 * self.heads * self.head_size + torch.int64.itemsize
 
     def forward(self, vectors: Tensor, lengths: Tensor | None, state: State) -> tuple[Tensor, State]:
         """Hidden rows (B, T, d), zero beyond each row's length, and the state after it.
