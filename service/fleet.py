@@ -16,7 +16,7 @@ from models.bundle import Bundle, BundleError
 from service import served
 from service.engine import Engine
 from service.errors import Draining, HeadfirstError, ReloadFailed, ReloadRunning
-from service.loading import Loaded, give_back_memory, load
+from service.loading import Loaded, check_cache, give_back_memory, load
 from service.messages import Reloaded
 from service.metrics import Metrics
 from service.served import Catalog, Served
@@ -79,7 +79,8 @@ class Fleet:
         copies: Path | None = None,
         make_engine: MakeEngine = Engine,
     ) -> None:
-        share = settings.state_cache_bytes // len(loaded)
+        self._models = len(loaded)
+        share = settings.state_cache_bytes // self._models
         self._settings = settings.model_copy(update={"state_cache_bytes": share})
         self._metrics = metrics
         self._copies = copies
@@ -91,6 +92,7 @@ class Fleet:
         self.catalog = Catalog([self._add(each) for each in loaded])
 
     def _add(self, loaded: Loaded) -> Served:
+        check_cache(loaded.bundle, self._settings, self._models)
         engine = self._make_engine(loaded.bundle, self._settings, self._metrics)
         self._engines.append(engine)
         return Served(loaded.bundle, engine, loaded.card, loaded.examples, loaded.tokenizer)

@@ -15,12 +15,14 @@ from typing import Any
 import torch
 
 import service
+from models.bodies.base import FLOAT_BYTES
 from models.bundle import CONFIG, TOKENIZER, WEIGHTS, Bundle, BundleError
 from service.routes import predict, score
 from service.routes.models import card
 from service.schemas import ModelCard
 from service.settings import Settings
 from service.sources import ModelSource
+from service.state_cache import ENTRY_BYTES, TOKEN_BYTES
 
 logger = logging.getLogger("headfirst")
 
@@ -72,6 +74,29 @@ def load(source: ModelSource, settings: Settings, copies: Path | None = None) ->
 def examples(bundle: Bundle) -> dict[str, dict[str, Any]]:
     """The model's own answers for the OpenAPI page, by path; asked before an engine has it."""
     return {predict.PATH: predict.example(bundle), score.PATH: score.example(bundle)}
+
+
+def check_cache(bundle: Bundle, settings: Settings, models: int = 1) -> None:
+    """Warns where the state after a text as long as predictions use has no room in the cache: such a text is
+    computed anew for each word that a client types.
+
+    Args:
+        settings: `state_cache_bytes` is this model's part of what `models` share evenly.
+    """
+    words, capacity = settings.max_context_words, settings.state_cache_bytes
+    needed = (
+        bundle.model.state_bytes(words + 1)  # and the start word
+        + FLOAT_BYTES * bundle.config.hidden_size
+        + TOKEN_BYTES * words
+        + ENTRY_BYTES
+    )
+    if not 0 < capacity < needed:
+        return  # It fits, or nothing is to be kept.
+    logger.warning(
+        f"the state of a text of {words} words does not fit into the state cache; give --state-cache-bytes"
+        f" {needed * models} at least, several times that for several clients, or 0 to keep none",
+        extra={"fields": {"model": bundle.name, "state_bytes": needed, "state_cache_bytes": capacity}},
+    )
 
 
 def settle() -> None:
