@@ -18,10 +18,11 @@ from service.errors import (
     Unauthorized,
 )
 from service.keys import Key
+from service.parsing import parse_object
 from service.routes.ask import read_body
 from service.routes.context import Context
 from service.routes.direct import REQUEST_ID, add_route
-from service.schemas import ReloadAnswer, ReloadedModel, ReloadRequest, parse_object
+from service.schemas import ReloadAnswer, ReloadedModel, ReloadRequest
 from service.settings import Settings
 
 PATH = "/admin/reload"

@@ -14,9 +14,10 @@ from service.connection import COMPLETE_KEY
 from service.errors import ClientDisconnected, DeadlineExceeded, InvalidRequest, MalformedBody, TooLarge
 from service.exchange import exchange_of
 from service.messages import Predict, Predicted, Score, Scored
+from service.parsing import parse
 from service.routes.context import Context
 from service.routes.waiting import wait_for_all
-from service.schemas import ModelRequest, parse
+from service.schemas import ModelRequest
 from service.served import Served
 
 INLINE_CHARS = 8192

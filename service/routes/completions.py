@@ -25,11 +25,11 @@ from service.echo import Prompt, echo
 from service.errors import HeadfirstError, InvalidRequest
 from service.messages import Score, Scored
 from service.middleware import as_headfirst_error
+from service.parsing import parse_object
 from service.routes.ask import Ask
 from service.routes.context import Context
 from service.routes.direct import add_model_route
 from service.routes.prompts import read_bias, read_prompts
-from service.schemas import parse_object
 
 PATH = "/v1/completions"
 

@@ -11,7 +11,7 @@ from service.errors import Draining, HeadfirstError, InvalidRequest, NotReady
 from service.lifecycle import Lifecycle
 from service.messages import Reloaded
 from service.metrics import Metrics
-from service.schemas import place
+from service.parsing import place
 from service.served import Catalog, Served
 from service.settings import Settings
 

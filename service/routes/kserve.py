@@ -33,10 +33,10 @@ from service.kserve_schemas import (
     TensorMetadata,
 )
 from service.messages import Predict, Predicted, Score, Scored
+from service.parsing import parse_object
 from service.routes.ask import Ask
 from service.routes.context import Context
 from service.routes.direct import UNREADY, Endpoint, add_model_route, add_route
-from service.schemas import parse_object
 from service.scoring import DIGITS, perplexity
 
 INFER = "/v2/models/{model}/infer"

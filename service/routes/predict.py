@@ -12,11 +12,12 @@ from models.bundle import Bundle
 from service.context_words import last_words
 from service.errors import InvalidRequest
 from service.messages import Predict, Predicted
+from service.parsing import place
 from service.routes.ask import Ask
 from service.routes.context import Context
 from service.routes.direct import add_model_route
 from service.routes.examples import predicted
-from service.schemas import PredictAnswer, PredictRequest, place
+from service.schemas import PredictAnswer, PredictRequest
 from service.scoring import logprob_error
 from service.words_as_json import WordsAsJson
 

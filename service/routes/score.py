@@ -13,11 +13,12 @@ from models.bundle import Bundle
 from models.vocabulary import Token, Vocabulary
 from service.errors import InvalidRequest
 from service.messages import Score, Scored
+from service.parsing import place
 from service.routes.ask import INLINE_CHARS, Ask
 from service.routes.context import Context
 from service.routes.direct import add_model_route
 from service.routes.examples import scored
-from service.schemas import ScoreAnswer, ScoreRequest, place
+from service.schemas import ScoreAnswer, ScoreRequest
 from service.scoring import DIGITS, logprob_error, perplexity
 
 PATH = "/v1/score"

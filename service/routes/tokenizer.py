@@ -11,11 +11,11 @@ from service.completion_schemas import (
     TokenizeRequest,
     TokenizerInfo,
 )
+from service.parsing import parse_object
 from service.routes.ask import Ask
 from service.routes.context import Context
 from service.routes.direct import add_model_route, add_route
 from service.routes.prompts import read_ids
-from service.schemas import parse_object
 
 TOKENIZE, DETOKENIZE, INFO = "/tokenize", "/detokenize", "/tokenizer_info"
 

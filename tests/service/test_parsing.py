@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import HeadfirstError, InvalidRequest, MalformedBody
-from service.schemas import ModelRequest, PredictRequest, ScoreRequest, parse, place
+from service.parsing import parse, place
+from service.schemas import ModelRequest, PredictRequest, ScoreRequest
 from service.scoring import perplexity
 
 
