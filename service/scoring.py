@@ -60,6 +60,12 @@ class ScoredText:
         return result
 
 
+def rounded(logprobs: Sequence[float]) -> tuple[list[float], float]:
+    """Log-probabilities as answers have them, and their sum: that of what a client sees."""
+    values = [round(logprob, DIGITS) for logprob in logprobs]
+    return values, round(math.fsum(values), DIGITS)
+
+
 def logprob_error(error: float) -> dict[str, float]:
     """The field that tells by how much logarithms may be off; none for exact ones.
 

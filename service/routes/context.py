@@ -85,6 +85,11 @@ class Context:
             message = f"{param} must have at most {limit} words."
             raise InvalidRequest(message, param=param, code="too_many_words")
 
+    def check_k(self, k: int, param: str) -> None:
+        """Raises InvalidRequest for more words than may be asked for."""
+        if k > self.settings.max_k:
+            raise InvalidRequest(f"k must be at most {self.settings.max_k}.", param=param)
+
     async def in_worker(self, work: Callable[[], T]) -> T:
         """Runs `work` in a thread, so that the event loop serves others meanwhile."""
         return await asyncio.get_running_loop().run_in_executor(self.workers, work)

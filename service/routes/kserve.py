@@ -5,7 +5,6 @@ and `logprobs` (n, k), rows with fewer words ending in empty ones of the lowest 
 `logprob`, `perplexity`, `word_count` and `unknown_words` (n). Errors have our one shape.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +15,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 import service
-from service.context_words import last_words
 from service.errors import HeadfirstError, InvalidRequest, ModelNotFound, Unauthorized
 from service.kserve_schemas import (
     Datatype,
@@ -32,12 +30,13 @@ from service.kserve_schemas import (
     Tensor,
     TensorMetadata,
 )
-from service.messages import Predict, Predicted, Score, Scored
+from service.messages import Score
 from service.parsing import parse_object
 from service.routes.ask import Ask
 from service.routes.context import Context
 from service.routes.direct import UNREADY, Endpoint, add_model_route, add_route
-from service.scoring import DIGITS, perplexity
+from service.routes.questions import Questions
+from service.scoring import DIGITS, perplexity, rounded
 
 INFER = "/v2/models/{model}/infer"
 
@@ -204,18 +203,11 @@ def _wanted(body: InferRequest) -> set[str]:
 async def _predict(
     ask: Ask[Inference], context: Context, texts: list[str], parameters: InferParameters
 ) -> list[OutputTensor]:
-    k = parameters.k
-    if k > context.settings.max_k:
-        message = f"k must be at most {context.settings.max_k}."
-        raise InvalidRequest(message, param="parameters.k")
-    vocabulary = ask.served.bundle.vocabulary
-    messages = []
-    for index, tokens in enumerate(await ask.work(lambda: vocabulary.encode_batch(texts))):
-        context.check_words(len(tokens), f"inputs[0].data[{index}]")
-        used = tuple(last_words(tokens, context.settings.max_context_words))
-        request_id, fast = f"{ask.exchange.id}/{index}", context.fast(parameters.mode)
-        messages.append(Predict(request_id, used, k, parameters.prefix or None, ask.deadline, fast))
-    answers: list[Predicted] = await ask.of(messages)
+    k, vocabulary = parameters.k, ask.served.bundle.vocabulary
+    context.check_k(k, "parameters.k")
+    questions = Questions(ask, context, parameters.mode, _place)
+    messages = await ask.work(lambda: questions.predict(vocabulary.encode_batch(texts), k, parameters.prefix))
+    answers = await ask.of(messages)
     words: list[str] = []
     logprobs: list[float] = []
     for answer in answers:
@@ -230,24 +222,25 @@ async def _score(
 ) -> list[OutputTensor]:
     vocabulary = ask.served.bundle.vocabulary
     context.check_chars(parameters.context, "parameters.context")
-    history, *tokenized = await ask.work(lambda: vocabulary.encode_batch([parameters.context, *texts]))
-    context.check_words(len(history), "parameters.context")
-    messages, unknown = [], []
-    for index, tokens in enumerate(tokenized):
-        param = f"inputs[0].data[{index}]"
-        context.check_words(len(tokens), param)
-        targets = [*tokens, vocabulary.end_id] if parameters.end_of_sentence else tokens
-        if not targets:
-            message = f"{param} has no word to score; an empty text needs end_of_sentence."
-            raise InvalidRequest(message, param=param, code="empty")
-        unknown.append(targets.count(vocabulary.unknown_id))
-        request_id, fast = f"{ask.exchange.id}/{index}", context.fast(parameters.mode)
-        messages.append(Score(request_id, tuple(history), tuple(targets), ask.deadline, fast))
-    answers: list[Scored] = await ask.of(messages)
-    totals = [round(math.fsum(answer.logprobs), DIGITS) for answer in answers]
-    counts = [len(answer.logprobs) for answer in answers]
+    questions = Questions(ask, context, parameters.mode, _place)
+
+    def prepare() -> list[Score]:
+        history, *tokenized = vocabulary.encode_batch([parameters.context, *texts])
+        context.check_words(len(history), "parameters.context")
+        return questions.score(history, tokenized, parameters.end_of_sentence)
+
+    messages = await ask.work(prepare)
+    answers = await ask.of(messages)
+    totals = [rounded(answer.logprobs)[1] for answer in answers]
+    counts = [len(message.targets) for message in messages]
+    unknown = [message.targets.count(vocabulary.unknown_id) for message in messages]
     perplexities = [perplexity(total, count) for total, count in zip(totals, counts, strict=True)]
     return _tensors("score", [len(texts)], totals, perplexities, counts, unknown)
+
+
+def _place(index: int) -> str:
+    """What `param` calls a text."""
+    return f"inputs[0].data[{index}]"
 
 
 def _tensors(task: str, shape: list[int], *columns: Sequence[Any]) -> list[OutputTensor]:

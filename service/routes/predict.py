@@ -9,14 +9,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from models.bundle import Bundle
-from service.context_words import last_words
-from service.errors import InvalidRequest
 from service.messages import Predict, Predicted
 from service.parsing import place
 from service.routes.ask import Ask
 from service.routes.context import Context
 from service.routes.direct import add_model_route
 from service.routes.examples import predicted
+from service.routes.questions import Questions
 from service.schemas import PredictAnswer, PredictRequest
 from service.scoring import logprob_error
 from service.words_as_json import WordsAsJson
@@ -30,17 +29,12 @@ def add(app: FastAPI, context: Context) -> None:
     async def predict(request: Request) -> Response:
         ask = await Ask.read(request, PredictRequest, context)
         body, vocabulary = ask.body, ask.served.bundle.vocabulary
-        if body.k > context.settings.max_k:
-            raise InvalidRequest(f"k must be at most {context.settings.max_k}.", param="k")
+        context.check_k(body.k, "k")
+        questions = Questions(ask, context, body.mode, lambda index: place(index, ask.single))
 
         def prepare() -> list[Predict]:
-            messages, fast = [], context.fast(body.mode)
-            for index, tokens in enumerate(vocabulary.encode_batch(body.inputs, body.pretokenized)):
-                context.check_words(len(tokens), place(index, ask.single))
-                used = tuple(last_words(tokens, context.settings.max_context_words))
-                request_id = f"{ask.exchange.id}/{index}"
-                messages.append(Predict(request_id, used, body.k, body.prefix or None, ask.deadline, fast))
-            return messages
+            texts = vocabulary.encode_batch(body.inputs, body.pretokenized)
+            return questions.predict(texts, body.k, body.prefix)
 
         messages = await ask.work(prepare)
         answers = await ask.of(messages)

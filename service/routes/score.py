@@ -1,6 +1,5 @@
 """POST /v1/score: how probable is this text?"""
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,15 +10,15 @@ from starlette.responses import Response
 
 from models.bundle import Bundle
 from models.vocabulary import Token, Vocabulary
-from service.errors import InvalidRequest
 from service.messages import Score, Scored
 from service.parsing import place
 from service.routes.ask import INLINE_CHARS, Ask
 from service.routes.context import Context
 from service.routes.direct import add_model_route
 from service.routes.examples import scored
+from service.routes.questions import Questions
 from service.schemas import ScoreAnswer, ScoreRequest
-from service.scoring import DIGITS, logprob_error, perplexity
+from service.scoring import logprob_error, perplexity, rounded
 
 PATH = "/v1/score"
 
@@ -32,27 +31,18 @@ def add(app: FastAPI, context: Context) -> None:
     async def score(request: Request) -> Response:
         ask = await Ask.read(request, ScoreRequest, context)
         body, vocabulary = ask.body, ask.served.bundle.vocabulary
-        end = end_of_sentence(vocabulary)
+        end = [end_of_sentence(vocabulary)] if body.end_of_sentence else []
         context.check_chars(body.context, "context")
         ask.large = ask.large or len(body.context) > INLINE_CHARS
+        questions = Questions(ask, context, body.mode, lambda index: place(index, ask.single))
 
         def prepare() -> tuple[list[list[Token]], list[Score]]:
             given = [body.context, *body.inputs]
             history, *texts = vocabulary.tokenize_batch(given, body.pretokenized)
             context.check_words(len(history), "context")
-            before = tuple(token.id for token in history)
-            messages, fast = [], context.fast(body.mode)
-            for index, tokens in enumerate(texts):
-                param = place(index, ask.single)
-                context.check_words(len(tokens), param)
-                if body.end_of_sentence:
-                    tokens.append(end)
-                if not tokens:
-                    message = f"{param} has no word to score; an empty text needs end_of_sentence."
-                    raise InvalidRequest(message, param=param, code="empty")
-                targets = tuple(token.id for token in tokens)
-                messages.append(Score(f"{ask.exchange.id}/{index}", before, targets, ask.deadline, fast))
-            return texts, messages
+            ids = [[token.id for token in tokens] for tokens in texts]
+            messages = questions.score([token.id for token in history], ids, body.end_of_sentence)
+            return [tokens + end for tokens in texts], messages
 
         texts, messages = await ask.work(prepare)
         answers = await ask.of(messages)
@@ -91,9 +81,7 @@ def _pieces(
 ) -> Iterator[bytes]:
     before = b'{"results":['
     for tokens, answer in zip(texts, answers, strict=True):
-        # Summed after rounding, so that the sum of what the client sees is the sum that it sees.
-        logprobs = [round(logprob, DIGITS) for logprob in answer.logprobs]
-        total = round(math.fsum(logprobs), DIGITS)
+        logprobs, total = rounded(answer.logprobs)
         summary = {
             "logprob": total,
             "perplexity": perplexity(total, len(logprobs)),
