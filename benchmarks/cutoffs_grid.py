@@ -18,12 +18,12 @@ from time import perf_counter
 import numpy as np
 import torch
 
-from benchmarks.measures import keep_memory
 from benchmarks.serving.machine import machine
 from models.adaptive_softmax import AdaptiveSoftmax
 from models.config import LSTMConfig, ModelConfig
 from models.training.corpus import text_files, word_counts
 from models.training.cutoffs import Widths, words_of_share
+from models.training.memory import keep_memory
 from models.training.planning import bands_of, training_plans
 
 

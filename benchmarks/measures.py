@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
-import sys
 from collections.abc import Sequence
 from itertools import pairwise
 from statistics import median
@@ -19,16 +17,6 @@ from torch import Tensor
 from models.language_model import LanguageModel
 from models.training.corpus import Tokens
 from models.training.evaluation import hidden_rows
-
-
-def keep_memory() -> None:
-    """Let glibc keep freed memory: a full softmax's temporaries, given back to the system after each step and
-    faulted in again, cost it half its time. Elsewhere nothing happens."""
-    if sys.platform == "linux":
-        library = ctypes.CDLL(None)
-        if hasattr(library, "mallopt"):
-            library.mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
-            library.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
 
 
 @torch.inference_mode()

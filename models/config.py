@@ -114,10 +114,8 @@ class ModelConfig(Part):
             if widths:
                 raise ValueError("output_bands are for output differentiated")
             return
-        if self.n_clusters or self.tied or self.head_bias or self.head_projection is not None:
-            raise ValueError(
-                "output differentiated has no clusters, head_bias or head_projection, and is not tied"
-            )
+        if self.n_clusters or self.tied or self.head_projection is not None:
+            raise ValueError("output differentiated has no clusters or head_projection, and is not tied")
         words = sum(band.words for band in self.output_bands)
         if words != self.vocabulary_size:
             raise ValueError(f"output_bands hold {words} words, vocabulary_size is {self.vocabulary_size}")

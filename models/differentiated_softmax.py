@@ -36,7 +36,7 @@ class DifferentiatedSoftmax(AdaptiveSoftmax):
         )
         edges = [0, *accumulate(band.width for band in config.output_bands)]
         self.slices = [slice(*edge) for edge in pairwise(edges)] if config.output_slices else None
-        for weight in self.parameters():
+        for weight in [self.head, *self.band_tables, *self.band_projections]:
             nn.init.normal_(weight, std=weight.shape[1] ** -0.5)
 
     def head_logits(self, hidden: Tensor) -> Tensor:
@@ -46,7 +46,8 @@ class DifferentiatedSoftmax(AdaptiveSoftmax):
             seen = [hidden[:, part] for part in self.slices]
         else:
             seen = [hidden, *(linear(hidden, projection) for projection in self.band_projections)]
-        return torch.cat([linear(rows, table) for rows, table in zip(seen, tables, strict=True)], dim=1)
+        logits = torch.cat([linear(rows, table) for rows, table in zip(seen, tables, strict=True)], dim=1)
+        return logits if self.head_bias is None else logits + self.head_bias
 
     def head_weight(self) -> Tensor:
         """(V, d): all vectors as the whole hidden row meets them."""

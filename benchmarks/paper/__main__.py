@@ -17,13 +17,13 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks.measures import keep_memory
 from benchmarks.paper.methods import CURVE, FULL, SMALL, TABLE
 from benchmarks.paper.report import charts, markdown
 from benchmarks.paper.runs import Runs
 from benchmarks.serving.machine import machine
 from models.bundle import resolve_device
 from models.training.corpus import CorpusOptions, prepare, text_files
+from models.training.memory import keep_memory
 
 
 def main() -> None:

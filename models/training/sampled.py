@@ -43,9 +43,13 @@ class SampledLoss:
         over how often it was expected among those drawn: on average the true sum.
         """
         expected = self.logarithms + torch.log(torch.tensor(float(len(words))))
-        weight = softmax.head[torch.cat([targets, words])]
+        both = torch.cat([targets, words])
+        weight = softmax.head[both]
         own = (hidden * weight[: len(targets)]).float().sum(1)
         others = linear(hidden, weight[len(targets) :]) - expected[words]
+        if softmax.head_bias is not None:
+            bias = softmax.head_bias[both]
+            own, others = own + bias[: len(targets)], others + bias[len(targets) :]
         others = others.masked_fill(words == targets[:, None], -torch.inf)
         logits = torch.cat([own[:, None], others], 1)
         return F.cross_entropy(logits, torch.zeros_like(targets), reduction="none")

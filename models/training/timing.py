@@ -8,6 +8,7 @@ device is not filled and a smaller product is no faster; above, time grows linea
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import astuple, dataclass
 from statistics import median
 from time import perf_counter
@@ -20,6 +21,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Array = npt.NDArray[np.float64]
+
+ROUNDS = 200
+"""At most, of a measurement."""
+
+IN_A_ROW = 3
+"""Runs that count of a size in a round."""
 
 Operation = Literal["product", "training"]
 """``product``: the matrix product alone. ``training``: with the loss of a target a row, and backwards."""
@@ -119,7 +126,7 @@ def _non_negative(columns: Array, target: Array) -> Array:
 def grid(largest_k: int, largest_batch: int, most_work: float = 2e7) -> list[tuple[int, int]]:
     """(k, B) in geometric progression, up to the largest of each and to `most_work` = k B."""
     ks = [16 * 4**i for i in range(20) if 16 * 4**i < largest_k] + [largest_k]
-    batches = [8 * 4**i for i in range(20) if 8 * 4**i < largest_batch] + [largest_batch]
+    batches = [8 * 2**i for i in range(40) if 8 * 2**i < largest_batch] + [largest_batch]
     return [(k, batch) for k in ks for batch in batches if k * batch <= most_work]
 
 
@@ -132,7 +139,11 @@ def measure(
     seconds: float = 4.0,
     on_point: Callable[[int], None] = lambda _: None,
 ) -> list[Point]:
-    """Time `operation` at each (k, B) of `sizes`: medians of runs in turn, after two that do not count.
+    """Time `operation` at each (k, B) of `sizes`: medians of rounds, each with all sizes in a new order.
+
+    In rounds, because a machine is faster in one second than in the next, and what ran just before leaves the
+    caches in another state. The first run of each in a round
+    does not count, nor does one of all before.
 
     Args:
         sizes: columns and rows.
@@ -140,45 +151,60 @@ def measure(
         device: where; the time is until the device has finished.
         operation: see `Operation`.
         precision: ``bfloat16`` runs it as training in that precision does.
-        seconds: about how long all of it may take, at least three runs a point.
-        on_point: hears of each point that is done.
+        seconds: about how long all of it may take, at least three rounds.
+        on_point: hears of as many points as there are sizes, as the time passes.
     """
-    points = []
-    for k, batch in sizes:
-        run = _prepare(k, batch, width, device, operation, precision)
-        run()
-        first = _time(run, device)
-        share = seconds / len(sizes)
-        times = [_time(run, device) for _ in range(max(3, min(200, int(share / max(first, 1e-7)))))]
-        points.append(Point(k, batch, median(times)))
+    runs = [_prepare(k, batch, width, device, operation, precision) for k, batch in sizes]
+    times: list[list[float]] = [[] for _ in sizes]
+    order = np.random.default_rng(1)
+    told = 0
+    with torch.inference_mode(operation == "product"):
+        for run in runs:
+            run()
+        started = perf_counter()
+        for turn in range(ROUNDS):
+            for at in order.permutation(len(sizes)).tolist():
+                runs[at]()
+                times[at] += [_time(runs[at], device) for _ in range(IN_A_ROW)]
+            share = (perf_counter() - started) / max(seconds, 1e-9)
+            if share >= 1 and turn >= 2:
+                break
+            while told < min(share, 1) * len(sizes) - 1:
+                on_point(1)
+                told += 1
+    for _ in range(len(sizes) - told):
         on_point(1)
-    return points
+    return [Point(k, batch, median(found)) for (k, batch), found in zip(sizes, times, strict=True)]
 
 
 def _prepare(
     k: int, batch: int, width: int, device: torch.device, operation: Operation, precision: str
-) -> Callable[[], None]:
+) -> Callable[[], object]:
     training = operation == "training"
     weight = torch.randn(k, width, device=device).div_(width**0.5).requires_grad_(training)
     hidden = torch.randn(batch, width, device=device).requires_grad_(training)
     targets = torch.arange(batch, device=device) % k
 
-    def product() -> Tensor:
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            return F.linear(hidden, weight)
+    # What surrounds a call costs microseconds, as much as a small product: only where it is needed.
+    halved = torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
+
+    def multiply() -> Tensor:
+        return F.linear(hidden, weight)
+
+    def multiply_halved() -> Tensor:
+        with halved:
+            return multiply()
+
+    product = multiply if precision == "float32" else multiply_halved
 
     def train() -> None:
         torch.autograd.backward(F.cross_entropy(product().float(), targets))
         weight.grad = hidden.grad = None
 
-    def multiply() -> None:
-        with torch.inference_mode():
-            product()
-
-    return train if training else multiply
+    return train if training else product
 
 
-def _time(run: Callable[[], None], device: torch.device) -> float:
+def _time(run: Callable[[], object], device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     start = perf_counter()

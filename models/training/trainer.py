@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.bodies.lstm import State
 from models.config import ModelConfig
@@ -20,6 +21,13 @@ from models.language_model import LanguageModel
 from models.training.corpus import Corpus, Tokens
 from models.training.evaluation import Evaluation, evaluate, split_lines
 from models.training.sampled import SampledLoss
+from models.training.start import start_at_frequencies
+
+OPTIMIZERS: dict[str, Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]] = {
+    "adam": partial(torch.optim.Adam, lr=0.0, betas=(0.9, 0.99), fused=True),
+    "adagrad": partial(torch.optim.Adagrad, lr=0.0, fused=True),
+}
+"""By name; a step's learning rate is set when it comes."""
 
 
 class TrainingError(RuntimeError):
@@ -40,7 +48,9 @@ class TrainingOptions:
     dropout: float = 0.0
     seed: int = 1
     precision: str = "float32"  # or "bfloat16"
+    optimizer: str = "adam"  # or "adagrad", as in the paper
     sampled: int = 0  # words drawn a step to stand for all others; 0: the layer's own loss
+    from_frequencies: bool = False  # start with biases that give each word its share of the text
     validate_every: int = 2000
     checkpoint_every: int = 500
 
@@ -78,11 +88,13 @@ class Trainer:
         self.end_id = corpus.vocabulary.end_id
         self.unknown_id = corpus.vocabulary.unknown_id
         self.model = LanguageModel(config, corpus.vocabulary.special_ids).to(self.device)
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=0.0, betas=(0.9, 0.99), fused=True)
+        if options.from_frequencies:
+            start_at_frequencies(self.model.softmax, corpus.counts)
+        self.optimizer = OPTIMIZERS[options.optimizer](self.model.parameters())
         self.heldout = split_lines(corpus.heldout, self.end_id)
         self.windows = Windows(corpus.train, options.rows, options.window)
-        if options.sampled and (config.n_clusters or config.output != "adaptive" or config.head_bias):
-            raise TrainingError("a sampled loss is for a plain softmax without biases: no clusters")
+        if options.sampled and (config.n_clusters or config.output != "adaptive"):
+            raise TrainingError("a sampled loss is for a plain softmax: no clusters")
         self.sampled = (
             SampledLoss(corpus.counts, options.sampled, self.device, seed=options.seed)
             if options.sampled

@@ -77,8 +77,10 @@ def cutoffs(
         from models.bundle import BundleError, resolve_device
         from models.training.corpus import CorpusError
         from models.training.cutoffs import words_of_share
+        from models.training.memory import keep_memory
         from models.training.planning import FEW, MANY
 
+        keep_memory()  # as training does
         if precision not in ("float32", "bfloat16"):
             raise UserError(f"--precision must be float32 or bfloat16, got {precision!r}")
         if threads is not None:

@@ -35,6 +35,11 @@ def recluster(
     ] = "",
     rows: Annotated[int, typer.Option(min=100, help="Positions of the text to fit on.")] = 50_000,
     iterations: Annotated[int, typer.Option(min=1, help="Of the fit, at most.")] = 300,
+    fine_tune: Annotated[
+        int,
+        typer.Option(min=0, help="Steps that train all weights on TEXT afterwards; 0: the rest is frozen."),
+    ] = 0,
+    learning_rate: Annotated[float, typer.Option(min=0.0, help="Of --fine-tune.")] = 3e-4,
     k: Annotated[int, typer.Option("-k", min=1, help="Words of an answer.")] = 10,
     threads: Threads = None,
     work: Annotated[
@@ -43,16 +48,19 @@ def recluster(
 ) -> None:
     """Cut the tail into many small clusters that share the old projections and word vectors.
 
-    Only the head's rows of clusters are new, found on TEXT. Reports perplexity and the words that an exact
-    top-k scores, before and after, on a tenth of the text that the fit did not see. Stopped, the same
-    command goes on.
+    Only the head's rows of clusters are new, found on TEXT; with --fine-tune all weights then learn from it.
+    Reports perplexity and the words that an exact top-k scores, before and after, on a tenth of the text that
+    neither saw. Stopped, the same command goes on.
     """
     with session("recluster"):
         from models.bundle import Bundle, BundleError
         from models.training.corpus import CorpusError, text_files
+        from models.training.memory import keep_memory
         from models.training.planning import sample_lines
         from models.training.recluster import assemble
+        from models.training.trainer import TrainingError
 
+        keep_memory()
         bundle = load_bundle(model, "cpu", threads)
         if bundle.config.n_clusters == 0:
             raise UserError(f"{model}: the model has no tail clusters")
@@ -70,10 +78,15 @@ def recluster(
             edges = _edges(cutoffs, bundle, hidden, clusters, k, work)
             weights = _fit(bundle, hidden, edges, iterations, work)
             made = assemble(bundle.model, edges, *weights)
-            facts = _compare(bundle, made, heldout, k)
+            models = {"before": bundle.model, "after": made}
+            if fine_tune:
+                models["fine-tuned"] = made = _fine_tune(
+                    bundle, made, training, fine_tune, learning_rate, work
+                )
+            facts = {name: _measured(bundle, one, heldout, k) for name, one in models.items()}
             card = (bundle.path / "README.md").read_text() if (bundle.path / "README.md").exists() else ""
             Bundle.save(out, made, bundle.vocabulary, card + _note(facts), _dtype(bundle))
-        except (CorpusError, BundleError, ValueError) as error:
+        except (CorpusError, BundleError, TrainingError, ValueError) as error:
             raise UserError(str(error)) from None
         _report(facts)
         show(f"wrote {out}: try headfirst serve --model {out}")
@@ -157,38 +170,49 @@ def _fit(
         return fit_rows(rows, start, with_bias, iterations, work / "head.pt", on_step)
 
 
-def _compare(
-    bundle: Bundle, made: LanguageModel, heldout: list[Tokens], k: int
-) -> dict[str, dict[str, float]]:
-    """Before and after: perplexity, the words that an exact top-k scores, the rows that open a cluster."""
+def _fine_tune(
+    bundle: Bundle, made: LanguageModel, lines: list[Tokens], steps: int, learning_rate: float, work: Path
+) -> LanguageModel:
+    from models.training.fine_tuning import fine_tune
+
+    with progress("training all weights", steps, "steps") as heard:
+        last = 0
+
+        def on_step(done: int) -> None:
+            nonlocal last
+            heard(done - last)
+            last = done
+
+        return fine_tune(made, bundle.vocabulary, lines, steps, learning_rate, work, on_step)
+
+
+def _measured(bundle: Bundle, model: LanguageModel, heldout: list[Tokens], k: int) -> dict[str, float]:
+    """Perplexity, the words that an exact top-k scores, the rows that open a cluster."""
     import torch
 
     from models.training.evaluation import evaluate, hidden_rows
 
     vocabulary = bundle.vocabulary
-    facts = {}
-    for name, model in (("before", bundle.model), ("after", made)):
-        result = evaluate(model, heldout, vocabulary.end_id, vocabulary.unknown_id)
-        with torch.inference_mode():
-            rows = torch.cat([h for h, _ in hidden_rows(model, heldout, vocabulary.end_id)])[:2000]
-            opened = torch.cat([model.topk(part, k).expanded for part in torch.split(rows, 64)]).double()
-        sizes = torch.tensor(model.softmax.cluster_sizes, dtype=torch.float64)
-        columns = model.softmax.shortlist + model.softmax.n_clusters
-        facts[name] = {
-            "clusters": model.softmax.n_clusters,
-            "perplexity": result.perplexity,
-            "words_scored": columns + (opened @ sizes).mean().item(),
-            "rows_that_open": opened.any(1).double().mean().item(),
-            "k": k,
-            "heldout_words": result.words,
-        }
-    return facts
+    result = evaluate(model, heldout, vocabulary.end_id, vocabulary.unknown_id)
+    with torch.inference_mode():
+        rows = torch.cat([h for h, _ in hidden_rows(model, heldout, vocabulary.end_id)])[:2000]
+        opened = torch.cat([model.topk(part, k).expanded for part in torch.split(rows, 64)]).double()
+    sizes = torch.tensor(model.softmax.cluster_sizes, dtype=torch.float64)
+    columns = model.softmax.shortlist + model.softmax.n_clusters
+    return {
+        "clusters": model.softmax.n_clusters,
+        "perplexity": result.perplexity,
+        "words_scored": columns + (opened @ sizes).mean().item(),
+        "rows_that_open": opened.any(1).double().mean().item(),
+        "k": k,
+        "heldout_words": result.words,
+    }
 
 
 def _report(facts: dict[str, dict[str, float]]) -> None:
     from rich.table import Table
 
-    before, after = facts["before"], facts["after"]
+    before, after = facts["before"], list(facts.values())[-1]
     table = Table("", "clusters", "perplexity", f"words scored a top-{before['k']:.0f}", "rows that open one")
     for name, one in facts.items():
         table.add_row(
@@ -207,14 +231,15 @@ def _report(facts: dict[str, dict[str, float]]) -> None:
 
 
 def _note(facts: dict[str, dict[str, float]]) -> str:
-    before, after = facts["before"], facts["after"]
+    before, after = facts["before"], list(facts.values())[-1]
+    trained = " All weights were then trained a little further on that text." if "fine-tuned" in facts else ""
     return (
         "\n## Reclustered\n\n"
         f"By `headfirst recluster`: {before['clusters']:.0f} tail clusters became {after['clusters']:.0f},"
-        " which share their projections and word vectors. On text that the fit did not see the perplexity"
-        f" was {before['perplexity']:.2f} and is {after['perplexity']:.2f}; an exact top-{before['k']:.0f}"
-        f" scored {before['words_scored']:,.0f} words and scores {after['words_scored']:,.0f}. The figures"
-        " above are those of the model before.\n"
+        f" which share their projections and word vectors.{trained} On text that was not used for it the"
+        f" perplexity was {before['perplexity']:.2f} and is {after['perplexity']:.2f}; an exact"
+        f" top-{before['k']:.0f} scored {before['words_scored']:,.0f} words and scores"
+        f" {after['words_scored']:,.0f}. The figures above are those of the model before.\n"
     )
 
 

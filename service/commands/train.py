@@ -100,9 +100,11 @@ def train(
     from models.config import LSTMConfig, ModelConfig
     from models.training.card import TrainingFacts, model_card
     from models.training.corpus import CorpusError, CorpusOptions
+    from models.training.memory import keep_memory
     from models.training.output_layers import layer_fields
     from models.training.trainer import Trainer, TrainingError, TrainingOptions
 
+    keep_memory()
     console = Console(stderr=True)
     work = work or out.with_name(out.name + ".work")
     if threads:

@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
+import torch
 
 from models.bundle import Bundle
 from models.training import planning
@@ -65,3 +66,26 @@ def test_refusals(text: Path, tmp_path: Path) -> None:
     (tmp_path / "plain").mkdir()
     plain = tiny_bundle(tmp_path / "plain", tiny_config(cutoffs=(280,), bands=()))
     assert "no tail clusters" in refusal(run("recluster", plain, tmp_path / "out", "--text", text))
+
+
+def test_the_rest_may_learn_too(text: Path, tmp_path: Path) -> None:
+    model = tiny_bundle(tmp_path, tiny_config(cutoffs=(40, 120, 280), bands=((1, 16), (1, 8))))
+    out = tmp_path / "out"
+    arguments = (
+        "recluster", model, out, "--text", text, "--clusters", 8, "--rows", 400, "--iterations", 10,
+        "--fine-tune", 6, "--learning-rate", 1e-2,
+    )  # fmt: skip
+    result = run(*arguments)
+    assert result.exit_code == 0, result.stderr
+    before, made = Bundle.load(model, "cpu").model, Bundle.load(out, "cpu").model
+    assert not torch.equal(made.softmax.tails[0], before.softmax.tails[0])
+    before_, after, tuned = (perplexity(result.stdout, name) for name in ("before", "after", "fine-tuned"))
+    assert tuned < after  # the tiny model is random, so that any text teaches it something
+    assert f"{tuned / before_ - 1:+.2%}"[:4] in result.stdout
+    assert "trained a little further" in (out / "README.md").read_text()
+    assert run(*arguments).stdout == result.stdout  # from the checkpoint
+
+
+def perplexity(table: str, row: str) -> float:
+    cells = next(line for line in table.splitlines() if row in line and "clusters" not in line)
+    return float(cells.split("│")[3])
