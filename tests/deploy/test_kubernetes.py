@@ -88,6 +88,22 @@ def test_the_schemas_would_find_a_misspelling(tmp_path: Path) -> None:
     assert run(linter("kubernetes-validate"), "--strict", path).returncode != 0
 
 
+def test_there_is_memory_for_the_http_worker(manifests: Manifests) -> None:
+    """With the default settings three processes run where the pod may use two processors or more."""
+    resources = manifests.container["resources"]
+    assert mebibytes(resources["requests"]["memory"]) >= 690  # as measured: see deployment.yaml
+    assert mebibytes(resources["limits"]["memory"]) >= 2 * mebibytes(resources["requests"]["memory"])
+    (volume,) = manifests.pod["volumes"]
+    assert volume["emptyDir"]["medium"] == "Memory"
+    room = mebibytes(resources["limits"]["memory"]) - mebibytes(volume["emptyDir"]["sizeLimit"])
+    assert room >= mebibytes(resources["requests"]["memory"])
+
+
+def mebibytes(quantity: str) -> int:
+    units = {"Mi": 1, "Gi": 1024}
+    return int(quantity[:-2]) * units[quantity[-2:]]
+
+
 def test_the_pod_is_confined(manifests: Manifests) -> None:
     pod, container = manifests.pod, manifests.container
     assert pod["automountServiceAccountToken"] is False

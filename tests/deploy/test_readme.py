@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
+import httpx
 import yaml
 
 from service.settings import Settings, flag, unknown_variables
@@ -13,6 +15,8 @@ from tests.deploy.test_prometheus import ALERTS
 from tests.deploy.tools import DEPLOY, ROOT, check, kubectl
 
 TEXT = (DEPLOY / "README.md").read_text("utf-8")
+
+NAMESPACE = "kubernetes.io/metadata.name"
 
 
 def test_its_files_exist() -> None:
@@ -42,13 +46,29 @@ def test_its_alerts_are_all_of_them() -> None:
     assert set(re.findall(r"`(Headfirst[A-Z]\w+)`", TEXT)) == ALERTS
 
 
-def test_its_kustomization_leaves_the_monitor_out(tmp_path: Path) -> None:
-    snippet = re.search(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
-    assert snippet is not None
-    shutil.copytree(DEPLOY / "kubernetes", tmp_path, dirs_exist_ok=True)
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "kustomization.yaml").write_text(snippet[1])
-    documents = yaml.safe_load_all(check(kubectl(), "kustomize", tmp_path / "mine"))
-    kinds = {document["kind"] for document in documents}
+def rendered(snippet: str, folder: Path) -> dict[str, Any]:
+    """What a `kustomization.yaml` of the reader's own beside the overlays makes, by kind."""
+    shutil.copytree(DEPLOY / "kubernetes", folder, dirs_exist_ok=True)
+    (folder / "mine").mkdir()
+    (folder / "mine" / "kustomization.yaml").write_text(snippet)
+    documents = yaml.safe_load_all(check(kubectl(), "kustomize", folder / "mine"))
+    return {document["kind"]: document for document in documents}
+
+
+def test_its_kustomizations_are_right(tmp_path: Path) -> None:
+    without_monitor, with_traces = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
+    kinds = rendered(without_monitor, tmp_path / "monitor")
     assert "Deployment" in kinds
     assert "ServiceMonitor" not in kinds
+    kinds = rendered(with_traces, tmp_path / "traces")
+    endpoint = httpx.URL(kinds["ConfigMap"]["data"]["HEADFIRST_OTEL_ENDPOINT"])
+    assert unknown_variables(kinds["ConfigMap"]["data"]) == []
+    collector, names = kinds["NetworkPolicy"]["spec"]["egress"]
+    # The namespace that the address names, and no other but that of the names' server.
+    assert endpoint.host.split(".")[1:] == [
+        collector["to"][0]["namespaceSelector"]["matchLabels"][NAMESPACE],
+        "svc",
+    ]
+    assert [port["port"] for port in collector["ports"]] == [endpoint.port]
+    assert {port["port"] for port in names["ports"]} == {53}
+    assert kinds["NetworkPolicy"]["spec"]["ingress"]
