@@ -1,167 +1,141 @@
 """Two large tail clusters against many small ones: ``python -m benchmarks.many_clusters CORPUS``.
 
-The same LSTM is trained on the same words with output layers that differ in nothing but how the tail is cut
-into clusters; several seeds. Each run leaves checkpoints and goes on from them. Afterwards each model is
-measured on the held-out lines: perplexity, by frequency band too (beside that of the words' frequencies
-alone, to see whether rare words were learned at all), and the words that an exact top-k scores.
+The same LSTM is trained on the same words with output layers that differ in nothing but the head's size and
+how the tail is cut into clusters, with several seeds, in the small setting of `benchmarks.paper`. The models'
+perplexity, by frequency band too (beside that of the words' frequencies alone, to see whether rare words were
+learned at all), and the words that an exact top-k scores go into ``benchmarks/results/shapes-DATE.json`` and
+``.md``. No times are reported: it may run beside other work. Stopped, the same command goes on.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 import torch
 
-from benchmarks.measures import perplexities, rows_of, scored, top_seconds
+from benchmarks.paper.methods import CURVE, SHAPED, SMALL, TABLE, Method, Setting
+from benchmarks.paper.runs import Runs
 from benchmarks.serving.machine import machine
-from models.bundle import Bundle
-from models.config import Band, LSTMConfig, ModelConfig
-from models.language_model import LanguageModel
-from models.training.corpus import Corpus, CorpusOptions, Tokens, prepare, text_files
-from models.training.cutoffs import geometric_cutoffs
-from models.training.evaluation import split_lines
-from models.training.trainer import Trainer, TrainingOptions
+from models.training.corpus import CorpusOptions, prepare, text_files
+from models.training.memory import keep_memory
 
-VOCABULARY, HIDDEN, UNITS, WIDTHS, BAND_EDGE = 44_000, 128, 256, (64, 16), 15_000
+BASE = "adaptive-two"
+SHAPES: tuple[Method, ...] = (
+    SHAPED[0],
+    *(method for method in (*TABLE, *CURVE) if method.key.startswith("adaptive")),
+    *SHAPED[1:],
+)
+"""The two large clusters first."""
 
-
-def cutoffs(tails: int) -> tuple[int, ...]:
-    """Cluster edges: short-list 4000 for two tails, else smaller the more clusters there are."""
-    if tails == 2:
-        return 4000, BAND_EDGE, VOCABULARY
-    return geometric_cutoffs(VOCABULARY, 2000 if tails < 100 else 1000, tails)
+Found = dict[str, list[dict[str, Any]]]
 
 
-def config(tails: int) -> ModelConfig:
-    """The model; words up to rank `BAND_EDGE` or so have wide vectors, the others narrow ones."""
-    edges = cutoffs(tails)
-    wide = sum(edge <= BAND_EDGE for edge in edges[1:])
-    return ModelConfig(
-        vocabulary_size=VOCABULARY,
-        hidden_size=HIDDEN,
-        cutoffs=edges,
-        bands=(Band(clusters=wide, width=WIDTHS[0]), Band(clusters=tails - wide, width=WIDTHS[1])),
-        embedding_scale=HIDDEN**0.5,
-        body=LSTMConfig(layers=1, units=UNITS),
-    )
+def spread(values: Sequence[float]) -> str:
+    """Mean and, of several, the standard deviation."""
+    return f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")
 
 
-def train(corpus: Corpus, work: Path, tails: int, seed: int, steps: int) -> Trainer:
-    """Train to the end, from the last checkpoint."""
-    directory = work / f"tails-{tails}-seed-{seed}"
-    directory.mkdir(parents=True, exist_ok=True)
-    options = TrainingOptions(
-        steps=steps,
-        rows=64,
-        window=32,
-        learning_rate=4e-3,
-        warmup=200,
-        cooldown=0.4,
-        precision="bfloat16",
-        seed=seed,
-        validate_every=1000,
-        checkpoint_every=100,
-    )
-    trainer = Trainer(config(tails), corpus, options, directory)
-    trainer.resume()
-    average = 0.0
-    for done in trainer.run():
-        average += 0.02 * (done.loss - average) if average else done.loss
-        if done.step % 50 == 0 or done.validation:
-            speed = trainer.step * done.words / trainer.seconds
-            held = f"  held out {done.validation.perplexity:.1f}" if done.validation else ""
-            line = (
-                f"tails {tails} seed {seed} step {done.step}/{steps} loss {average:.3f} {speed:.0f} words/s"
-            )
-            print(line + held, flush=True)
-    return trainer
-
-
-def measure(model: LanguageModel, heldout: list[Tokens], corpus: Corpus) -> dict[str, Any]:
-    """Perplexities on all held-out lines, and what exact answers score and take on 4000 of their rows."""
-    edges = (0, 1000, 2000, 4000, 8000, BAND_EDGE, 25_000, VOCABULARY)
-    end_id = corpus.vocabulary.end_id
-    rows = rows_of(model, heldout, end_id, 4000)
-    return {
-        "tails": model.softmax.n_clusters,
-        "shortlist": model.softmax.shortlist,
-        "parameters": model.parameter_count(),
-        **perplexities(model, heldout, end_id, corpus.counts, edges),
-        **{f"top{k}": scored(model, rows, k) for k in (1, 10)},
-        "top10_ms": round(top_seconds(model, rows, 10, 1) * 1e3, 4),
-    }
-
-
-def write(results: list[dict[str, Any]], out: Path) -> None:
-    """``clusters-DATE.json`` and ``.md``."""
-    stem = out / f"clusters-{datetime.now(UTC).date().isoformat()}"
-    facts = {**machine(), "threads": 1}
-    stem.with_suffix(".json").write_text(json.dumps({"machine": facts, "runs": results}, indent=1) + "\n")
-    bands = results[0]["bands"]
-    heads = [f"{band['ranks'][0]:,} to {band['ranks'][1]:,}" for band in bands]
+def markdown(facts: dict[str, Any], setting: Setting, found: Found) -> str:
+    """The report; `found` holds the results of all seeds of each shape."""
+    base = found[BASE]
+    words = mean(one["top10"]["words_scored"] for one in base)
     lines = [
-        "# Two large tail clusters against many small ones",
+        "# How many clusters, how large a head",
         "",
-        f"LSTM of {UNITS} units, hidden size {HIDDEN}, {VOCABULARY:,} words;"
-        f" {results[0]['words_seen']:,} seen.",
+        ", ".join(f"{key} {value}" for key, value in facts.items()),
         "",
-        "| tails | run | short-list | perplexity | rows that open one, k = 1 / 10 | words scored a top-10 |"
-        " top-10, ms |",
-        "|---:|---:|---:|---:|---|---:|---:|",
+        f"LSTM of {setting.units} units, hidden size {setting.hidden_size}, vocabulary"
+        f" {setting.vocabulary_size:,}; {base[0]['words_seen']:,} words seen by each, {base[0]['words']:,}"
+        " held out; mean and standard deviation over seeds. Words scored and rows that open a cluster: of an"
+        " exact top-10 (k = 1: of a top-1).",
+        "",
+        "| head | clusters | seeds | perplexity | to two large | rows that open one, k = 1 / 10 |"
+        " words scored | fewer than two large |",
+        "|---:|---:|---:|---:|---:|---|---:|---:|",
     ]
-    for one in results:
-        opened = " / ".join(f"{one[top]['rows_that_open']:.0%}" for top in ("top1", "top10"))
-        lines.append(
-            f"| {one['tails']} | {one['run']} | {one['shortlist']:,} | {one['perplexity']:.1f} | {opened} |"
-            f" {one['top10']['words_scored']:,.0f} | {one['top10_ms']:.3f} |"
+    level = mean(one["perplexity"] for one in base)
+    for key, runs in found.items():
+        perplexities = [one["perplexity"] for one in runs]
+        scored = mean(one["top10"]["words_scored"] for one in runs)
+        opened = " / ".join(
+            f"{mean(one[top]['rows_that_open'] for one in runs):.0%}" for top in ("top1", "top10")
         )
-    lines += ["", "Perplexity by frequency rank:", "", f"| tails | run | {' | '.join(heads)} |"]
+        lines.append(
+            f"| {runs[0]['cutoffs'][0]:,} | {kind(key, runs[0])} | {len(runs)} | {spread(perplexities)} |"
+            f" {mean(perplexities) / level - 1:+.1%} | {opened} | {scored:,.0f} | {words / scored:.1f}x |"
+        )
+    bands = base[0]["bands"]
+    heads = [f"{band['ranks'][0]:,} to {band['ranks'][1]:,}" for band in bands]
+    lines += ["", "Perplexity by frequency rank:", "", f"| head | clusters | {' | '.join(heads)} |"]
     lines.append("|---:|---:|" + "---:|" * len(heads))
-    for one in results:
-        cells = [f"{band['perplexity']:,.0f}" for band in one["bands"]]
-        lines.append(f"| {one['tails']} | {one['run']} | {' | '.join(cells)} |")
+    for key, runs in found.items():
+        cells = [
+            f"{mean(one['bands'][band]['perplexity'] for one in runs):,.0f}" for band in range(len(heads))
+        ]
+        lines.append(f"| {runs[0]['cutoffs'][0]:,} | {kind(key, runs[0])} | {' | '.join(cells)} |")
     cells = [f"{band['unigram']:,.0f}" for band in bands]
-    lines += [f"| frequencies alone | | {' | '.join(cells)} |", ""]
-    stem.with_suffix(".md").write_text("\n".join(lines))
+    lines += [f"| | frequencies alone | {' | '.join(cells)} |", ""]
+    return "\n".join(lines)
+
+
+def kind(key: str, result: dict[str, Any]) -> str:
+    """The clusters of a run, in words where they do not share bands."""
+    own = {BASE: " large", "adaptive": ", each a band"}
+    return f"{result['clusters']}{own.get(key, '')}"
 
 
 def main() -> None:
-    """Train what is missing, measure and write."""
+    """Train what is missing, and write the report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("corpus", type=Path)
-    parser.add_argument("--work", type=Path, default=Path("runs/clusters"))
-    parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--runs", default="2:1,64:1,2:2,64:2,128:1", help="TAILS:SEED,...")
-    parser.add_argument(
-        "--also",
-        type=Path,
-        nargs="*",
-        default=[],
-        help="bundles with the same vocabulary, to be measured too",
-    )
+    parser.add_argument("--steps", type=int, help="other than the setting's")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", help="METHOD,...: some of the shapes, the two large clusters among them")
+    parser.add_argument("--done", action="store_true", help="train nothing: report what is done")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--work", type=Path, default=Path("runs/shapes"))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     args = parser.parse_args()
-    torch.set_num_threads(1)
-    corpus = prepare(text_files(args.corpus), args.work / f"corpus-{VOCABULARY}", CorpusOptions(VOCABULARY))
-    results = []
-    for run in args.runs.split(","):
-        tails, seed = map(int, run.split(":"))
-        trainer = train(corpus, args.work, tails, seed, args.steps)
-        model = trainer.model.eval().requires_grad_(False)
-        model.accelerate()
-        seen = trainer.step * trainer.options.rows * trainer.options.window
-        found = measure(model, trainer.heldout, corpus)
-        results.append({"run": f"seed {seed}", "words_seen": seen, **found})
-        print(json.dumps(results[-1]), flush=True)
-    for path in args.also:
-        bundle = Bundle.load(path, "cpu")
-        heldout = split_lines(corpus.heldout, corpus.vocabulary.end_id)
-        results.append({"run": path.name, **measure(bundle.model, heldout, corpus)})
-    write(results, args.out)
+    keep_memory()
+    torch.set_num_threads(args.threads)
+    setting = SMALL
+    if args.steps:
+        setting = replace(setting, options=replace(setting.options, steps=args.steps))
+    corpus = prepare(
+        text_files(args.corpus),
+        args.work / f"corpus-{setting.vocabulary_size}",
+        CorpusOptions(setting.vocabulary_size),
+    )
+
+    def on_step(what: str, done: int, total: int) -> None:
+        if done % 100 == 0:
+            print(f"{what} {done} of {total}", flush=True)
+
+    work = args.work / f"{setting.name}-{setting.options.steps}"
+    runs = Runs(setting, corpus, work, torch.device("cpu"), on_step)
+    wanted = args.only.split(",") if args.only else [method.key for method in SHAPES]
+    shapes = [method for method in SHAPES if method.key in wanted]
+    found: Found = {}
+    for seed in range(1, args.seeds + 1):
+        for method in shapes:
+            if not args.done or runs.is_done(method, seed):
+                found.setdefault(method.key, []).append(runs.method(method, seed))
+    if BASE not in found:
+        parser.error(f"{BASE} is what the others are compared with: name it, or let it be trained")
+    found = {method.key: found[method.key] for method in shapes if method.key in found}
+    facts = {**machine(), "threads": args.threads}
+    stem = args.out / f"shapes-{datetime.now(UTC).date().isoformat()}"
+    stem.with_suffix(".json").write_text(json.dumps({"machine": facts, "runs": found}, indent=1) + "\n")
+    text = markdown(facts, setting, found)
+    stem.with_suffix(".md").write_text(text)
+    print(text)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,9 @@ from models.training.trainer import TrainingOptions
 
 SWEEP = (1, 4, 16, 200)
 
+SHAPES = ((64, 4000), (128, 1000), (128, 2000), (128, 4000), (200, 1000), (200, 4000))
+"""Clusters in shared bands and words of the head, beside those of the table and the sweep."""
+
 
 @dataclass(frozen=True, slots=True)
 class Setting:
@@ -93,6 +96,8 @@ class Method:
         paper: perplexity and minutes on Text8 in the paper, if it is there.
         sampled: words drawn a step.
         clusters: tail clusters in shared bands; 0: see `layer`.
+        shortlist: words of the head beside those clusters; 0: half of the setting's.
+        two: two large clusters, each a band of its own.
     """
 
     key: str
@@ -101,6 +106,8 @@ class Method:
     paper: tuple[int, int] | None = None
     sampled: bool = False
     clusters: int = 0
+    shortlist: int = 0
+    two: bool = False
 
 
 TABLE = (
@@ -116,10 +123,19 @@ CURVE = tuple(
     Method(f"adaptive-{n}", f"adaptive, {n} clusters in shared bands", Layer.ADAPTIVE, clusters=n)
     for n in SWEEP
 )
+SHAPED = (
+    Method("adaptive-two", "adaptive, 2 large clusters", Layer.ADAPTIVE, two=True),
+    *(
+        Method(f"adaptive-{n}-{head}", f"adaptive, {n} clusters, head {head:,}", Layer.ADAPTIVE,
+               clusters=n, shortlist=head)
+        for n, head in SHAPES
+    ),
+)  # fmt: skip
 
 
 def config(method: Method, setting: Setting, counts: npt.ArrayLike, planned: Sequence[int]) -> ModelConfig:
-    """The model of a method: all have the same LSTM and the same input, adaptive and not tied to the output.
+    """The model of a method: all have the same LSTM, the same input, adaptive and not tied to the output, and
+    a bias for each word.
 
     `planned` are the cutoffs of the adaptive softmax with a projection for each of its clusters.
     """
@@ -129,10 +145,12 @@ def config(method: Method, setting: Setting, counts: npt.ArrayLike, planned: Seq
     two_bands = (Band(clusters=1, width=wide), Band(clusters=1, width=narrow))
     fields: dict[str, Any]
     if method.clusters:
-        edges = geometric_cutoffs(size, setting.shortlist // 2, method.clusters)
+        edges = geometric_cutoffs(size, method.shortlist or setting.shortlist // 2, method.clusters)
         inside = sum(edge <= setting.edge for edge in edges[1:])
         parts = [(inside, wide), (method.clusters - inside, narrow)]
         fields = {"cutoffs": edges, "bands": tuple(Band(clusters=n, width=w) for n, w in parts if n)}
+    elif method.two:
+        fields = {"cutoffs": two, "bands": two_bands}
     elif method.layer is Layer.ADAPTIVE:
         own = tuple(Band(clusters=1, width=max(4, d // 4 ** (i + 1))) for i in range(len(planned) - 1))
         fields = {"cutoffs": tuple(planned), "bands": own}
@@ -142,6 +160,8 @@ def config(method: Method, setting: Setting, counts: npt.ArrayLike, planned: Seq
     inputs = tuple(InputBand(words=n, width=w) for n, w in zip(words, (d, wide, narrow), strict=True))
     return ModelConfig(
         vocabulary_size=size,
+        head_bias=True,
+        tail_bias=len(fields["cutoffs"]) > 1,
         hidden_size=d,
         body=LSTMConfig(layers=1, units=setting.units),
         **{**fields, "tied": False, "input_bands": inputs},

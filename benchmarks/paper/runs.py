@@ -29,6 +29,11 @@ HEAD_SHARE = 0.87
 """Of the text, what the short-list holds at least; the share that the paper gives as an example."""
 
 
+def name_of(method: Method, seed: int) -> str:
+    """Of a run's directory."""
+    return method.key if seed == 1 else f"{method.key}-seed-{seed}"
+
+
 class Runs:
     """The runs of one report under `work`.
 
@@ -50,6 +55,7 @@ class Runs:
     ) -> None:
         self.setting, self.corpus, self.work, self.device = setting, corpus, work, device
         self.on_step = on_step
+        self.identity = json.loads(json.dumps(asdict(setting)))
         self.batch = setting.options.rows * setting.options.window
         self.end_id = corpus.vocabulary.end_id
         self.heldout: list[Tokens] = []
@@ -65,15 +71,14 @@ class Runs:
     def once(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The result called `name`: read, or made and kept. Another setting's is made again."""
         file = self.work / name / "result.json"
-        identity = json.loads(json.dumps(asdict(self.setting)))
         if file.exists():
             kept = json.loads(file.read_text())
-            if kept["setting"] == identity:
+            if kept["setting"] == self.identity:
                 return dict(kept["result"])
         file.parent.mkdir(parents=True, exist_ok=True)
         result = make()
         unfinished = file.with_suffix(".tmp")
-        unfinished.write_text(json.dumps({"setting": identity, "result": result}))
+        unfinished.write_text(json.dumps({"setting": self.identity, "result": result}))
         unfinished.replace(file)
         return result
 
@@ -116,9 +121,14 @@ class Runs:
 
         return self.once("times", make)
 
+    def is_done(self, method: Method, seed: int) -> bool:
+        """Whether there is a result, of this setting."""
+        file = self.work / name_of(method, seed) / "result.json"
+        return file.exists() and json.loads(file.read_text())["setting"] == self.identity
+
     def method(self, method: Method, seed: int = 1) -> dict[str, Any]:
         """Trains and measures."""
-        name = method.key if seed == 1 else f"{method.key}-seed-{seed}"
+        name = name_of(method, seed)
         return self.once(name, lambda: self._run(method, seed, self.work / name))
 
     def _run(self, method: Method, seed: int, directory: Path) -> dict[str, Any]:

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import many_clusters
 from benchmarks.growth import exponent, stretched
 from benchmarks.measures import perplexities
 from benchmarks.paper import runs as paper_runs
-from benchmarks.paper.methods import SMALL, TABLE, Method
+from benchmarks.paper.methods import SHAPED, SMALL, TABLE, Method
 from benchmarks.paper.report import charts, markdown
 from benchmarks.paper.runs import Runs
 from models.training.corpus import Corpus, CorpusOptions, prepare
@@ -79,6 +80,27 @@ def test_every_method_is_trained_measured_and_reported(corpus: Corpus, tmp_path:
     for svg in charts(runs.times(), results).values():
         ElementTree.fromstring(svg)  # noqa: S314 (our own)
     assert heard
+
+
+def test_shapes_are_compared_over_seeds(corpus: Corpus, tmp_path: Path) -> None:
+    runs = Runs(SETTING, corpus, tmp_path, torch.device("cpu"), lambda *_: None)
+    assert not runs.is_done(SHAPED[0], 2)
+    found = {
+        method.key: [runs.method(method, seed) for seed in (1, 2)]
+        for method in (SHAPED[0], replace(CURVE, shortlist=30))
+    }
+    assert runs.is_done(SHAPED[0], 2)
+    two, many = found["adaptive-two"], found["adaptive-9"]
+    assert two[0]["cutoffs"] == (40, 80, 120)
+    assert many[0]["cutoffs"][0] == 30
+    assert two[0]["perplexity"] != two[1]["perplexity"]
+    text = many_clusters.markdown({"processor": "none"}, SETTING, found)
+    average = sum(one["perplexity"] for one in two) / 2
+    assert f"| 40 | 2 large | 2 | {average:.1f} ± " in text
+    ratio = sum(one["top10"]["words_scored"] for one in two) / sum(
+        one["top10"]["words_scored"] for one in many
+    )
+    assert f"| {ratio:.1f}x |" in text
 
 
 def test_perplexities_of_bands_make_up_that_of_all(corpus: Corpus) -> None:
