@@ -4,9 +4,12 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import service
+from service.keys import Key
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
 from service.middleware import Guard, LimitBody, Observe
+from service.recorder import Recorder
+from service.refusals import Refusals
 from service.routes import admin, completions, health, kserve, models, playground, predict, score, tokenizer
 from service.routes import metrics as metrics_route
 from service.routes.context import Context
@@ -46,8 +49,10 @@ class HeadfirstApp(FastAPI):
             redirect_slashes=False,
         )
         self.context = context
-        self._tracing = tracing
-        self._api_key = context.settings.read_api_key()
+        api_key = context.settings.read_api_key()
+        self._key = None if api_key is None else Key(api_key)
+        self._recorder = Recorder(context.metrics, tracing)
+        self.refusals = Refusals(context.lifecycle, self._recorder, self._key)
         for route in (predict, score, completions, tokenizer, models, kserve, health, admin, metrics_route):
             route.add(self, context)
         playground.add(self)
@@ -63,8 +68,8 @@ class HeadfirstApp(FastAPI):
         """From the inside out: the routes, body limit, key and admission, id and log and metrics."""
         context = self.context
         stack: ASGIApp = LimitBody(Dispatch(self), context.settings.max_body_bytes)
-        stack = Guard(stack, context.lifecycle, self._api_key)
-        return Observe(stack, context.metrics, context.lifecycle, self._tracing)
+        stack = Guard(stack, context.lifecycle, self._key)
+        return Observe(stack, self._recorder, context.lifecycle)
 
 
 def create_app(

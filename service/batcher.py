@@ -276,6 +276,8 @@ class Batcher:
             lane.charge(batch.charged)
             if any(each.waiting for each in self._lanes):  # What is left is another thread's.
                 self._sleepers.wake()
+            else:
+                batch.alone = not self._running
         self._running.add(batch)
         return batch
 

@@ -62,7 +62,7 @@ class Engine:
         self._state: State = "starting"
         self._reason = "the model is warming up"
         self._lock = threading.Lock()
-        self._engine_threads, self._kernel_threads = share_threads(settings, bundle.device)
+        self._engine_threads, self._kernel_threads, self._all_threads = share_threads(settings, bundle.device)
         rejected = {reason: metrics.rejected_total.labels(reason) for reason in ("expired", "cancelled")}
         self._batcher = Batcher(
             batch_tokens=settings.max_batch_tokens,
@@ -221,8 +221,14 @@ class Engine:
     def _work(self, number: int) -> None:
         runner = self._runner
         yield_to_http()
+        threads = self._kernel_threads
         while (batch := self._batcher.next(runner.begin)) is not None:
             self._began[number] = batch.started
+            # A lone client's keystroke is answered by all cores.
+            wanted = self._all_threads if batch.alone else self._kernel_threads
+            if wanted != threads:
+                torch.set_num_threads(wanted)
+                threads = wanted
             outcome = runner.run(batch.slices)
             self._answer(batch, outcome)
             del self._began[number]
@@ -263,12 +269,12 @@ def yield_to_http() -> None:
         os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + ENGINE_NICE)
 
 
-def share_threads(settings: Settings, device: torch.device) -> tuple[int, int]:
-    """How many batches run at once, and how many CPU threads each of them has.
+def share_threads(settings: Settings, device: torch.device) -> tuple[int, int, int]:
+    """How many batches run at once, how many CPU threads each of them has, and one that runs alone.
 
     See `Settings.engine_threads`. On a GPU two take turns at the device: one prepares its batch, or answers,
     while the other's runs.
     """
     threads = settings.threads or thread_count()
     batches = settings.engine_threads or (min(2, threads) if device.type == "cpu" else 2)
-    return batches, max(1, threads // batches)
+    return batches, max(1, threads // batches), threads

@@ -180,13 +180,15 @@ class Lane:
 @dataclass(slots=True, eq=False)
 class Batch:
     """Slices to run at once, all of one lane. `begun` are the jobs that wait no more; `started` is when
-    that was. `charged` seconds were counted against the lane already."""
+    that was. `charged` seconds were counted against the lane already. `alone`: nothing else ran or waited
+    then."""
 
     lane: Lane
     slices: list[Slice]
     begun: list[Job]
     started: float
     charged: float = 0.0
+    alone: bool = False
 
     @property
     def tokens(self) -> int:

@@ -1,7 +1,13 @@
 """The server's life as HTTP sees it: what runs now, and whether it is about to exit."""
 
 import asyncio
-from collections import Counter
+import time
+from collections import Counter, deque
+
+RATE_ANSWERS = 256
+"""By the last so many answers the rate is told."""
+FIRST_RETRY_SECONDS = 1.0
+MAX_RETRY_SECONDS = 60.0
 
 
 class Lifecycle:
@@ -22,6 +28,8 @@ class Lifecycle:
         self._epoch = 0
         self._running: Counter[int] = Counter()
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        # When the last answers were given since there was nothing to do, and before them that moment.
+        self._times: deque[float] = deque(maxlen=RATE_ANSWERS + 1)
 
     @property
     def full(self) -> bool:
@@ -30,6 +38,9 @@ class Lifecycle:
 
     def enter(self) -> int:
         """One more request was accepted. Returns what to give back to `leave`."""
+        if not self.in_flight:
+            self._times.clear()
+            self._times.append(time.monotonic())
         self.in_flight += 1
         self._idle.clear()
         self._running[self._epoch] += 1
@@ -38,6 +49,7 @@ class Lifecycle:
     def leave(self, epoch: int) -> None:
         """An accepted request was answered, or its client went away."""
         self.in_flight -= 1
+        self._times.append(time.monotonic())
         if self.in_flight == 0:
             self._idle.set()
         self._running[epoch] -= 1
@@ -46,6 +58,13 @@ class Lifecycle:
             for until, waiter in self._waiters:
                 if not self._runs(until) and not waiter.done():
                     waiter.set_result(None)
+
+    def retry_after(self) -> float:
+        """Seconds until the requests that run now will have been answered, at the present rate."""
+        answers = len(self._times) - 1
+        if answers < 1:
+            return FIRST_RETRY_SECONDS
+        return min(MAX_RETRY_SECONDS, self.in_flight * (time.monotonic() - self._times[0]) / answers)
 
     async def wait_idle(self) -> None:
         """Waits until every accepted request is answered."""

@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 import time
+from functools import lru_cache
 from typing import Any, Literal, TextIO
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
@@ -27,6 +28,9 @@ def configure(log_format: Literal["text", "json"], level: str, stream: TextIO | 
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(LEVELS[level])
+    # None of it is in our lines, and looking it up takes as long as formatting them: see logging's HOWTO.
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     # asyncio reports every slow callback and selector at debug; that is never what is looked for.
     logging.getLogger("asyncio").setLevel(max(logging.INFO, LEVELS[level]))
 
@@ -78,10 +82,16 @@ class JsonFormatter(logging.Formatter):
 
 
 def _timestamp(record: logging.LogRecord) -> str:
-    seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-    return f"{seconds}.{int(record.msecs):03d}Z"
+    return f"{_to_the_second(int(record.created))}.{int(record.msecs):03d}Z"
+
+
+@lru_cache(2)
+def _to_the_second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 def _plain(value: object) -> str:
+    if type(value) is int:
+        return str(value)
     text = f"{value:.6g}" if isinstance(value, float) else str(value)
     return json.dumps(text) if not text or " " in text or '"' in text else text

@@ -130,9 +130,6 @@ class Metrics:
         n_clusters: tail clusters of the served model: labels "0", "1", ... of `cluster_expansions_total`.
     """
 
-    exemplars = True
-    """Whether histograms keep them."""
-
     def __init__(self, n_clusters: int = 0) -> None:
         self.registry = CollectorRegistry()
         self._engines: tuple[Watched, ...] = ()

@@ -6,17 +6,12 @@ at once) > `LimitBody` > the routes.
 
 import asyncio
 import contextlib
-import itertools
 import logging
-import os
-import re
-import time
-import uuid
-from functools import cache
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.endpoints import MODEL_ENDPOINTS
 from service.errors import (
     ClientDisconnected,
     Draining,
@@ -29,33 +24,17 @@ from service.errors import (
     Unauthorized,
 )
 from service.exchange import SCOPE_KEY, Exchange, exchange_of
-from service.exemplars import Exemplars
 from service.keys import Key
 from service.lifecycle import Lifecycle
-from service.metrics import ENDPOINTS, Metrics
-from service.tracing import Tracing
+from service.recorder import Recorder
 
 logger = logging.getLogger("headfirst")
-access = logging.getLogger("headfirst.access")
 
-MODEL_PATHS = frozenset({"/v1/predict", "/v1/score", "/v1/completions"})
-INFER = "/v2/models/{model}/infer"
-MODEL_ENDPOINTS = MODEL_PATHS | {INFER}
 _KEYED = ("/v1/", "/v2/models/", "/tokenize", "/detokenize")
 """What a key is asked for: all that tells of a model or asks it."""
-_SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 
 LINGER_SECONDS = 5.0
 LINGER_BYTES = 256 * 1024 * 1024
-
-
-def endpoint_of(path: str) -> str:
-    """The label of a path in the metrics, of which there are few."""
-    if path in ENDPOINTS:
-        return path
-    if path.startswith("/v2/models/"):
-        return INFER if path.endswith("/infer") else "/v2/models/{model}"
-    return "/v1/models/{name}" if path.startswith("/v1/models/") else "other"
 
 
 def as_headfirst_error(error: Exception) -> HeadfirstError:
@@ -81,30 +60,19 @@ async def send_error(error: HeadfirstError, send: Send, *, more_body: bool = Fal
 class Observe:
     """Gives each request an id, answers its exceptions, and writes its log line and metrics."""
 
-    def __init__(
-        self, app: ASGIApp, metrics: Metrics, lifecycle: Lifecycle, tracing: Tracing | None = None
-    ) -> None:
+    def __init__(self, app: ASGIApp, recorder: Recorder, lifecycle: Lifecycle) -> None:
         self.app = app
-        self.metrics = metrics
         self.lifecycle = lifecycle
-        self.tracing = tracing
-        self._exemplars = Exemplars() if metrics.exemplars else None
-        # Looking a series up takes longer than counting in it.
-        self._requests = cache(lambda endpoint, status: metrics.requests_total.labels(endpoint, str(status)))
-        self._durations = cache(metrics.request_duration_seconds.labels)
+        self._recorder = recorder
+        self._in_progress = recorder.metrics.requests_in_progress
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        path: str = scope["path"]
-        headers = dict(reversed(scope["headers"]))
-        request_id = _request_id(headers.get(b"x-request-id", b""))
-        exchange = Exchange(request_id.decode(), endpoint_of(path), headers)
-        scope[SCOPE_KEY] = exchange
-        if self.tracing is not None:
-            exchange.trace = self.tracing.begin(exchange.endpoint)
+        exchange = scope[SCOPE_KEY] = self._recorder.begin(scope)
+        request_id = exchange.id.encode()
 
         async def observed_send(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -118,7 +86,7 @@ class Observe:
                 exchange.bytes_out += len(message.get("body", b""))
             await send(message)
 
-        self.metrics.requests_in_progress.inc()
+        self._in_progress.inc()
         linger = False
         try:
             await self.app(scope, receive, observed_send)
@@ -129,8 +97,8 @@ class Observe:
             exchange.status = exchange.status or ClientDisconnected.status
             raise
         finally:
-            self.metrics.requests_in_progress.dec()
-            self._record(scope, exchange)
+            self._in_progress.dec()
+            self._recorder.end(scope, exchange)
         if linger:
             await _discard(receive)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -140,7 +108,7 @@ class Observe:
         if exchange.trace is not None:
             exchange.trace.error = fault.code
         if exchange.endpoint in MODEL_ENDPOINTS and fault.reason is not None:
-            self.metrics.rejected_total.labels(fault.reason).inc()
+            self._recorder.rejected(fault.reason)
         if isinstance(fault, InternalError):
             fields = {"id": exchange.id, "endpoint": exchange.endpoint}
             logger.error("request failed", exc_info=error, extra={"fields": fields})
@@ -152,45 +120,15 @@ class Observe:
         else:
             await send_error(fault, send, more_body=linger)
 
-    def _record(self, scope: Scope, exchange: Exchange) -> None:
-        seconds = time.monotonic() - exchange.started
-        self._requests(exchange.endpoint, exchange.status).inc()
-        trace_id = None if self.tracing is None else self.tracing.end(exchange, scope["method"])
-        exemplar = None
-        if self._exemplars is not None:
-            traceparent = exchange.headers.get(b"traceparent")
-            exemplar = self._exemplars.labels(exchange.endpoint, seconds, exchange.id, trace_id, traceparent)
-        self._durations(exchange.endpoint).observe(seconds, exemplar)
-        if access.isEnabledFor(logging.INFO):
-            fields: dict[str, object] = {
-                "id": exchange.id,
-                "method": scope["method"],
-                # As sent, still percent-encoded: no control characters reach the log. Never the query.
-                "path": scope.get("raw_path", scope["path"].encode())[:200].decode(
-                    "ascii", "backslashreplace"
-                ),
-                "status": exchange.status,
-                "inputs": exchange.inputs,
-                "bytes_in": exchange.bytes_in,
-                "bytes_out": exchange.bytes_out,
-                "total_ms": round(seconds * 1e3, 3),
-            }
-            if exchange.queue_seconds is not None and exchange.engine_seconds is not None:
-                fields["queue_ms"] = round(exchange.queue_seconds * 1e3, 3)
-                fields["engine_ms"] = round(exchange.engine_seconds * 1e3, 3)
-            if trace_id is not None:
-                fields["trace_id"] = trace_id
-            access.info("request", extra={"fields": fields})
-
 
 class Guard:
     """Asks for the key on all paths that tell of a model, and admits requests to one: not while draining, not
     too many."""
 
-    def __init__(self, app: ASGIApp, lifecycle: Lifecycle, api_key: bytes | None) -> None:
+    def __init__(self, app: ASGIApp, lifecycle: Lifecycle, key: Key | None) -> None:
         self.app = app
         self.lifecycle = lifecycle
-        self._key = None if api_key is None else Key(api_key)
+        self._key = key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes one request on, or raises Unauthorized, Draining or TooManyRequests."""
@@ -206,7 +144,7 @@ class Guard:
         if self.lifecycle.draining:
             raise Draining
         if self.lifecycle.full:
-            raise TooManyRequests
+            raise TooManyRequests(retry_after=self.lifecycle.retry_after())
         epoch = self.lifecycle.enter()
         try:
             await self.app(scope, receive, send)
@@ -258,25 +196,3 @@ async def _discard(receive: Receive) -> None:
                 if not message.get("more_body", False):
                     return
                 size += len(message["body"])
-
-
-_ids = itertools.count(uuid.uuid4().int)
-
-
-def _count_from_another() -> None:
-    global _ids
-    _ids = itertools.count(uuid.uuid4().int)
-
-
-# Workers are forked from one process, and would all count on from its number.
-os.register_at_fork(after_in_child=_count_from_another)
-
-
-def _request_id(given: bytes) -> bytes:
-    """The client's id if it is short and plain enough for a header and a log line, else a new one.
-
-    New ones count on from a random number: 32 hexadecimal digits that no other process has.
-    """
-    if given and _SANE_ID.fullmatch(given):
-        return given
-    return b"%032x" % (next(_ids) % 2**128)

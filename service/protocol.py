@@ -6,14 +6,16 @@ a byte an hour would hold its connection for ever. What is no HTTP at all gets t
 
 import asyncio
 import logging
-import uuid
+from http import HTTPStatus
 from typing import Any, cast
 
 from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.connection import COMPLETE_KEY, CONNECTION_KEY, Connection
-from service.errors import MalformedBody
+from service.errors import HeadfirstError, MalformedBody
+from service.refusals import Refusals
+from service.request_id import request_id
 
 logger = logging.getLogger("headfirst")
 
@@ -71,10 +73,16 @@ class Cycle(RequestResponseCycle):
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 with these bounds, and with what `connection` tells requests."""
+    """uvicorn's HTTP/1.1 with these bounds, and with what `connection` tells requests.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    Args:
+        refusals: asked of each request whether it is refused at once.
+    """
+
+    def __init__(self, *args: Any, refusals: Refusals | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._refusals = refusals
+        self._may_refuse = False
         # A new connection owes a head from its first moment on.
         self._in_head = True
         self._head_bytes = 0
@@ -121,10 +129,25 @@ class HttpProtocol(HttpToolsProtocol):
         """A head is there."""
         self._in_head = False
         before = self.cycle
+        # Requests that were sent before the last one was answered wait for their turn; few clients do that.
+        self._may_refuse = self._refusals is not None and not self.pipeline
         super().on_headers_complete()
+        self._may_refuse = False
         if self.cycle is not before:
             # uvicorn makes its own kind of cycle, which has not run yet.
             self.cycle.__class__ = Cycle
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        if self._may_refuse and cycle.keep_alive and not cycle.waiting_for_100_continue:
+            assert self._refusals is not None  # noqa: S101 -- or it may not refuse
+            refused = self._refusals.refuse(cast(Any, cycle.scope))
+            if refused is not None:
+                # What comes of its body is thrown away.
+                cycle.response_started = cycle.response_complete = True
+                self._write_error(*refused)
+                self.on_response_complete()
+                return
+        super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
         """An answer is written."""
@@ -151,18 +174,23 @@ class HttpProtocol(HttpToolsProtocol):
             # The rest of its body will not come.
             cycle.disconnected = True
             cycle.message_event.set()
-        body = MalformedBody(msg, code="invalid_http").body()
+        error = MalformedBody(msg, code="invalid_http")
+        self._write_error(error, request_id(b"").decode(), (b"connection: close",))
+        self.transport.write_eof()
+        self._head_timer = self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
+    def _write_error(self, error: HeadfirstError, own_id: str, headers: tuple[bytes, ...] = ()) -> None:
+        body = error.body()
         head = [
-            b"HTTP/1.1 400 Bad Request",
+            b"HTTP/1.1 %d %s" % (error.status, HTTPStatus(error.status).phrase.encode()),
             *(name + b": " + value for name, value in self.server_state.default_headers),
             b"content-type: application/json",
             b"content-length: %d" % len(body),
-            b"connection: close",
-            b"x-request-id: " + uuid.uuid4().hex.encode(),
+            *(f"{name}: {value}".encode("latin-1") for name, value in error.headers().items()),
+            *headers,
+            b"x-request-id: " + own_id.encode(),
         ]
         self.transport.write(b"\r\n".join(head) + b"\r\n\r\n" + body)
-        self.transport.write_eof()
-        self._head_timer = self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
     def _start_timer(self) -> None:
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self._head_is_late)

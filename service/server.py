@@ -8,7 +8,8 @@ import signal
 import socket
 import time
 from collections.abc import Generator, Iterable
-from typing import Literal, Protocol
+from functools import partial
+from typing import Literal, Protocol, cast
 
 import uvicorn
 
@@ -54,7 +55,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=HttpProtocol,
+                http=cast(type[asyncio.Protocol], partial(HttpProtocol, refusals=app.refusals)),
                 log_config=None,
                 access_log=False,
                 lifespan="off",

@@ -1,6 +1,6 @@
 """Prefix -> body state, bounded in bytes, least recently used first out."""
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Iterable
 from itertools import accumulate
 from threading import Lock
@@ -27,7 +27,7 @@ class Entry(NamedTuple):
     @property
     def nbytes(self) -> int:
         """Memory that this entry holds, in bytes, what it shares with others included."""
-        tensors = sum(tensor.numel() * tensor.element_size() for tensor in (*self.state, self.hidden))
+        tensors = sum([tensor.nbytes for tensor in self.state]) + self.hidden.nbytes
         return tensors + TOKEN_BYTES * len(self.tokens) + ENTRY_BYTES
 
 
@@ -55,7 +55,7 @@ class StateCache:
         self.capacity = capacity
         self.nbytes = 0
         self._entries: OrderedDict[int, Entry] = OrderedDict()
-        self._holders: Counter[int] = Counter()  # Of each tensor, by its identity: how many entries hold it.
+        self._holders: dict[int, int] = {}  # Of each tensor, by its identity: how many entries hold it.
         self._lock = Lock()
 
     def __len__(self) -> int:
@@ -89,12 +89,12 @@ class StateCache:
         with self._lock:
             replaced = self._entries.pop(key, None)
             if replaced is not None:
-                self._count(replaced, -1)
+                self._drop(replaced)
             self._entries[key] = entry
-            self._count(entry, 1)
+            self._hold(entry)
             while self.nbytes > self.capacity:
                 _, oldest = self._entries.popitem(last=False)
-                self._count(oldest, -1)
+                self._drop(oldest)
 
     def clear(self) -> None:
         """Drops everything: states of one model mean nothing to another."""
@@ -103,14 +103,24 @@ class StateCache:
             self._holders.clear()
             self.nbytes = 0
 
-    def _count(self, entry: Entry, change: int) -> None:
-        """Counts an entry that came (1) or goes (-1)."""
-        self.nbytes += change * (TOKEN_BYTES * len(entry.tokens) + ENTRY_BYTES)
+    def _hold(self, entry: Entry) -> None:
+        holders = self._holders
+        size = TOKEN_BYTES * len(entry.tokens) + ENTRY_BYTES
         for tensor in (*entry.state, entry.hidden):
-            holders = self._holders[id(tensor)] + change
-            if holders:
-                self._holders[id(tensor)] = holders
+            others = holders.get(id(tensor), 0)
+            holders[id(tensor)] = others + 1
+            if not others:
+                size += tensor.nbytes
+        self.nbytes += size
+
+    def _drop(self, entry: Entry) -> None:
+        holders = self._holders
+        size = TOKEN_BYTES * len(entry.tokens) + ENTRY_BYTES
+        for tensor in (*entry.state, entry.hidden):
+            others = holders[id(tensor)] - 1
+            if others:
+                holders[id(tensor)] = others
             else:
-                del self._holders[id(tensor)]
-            if holders == max(change, 0):  # It is the first to hold it, or was the last.
-                self.nbytes += change * tensor.numel() * tensor.element_size()
+                del holders[id(tensor)]
+                size += tensor.nbytes
+        self.nbytes -= size

@@ -46,7 +46,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP)
 
 
 class Supervisor:
-    """Runs `settings.http_workers` workers and their engine process until a signal.
+    """Runs `settings.workers` workers and their engine process until a signal.
 
     Raises:
         ConfigurationError: there is no such address here, or the port is taken; or the system cannot fork.
@@ -56,7 +56,7 @@ class Supervisor:
         if not hasattr(os, "fork"):
             raise ConfigurationError("--http-workers: this system cannot fork; leave it at 0")
         self._settings = settings
-        self._listening = listen(settings.host, settings.port, settings.http_workers)
+        self._listening = listen(settings.host, settings.port, settings.workers)
         self._directory = Path(tempfile.mkdtemp(prefix="headfirst-"))
         self._leash = Leash(self._directory)
         self._engine_socket = socket.socket(socket.AF_UNIX)
@@ -179,7 +179,7 @@ class Supervisor:
         if self._stopping:
             return
         log_urls(self._listening[:1])
-        for index in range(self._settings.http_workers):
+        for index in range(self._settings.workers):
             self._start_worker(index)
 
     # -- when one ends ----------------------------------------------------------------------------------

@@ -114,7 +114,7 @@ def run_worker(settings: Settings, known: Known, listening: socket.socket, direc
         name: the same for a worker that takes another's place.
     """
     # What one process may run at once is shared among the workers.
-    limit = -(-settings.max_concurrent_requests // settings.http_workers)
+    limit = -(-settings.max_concurrent_requests // settings.workers)
     settings = settings.model_copy(update={"max_concurrent_requests": limit})
     engine = RemoteEngine(str(directory / SOCKET))
     catalog = Catalog(

@@ -13,6 +13,7 @@ from service import wire
 from service.errors import HeadfirstError, InternalError, NotReady
 from service.messages import Answer, Message, Predicted
 from service.metrics import Metrics
+from service.outgoing import Outgoing
 from service.wakeups import wake
 
 if TYPE_CHECKING:
@@ -29,10 +30,11 @@ class WorkerConnection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._splitter = wire.Splitter()
         self._transport: asyncio.Transport | None = None
+        self._out: Outgoing | None = None
         self._futures: dict[tuple[int, int], Future[Answer]] = {}
         self.switched = self.finished = 0
         """The last `Models` whose `Switched` and `Finished` have come."""
-        # Filled by the engine's threads, emptied by the event loop, which is woken once for a whole batch.
+        # Filled by an engine's threads, whichever of them ends a batch sends its answers.
         self._lock = threading.Lock()
         self._done: list[tuple[int, int, Future[Answer]]] = []
 
@@ -41,6 +43,7 @@ class WorkerConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A worker is there."""
         self._transport = cast(asyncio.Transport, transport)
+        self._out = Outgoing(self._transport, self._loop)
         self._server.opened(self)
 
     def data_received(self, data: bytes) -> None:
@@ -57,6 +60,8 @@ class WorkerConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The worker is gone; nobody waits for what it asked."""
         self._transport = None
+        if self._out is not None:
+            self._out.close()
         futures = list(self._futures.values())
         self._futures.clear()
         for future in futures:
@@ -69,9 +74,9 @@ class WorkerConnection(asyncio.Protocol):
             self._transport.close()
 
     def send(self, *frames: wire.Frame) -> None:
-        """Writes frames at once; into the void if the connection has ended."""
-        if self._transport is not None:
-            self._transport.write(b"".join(map(wire.encode, frames)))
+        """Writes frames at once; into the void if the connection has ended. By any thread."""
+        if self._out is not None:
+            self._out.write(b"".join(map(wire.encode, frames)))
 
     # -- questions --------------------------------------------------------------------------------------
 
@@ -128,10 +133,7 @@ class WorkerConnection(asyncio.Protocol):
             self._done.append((number, index, future))
             first = len(self._done) == 1
         if first:
-            wake(self._wake)
-
-    def _wake(self) -> None:
-        self._loop.call_soon_threadsafe(self._flush)
+            wake(self._flush)
 
     def _flush(self) -> None:
         with self._lock:

@@ -9,11 +9,12 @@ queue: whoever is scraped asks it. They begin at 0 when it is restarted, as any 
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from prometheus_client import CollectorRegistry, PlatformCollector, values
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
-from prometheus_client.samples import Sample
+from prometheus_client.samples import Exemplar, Sample
 
 from service import wire
 from service.metrics import MODEL_LABELS, Metrics, encode, model_labels
@@ -35,13 +36,11 @@ class WorkerMetrics(Metrics):
         engine: returns the engine's numbers; waits for them.
     """
 
-    exemplars = False
-
     def __init__(
         self, n_clusters: int, directory: Path, worker: str, engine: Callable[[], Sequence[wire.Sample]]
     ) -> None:
         os.environ[_DIRECTORY_VARIABLE] = str(directory)
-        values.ValueClass = values.MultiProcessValue(lambda: worker)  # type: ignore[no-untyped-call]
+        values.ValueClass = _with_exemplars(values.MultiProcessValue(lambda: worker))  # type: ignore[no-untyped-call]
         super().__init__(n_clusters)
         self._engine = engine
         self._directory = directory
@@ -62,7 +61,7 @@ class WorkerMetrics(Metrics):
     def render(self, *, exemplars: bool = False) -> bytes:
         """The page of all workers and the engine. Blocks until the engine has answered.
 
-        In OpenMetrics, too, it is without exemplars: the workers' files have no room for them.
+        Its exemplars are this worker's own requests: the files that the workers share have no room for any.
         """
         return encode(self._page, exemplars=exemplars)
 
@@ -70,17 +69,27 @@ class WorkerMetrics(Metrics):
         """What one side counts is 0 on the other, so that the sum is right for every series."""
         told = [*self._engine(), wire.Sample(RESTARTS, {}, engine_restarts(self._directory))]
         left = {_key(sample.name, sample.labels): sample for sample in told}
+        exemplars = self._own_exemplars()
         for family in self._files.collect():  # type: ignore[no-untyped-call]
             sums = []
             for name, labels, value, *_ in family.samples:
                 sample = left.pop(_key(name, labels), None)
-                sums.append(Sample(name, labels, value + (0.0 if sample is None else sample.value)))
+                total = value + (0.0 if sample is None else sample.value)
+                sums.append(Sample(name, labels, total, None, exemplars.get(_key(name, labels))))
             names = {sample.name for sample in sums}
             # Labels that the workers have not: a model that came by a reload may have more clusters.
             more = [sample for sample in left.values() if sample.name in names]
             family.samples = sums + [Sample(sample.name, sample.labels, sample.value) for sample in more]
             yield family
         yield self._info
+
+    def _own_exemplars(self) -> dict[tuple[str, frozenset[tuple[str, str]]], Exemplar]:
+        return {
+            _key(sample.name, sample.labels): sample.exemplar
+            for family in self.request_duration_seconds.collect()
+            for sample in family.samples
+            if sample.exemplar is not None
+        }
 
 
 class _Page:
@@ -91,6 +100,21 @@ class _Page:
 
     def describe(self) -> Iterable[Metric]:
         return []
+
+
+def _with_exemplars(value_class: Any) -> Any:
+    """The class of this process's values, remembering exemplars, which `value_class` drops."""
+
+    class Value(value_class):  # type: ignore[misc]
+        _exemplar: Exemplar | None = None
+
+        def set_exemplar(self, exemplar: Exemplar) -> None:
+            self._exemplar = exemplar
+
+        def get_exemplar(self) -> Exemplar | None:
+            return self._exemplar
+
+    return Value
 
 
 def forget_gauges(directory: Path, worker: str) -> None:

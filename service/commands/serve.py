@@ -42,7 +42,7 @@ def run(arguments: Sequence[str]) -> int:
     _warn(arguments)
     try:
         tracing.check(settings)
-        if settings.http_workers:
+        if settings.workers:
             return _run_processes(settings)
         _run(settings)
     except (ConfigurationError, BundleError) as error:

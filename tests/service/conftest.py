@@ -182,7 +182,11 @@ def local(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
 def no_logging_left() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level, quiet = list(root.handlers), root.level, logging.getLogger("asyncio").level
+    names = ("_srcfile", "logThreads", "logProcesses", "logMultiprocessing")
+    switches = {name: getattr(logging, name) for name in names}
     yield
+    for name, value in switches.items():
+        setattr(logging, name, value)
     root.handlers[:] = handlers
     root.setLevel(level)
     logging.getLogger("asyncio").setLevel(quiet)

@@ -105,15 +105,18 @@ def test_no_trace(header: str) -> None:
     assert sampled_trace(header.encode()) is None
 
 
-def test_workers_have_none_but_speak_openmetrics(worker: Worker) -> None:
-    metrics = worker("worker-1")
-    assert not metrics.exemplars
-    metrics.request_duration_seconds.labels("/v1/predict").observe(0.5)
-    page = metrics.render(exemplars=True).decode()
-    samples = {
-        sample.name: sample.value
-        for family in parse_openmetrics(page)
+def test_a_worker_has_its_own(worker: Worker) -> None:
+    other, metrics = worker("worker-1"), worker("worker-2")
+    other.request_duration_seconds.labels("/v1/predict").observe(0.5, {"request_id": "theirs"})
+    metrics.request_duration_seconds.labels("/v1/predict").observe(0.5, {"request_id": "ours"})
+    samples = [
+        sample
+        for family in parse_openmetrics(metrics.render(exemplars=True).decode())
         for sample in family.samples
         if sample.labels.get("endpoint") == "/v1/predict"
-    }
-    assert samples["headfirst_request_duration_seconds_count"] == 1
+    ]
+    counts = [sample.value for sample in samples if sample.name.endswith("duration_seconds_count")]
+    assert counts == [2]
+    told = [sample.exemplar.labels for sample in samples if sample.exemplar is not None]
+    assert told == [{"request_id": "ours"}]
+    assert b"request_id" not in metrics.render()

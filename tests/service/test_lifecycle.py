@@ -56,3 +56,22 @@ async def test_a_wait_that_is_given_up_leaves_nothing_behind() -> None:
             await lifecycle.wait_earlier()
     lifecycle.leave(first)
     await lifecycle.wait_earlier()
+
+
+async def test_when_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("service.lifecycle.time.monotonic", lambda: now)
+    lifecycle = Lifecycle(10)
+    assert lifecycle.retry_after() == 1
+    epochs = [lifecycle.enter() for _ in range(10)]
+    assert lifecycle.retry_after() == 1  # None is answered yet.
+    for _ in range(4):
+        now += 0.5
+        lifecycle.leave(epochs.pop())
+    assert lifecycle.retry_after() == pytest.approx(6 * 0.5)
+    now += 100
+    assert lifecycle.retry_after() == 60
+    while epochs:
+        lifecycle.leave(epochs.pop())
+    lifecycle.enter()  # What was before the pause tells nothing.
+    assert lifecycle.retry_after() == 1
