@@ -43,6 +43,23 @@ def test_requests_name_the_chosen_model(page: "Page", stub: Stub) -> None:
     assert stub.bodies(SCORE)[-1]["model"] == "chinese"
 
 
+def test_a_phone_has_room_for_the_choice(page: "Page", stub: Stub) -> None:
+    stub.models = ["english", "a-model-with-quite-a-long-name"]
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.reload()
+    choice = page.get_by_label("Model")
+    expect(choice).to_be_visible()
+    choice.select_option(stub.models[1])
+    expect(page.locator("#model")).to_contain_text(f"{stub.models[1]} · LSTM")
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    brand, chosen = page.locator(".brand").bounding_box(), choice.bounding_box()
+    assert brand is not None
+    assert chosen is not None
+    # In one row, beside each other.
+    assert abs(brand["y"] + brand["height"] / 2 - chosen["y"] - chosen["height"] / 2) < 4
+    assert brand["x"] + brand["width"] <= chosen["x"]
+
+
 def test_the_choice_stays_while_its_model_is_served(page: "Page", stub: Stub, watch: Watch) -> None:
     watch.expected = ("503",)
     stub.models = ["english", "chinese"]
