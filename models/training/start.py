@@ -1,33 +1,26 @@
 """Where training starts: at the words' own frequencies, so that no step is spent on learning them.
 
-The logit of a word whose vector is zero is its bias. With biases at the logarithms of the frequencies and
-vectors that are almost zero a model gives every word its share of the text before the first step; drawn
-vectors alone give each the same, and the thousands of rare ones far too much.
+Hidden rows are short at first, and so a word's logit is little more than its bias. With biases at the
+logarithms of the frequencies a model gives each word about its share of the text before the first step;
+without, it gives each the same, and thousands of rare ones far too much.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from models.adaptive_softmax import AdaptiveSoftmax
-from models.differentiated_softmax import DifferentiatedSoftmax
 from models.training.corpus import Counts
-
-SCALE = 0.1
-"""Of the output vectors that are drawn: small, so that the biases decide; not 0, from where projections would
-not learn."""
 
 
 @torch.no_grad()
-def start_at_frequencies(softmax: AdaptiveSoftmax, counts: Counts, scale: float = SCALE) -> None:
-    """Set biases to the log frequencies of words and clusters; make the output vectors `scale` as long.
+def start_at_frequencies(softmax: AdaptiveSoftmax, counts: Counts) -> None:
+    """Set the biases to the log frequencies of words and clusters.
 
     Args:
         softmax: with biases in the head and, if it has clusters, in the tails.
         counts: (V,) occurrences; each counts one more, so that no word is impossible.
-        scale: of the output vectors.
 
     Raises:
         ValueError: a layer without biases.
@@ -43,11 +36,3 @@ def start_at_frequencies(softmax: AdaptiveSoftmax, counts: Counts, scale: float 
     for bias in softmax.tail_biases or ():
         bias.copy_(within[at : at + len(bias)])
         at += len(bias)
-    for vectors in _vectors(softmax):
-        vectors.mul_(scale)
-
-
-def _vectors(softmax: AdaptiveSoftmax) -> list[Tensor]:
-    others = softmax.band_tables if isinstance(softmax, DifferentiatedSoftmax) else softmax.tails
-    clusters = [] if softmax.clusters is None else [softmax.clusters]
-    return [softmax.head, *clusters, *others]

@@ -25,7 +25,9 @@ from models.training.start import start_at_frequencies
 
 OPTIMIZERS: dict[str, Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]] = {
     "adam": partial(torch.optim.Adam, lr=0.0, betas=(0.9, 0.99), fused=True),
-    "adagrad": partial(torch.optim.Adagrad, lr=0.0, fused=True),
+    # A word that comes has gradients of 1e-3, one that does not of 1e-6. Adagrad divides by what there was
+    # before: from nothing it would take a full step for either, and push rare words out of reach.
+    "adagrad": partial(torch.optim.Adagrad, lr=0.0, initial_accumulator_value=1e-8, fused=True),
 }
 """By name; a step's learning rate is set when it comes."""
 

@@ -67,9 +67,15 @@ def train(
     projection: Annotated[int, typer.Option(min=0, help="LSTM projection; 0 is none.")] = 256,
     residual: Annotated[bool, typer.Option(help="Residual connections between layers.")] = False,
     tied: Annotated[bool, typer.Option(help="Tie input and output word vectors.")] = True,
+    biases: Annotated[
+        bool, typer.Option(help="Give each word a bias, at first the logarithm of its frequency.")
+    ] = False,
     steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = 12_000,
     rows: Annotated[int, typer.Option(min=1, help="Texts side by side in a step.")] = 64,
     window: Annotated[int, typer.Option(min=1, help="Words of each text in a step.")] = 48,
+    optimizer: Annotated[
+        str, typer.Option(help="adam, or adagrad with a --learning-rate near 0.1: see docs/clusters.md.")
+    ] = "adam",
     learning_rate: Annotated[float, typer.Option(min=0.0)] = 3e-3,
     warmup: Annotated[int, typer.Option(min=0, help="Steps until the learning rate is reached.")] = 400,
     cooldown: Annotated[
@@ -132,6 +138,8 @@ def train(
             hidden_size=hidden_size,
             **fields,
             tied=tied,
+            head_bias=biases,
+            tail_bias=biases and len(fields["cutoffs"]) > 1,
             embedding_scale=math.sqrt(hidden_size) if tied else 1.0,
             body=LSTMConfig(layers=layers, units=units, projection=projection, residual=residual),
             tokenization=tokenization.tokenization(),
@@ -146,6 +154,8 @@ def train(
             dropout=dropout,
             seed=seed,
             precision=_precision(precision, target.type),
+            optimizer=_optimizer(optimizer),
+            from_frequencies=biases,
             validate_every=validate_every,
             checkpoint_every=checkpoint_every,
             sampled=sampled,
@@ -185,6 +195,14 @@ def _precision(name: str, device_type: str) -> str:
         return "bfloat16" if device_type == "cuda" else "float32"
     if name not in ("float32", "bfloat16"):
         raise ValueError(f"--precision must be auto, float32 or bfloat16, got {name!r}")
+    return name
+
+
+def _optimizer(name: str) -> str:
+    from models.training.trainer import OPTIMIZERS
+
+    if name not in OPTIMIZERS:
+        raise ValueError(f"--optimizer must be {' or '.join(OPTIMIZERS)}, got {name!r}")
     return name
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from models.config import Band, LSTMConfig, ModelConfig
+from models.kernels.choice import choose
 from models.language_model import LanguageModel
 from models.training.layer import Layer
 from models.training.output_layers import layer_fields
@@ -31,21 +32,30 @@ def model(layer: Layer, biases: bool = True) -> LanguageModel:
 @pytest.mark.parametrize("layer", Layer)
 def test_words_have_their_share(layer: Layer) -> None:
     softmax = model(layer).softmax
-    start_at_frequencies(softmax, COUNTS, 0.0)
+    start_at_frequencies(softmax, COUNTS)
     expected = torch.from_numpy((COUNTS + 1) / (COUNTS + 1).sum()).float().log().expand(5, -1)
-    torch.testing.assert_close(softmax.log_prob(random_rows(5, 16, 2)), expected)
+    torch.testing.assert_close(softmax.log_prob(torch.zeros(5, 16)), expected)
+    near = softmax.log_prob(random_rows(5, 16, 2) * 0.01)
+    torch.testing.assert_close(near, expected, atol=0.2, rtol=0)
 
 
 @pytest.mark.parametrize("layer", Layer)
-def test_vectors_are_scaled_and_still_learn(layer: Layer) -> None:
+def test_biases_learn(layer: Layer) -> None:
     made = model(layer)
-    drawn = made.softmax.head.clone()
-    start_at_frequencies(made.softmax, COUNTS, 0.1)
-    torch.testing.assert_close(made.softmax.head, drawn * 0.1)
+    start_at_frequencies(made.softmax, COUNTS)
     made.requires_grad_(True)
     loss = -made.softmax.target_logprobs(random_rows(60, 16, 3), torch.arange(60)).mean()
     torch.autograd.backward(loss)
     assert all(weight.grad is not None and bool(weight.grad.any()) for weight in made.softmax.parameters())
+
+
+@pytest.mark.parametrize("layer", Layer)
+def test_the_kernel_that_serves_adds_biases(layer: Layer) -> None:
+    softmax, hidden = model(layer).softmax, random_rows(9, 16, 6)
+    start_at_frequencies(softmax, COUNTS)
+    found, expected = choose(softmax, "cpu").topk(hidden, 7), softmax.topk(hidden, 7)
+    torch.testing.assert_close(found.ids, expected.ids)
+    torch.testing.assert_close(found.logprobs, softmax.log_prob(hidden).topk(7).values, atol=1e-4, rtol=1e-5)
 
 
 def test_without_biases_there_is_nothing_to_set() -> None:

@@ -128,6 +128,8 @@ def test_cutoffs_may_be_given(app: typer.Typer, corpus: Path, tmp_path: Path) ->
     [
         (["--output-layer", "full"], "softmax.head"),
         (["--output-layer", "full", "--sampled", "10"], "softmax.head"),
+        (["--output-layer", "full", "--sampled", "10", "--biases"], "softmax.head_bias"),
+        (["--biases", "--optimizer", "adagrad", "--learning-rate", "0.1"], "softmax.tail_biases.0"),
         (["--output-layer", "tree"], "softmax.tails.0"),
         (["--output-layer", "differentiated"], "softmax.band_tables.1"),
         (["--output-layer", "differentiated-projected"], "softmax.band_projections.1"),
@@ -156,6 +158,7 @@ def _weights(bundle: Path) -> bytes:
         (["--bands", "8,4"], "--bands must look like"),
         (["--bands", "x"], "--bands must look like"),
         (["--precision", "half"], "--precision must be"),
+        (["--optimizer", "luck"], "--optimizer must be adam or adagrad"),
         (["--device", "abacus"], "device 'abacus'"),
         (["--shortlist", "59", "--clusters", "9"], "do not fit"),
         (["--cutoffs", "some"], "--cutoffs must be"),
