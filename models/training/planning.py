@@ -19,7 +19,7 @@ from models.training.cutoffs import Costs, Plan, TrainingCosts, Widths, candidat
 from models.training.evaluation import hidden_rows
 from models.training.opening import Masses, ServingCosts, masses, words_scored
 from models.training.serving_time import measure_serving
-from models.training.timing import TimeModels, fit, fit_widths, grid, measure, weight_seconds
+from models.training.timing import Point, TimeModels, fit_widths, grid, measure, weight_seconds
 
 FEW = (*range(1, 13), 16, 24, 32)
 """Numbers of clusters to plan for where each has a projection of its own."""
@@ -201,19 +201,14 @@ def masses_of(
     return masses(full_logprobs(bundle, tokens, rows), edges, ks, bundle.model.softmax.excluded, on_rows)
 
 
-def product_times(
+def product_points(
     vocabulary_size: int,
     batch: int,
     width: int,
     device: torch.device,
     on_point: Callable[[int], None] = lambda _: None,
-    seconds: float = 3.0,
-) -> tuple[TimeModels, TimeModels]:
-    """The paper's g of the bare matrix product at `width`, and the same with mu; both of one measurement."""
-    points = measure(
-        training_sizes(vocabulary_size, batch), width, device, "product", "float32", seconds, on_point
-    )
-    return (
-        TimeModels({width: fit(points)}, {width: points}),
-        TimeModels({width: fit(points, columns=True)}, {width: points}),
-    )
+    seconds: float = 15.0,
+) -> list[Point]:
+    """Times of the bare matrix product at `width`, for every size of a training step and smaller."""
+    sizes = training_sizes(vocabulary_size, batch)
+    return measure(sizes, width, device, "product", "float32", seconds, on_point)
