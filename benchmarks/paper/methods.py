@@ -113,6 +113,11 @@ class Method:
     shortlist: int = 0
     two: bool = False
 
+    @property
+    def planned(self) -> bool:
+        """Whether its cutoffs are the planner's."""
+        return self.layer is Layer.ADAPTIVE and not self.clusters and not self.two
+
 
 TABLE = (
     Method("full", "full softmax", Layer.FULL, (144, 83)),
@@ -141,7 +146,7 @@ def config(method: Method, setting: Setting, counts: npt.ArrayLike, planned: Seq
     """The model of a method: all have the same LSTM, the same input, adaptive and not tied to the output, and
     a bias for each word.
 
-    `planned` are the cutoffs of the adaptive softmax with a projection for each of its clusters.
+    `planned` are the cutoffs of the method that needs them, with a projection for each cluster.
     """
     size, d = setting.vocabulary_size, setting.hidden_size
     wide, narrow = setting.widths
@@ -155,7 +160,7 @@ def config(method: Method, setting: Setting, counts: npt.ArrayLike, planned: Seq
         fields = {"cutoffs": edges, "bands": tuple(Band(clusters=n, width=w) for n, w in parts if n)}
     elif method.two:
         fields = {"cutoffs": two, "bands": two_bands}
-    elif method.layer is Layer.ADAPTIVE:
+    elif method.planned:
         own = tuple(Band(clusters=1, width=max(4, d // 4 ** (i + 1))) for i in range(len(planned) - 1))
         fields = {"cutoffs": tuple(planned), "bands": own}
     else:

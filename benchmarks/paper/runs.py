@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -143,8 +143,10 @@ class Runs:
 
     def _run(self, method: Method, seed: int, directory: Path) -> dict[str, Any]:
         setting = self.setting
-        plans = [plan["cutoffs"] for plan in self.times()["plans"]]
-        planned = next(edges for edges in plans if len(edges) == ADAPTIVE_CLUSTERS + 1)
+        planned: Sequence[int] = ()
+        if method.planned:
+            plans = [plan["cutoffs"] for plan in self.times()["plans"]]
+            planned = next(edges for edges in plans if len(edges) == ADAPTIVE_CLUSTERS + 1)
         options = replace(setting.options, seed=seed, sampled=setting.samples if method.sampled else 0)
         layout = config(method, setting, self.corpus.counts, planned)
         trainer = Trainer(layout, self.corpus, options, directory, str(self.device))
