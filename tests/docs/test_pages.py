@@ -3,8 +3,6 @@
 import importlib.util
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,20 +10,19 @@ import pytest
 
 from service.metrics import ENDPOINTS, Metrics
 from service.settings import Settings, flag
-from tests.service.conftest import ServerProcess, clean_environment
+from tests.docs import shell
+from tests.docs.shell import ROOT
+from tests.service.conftest import ServerProcess
 
-ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = ("quick-start.md", "client.md", "openai.md", "operating.md")
-_BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_ADDRESS = re.compile(r"\b(?:localhost|127\.0\.0\.1):8080\b")
 
 ELSEWHERE = ("git clone", "make ", "lm_eval", "from openai")
 """Lines that begin so are run by other tests: clone and make by CI, the clients by tests/clients."""
 
 
 def blocks(page: str) -> list[tuple[str, str]]:
-    return _BLOCK.findall((DOCS / page).read_text("utf-8"))
+    return [block for block in shell.blocks(DOCS / page) if block[0] in ("sh", "python")]
 
 
 @pytest.fixture(scope="module")
@@ -44,24 +41,17 @@ def runs(language: str, code: str) -> str:
         return "" if code.startswith(ELSEWHERE) else code
     joined = code.replace("\\\n", " ")
     lines = [line for line in joined.splitlines() if not line.startswith(ELSEWHERE)]
-    return "\n".join(lines).replace(".venv/bin/headfirst", f"{sys.executable} -m service.cli")
+    return "\n".join(lines).replace(".venv/bin/headfirst", "headfirst")
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_its_blocks_run(page: str, server: ServerProcess, tmp_path: Path) -> None:
     (tmp_path / "sentences.txt").write_text("The cat sat on the mat.\n")
-    environment = clean_environment(PYTHONPATH=str(ROOT), PYTHONWARNINGS="error")
     outputs = []
-    for language, code in blocks(page):
-        code = _ADDRESS.sub(server.url.removeprefix("http://"), runs(language, code))
-        if not code.strip():
-            continue
-        command = [sys.executable, "-c"] if language == "python" else ["bash", "-euo", "pipefail", "-c"]
-        done = subprocess.run(
-            [*command, code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
-        )
-        assert done.returncode == 0, f"{code}\n{done.stdout}\n{done.stderr}"
-        outputs.append(done.stdout)
+    for language, block in blocks(page):
+        code = runs(language, block)
+        if code.strip():
+            outputs.append(shell.run(language, code, tmp_path, server.url.removeprefix("http://")))
     CHECKS[page](outputs, tmp_path)
 
 
