@@ -44,45 +44,59 @@ def spread(values: Sequence[float]) -> str:
 
 def markdown(facts: dict[str, Any], setting: Setting, found: Found) -> str:
     """The report; `found` holds the results of all seeds of each shape."""
+    first = found[BASE][0]
+    parts = [
+        ["# How many clusters, how large a head"],
+        [", ".join(f"{key} {value}" for key, value in facts.items())],
+        [
+            f"LSTM of {setting.units} units, hidden size {setting.hidden_size}, vocabulary"
+            f" {setting.vocabulary_size:,}; {first['words_seen']:,} words seen by each, {first['words']:,}"
+            " held out; mean and standard deviation over seeds. Words scored and rows that open a cluster: of"
+            " an exact top-10 (k = 1: of a top-1)."
+        ],
+        table(found),
+        ["Perplexity by frequency rank:"],
+        by_rank(found),
+    ]
+    return "\n\n".join("\n".join(part) for part in parts) + "\n"
+
+
+def table(found: Found) -> list[str]:
+    """Quality and cost of each shape."""
     base = found[BASE]
     words = mean(one["top10"]["words_scored"] for one in base)
     lines = [
-        "# How many clusters, how large a head",
-        "",
-        ", ".join(f"{key} {value}" for key, value in facts.items()),
-        "",
-        f"LSTM of {setting.units} units, hidden size {setting.hidden_size}, vocabulary"
-        f" {setting.vocabulary_size:,}; {base[0]['words_seen']:,} words seen by each, {base[0]['words']:,}"
-        " held out; mean and standard deviation over seeds. Words scored and rows that open a cluster: of an"
-        " exact top-10 (k = 1: of a top-1).",
-        "",
         "| head | clusters | seeds | perplexity | to two large | rows that open one, k = 1 / 10 |"
         " words scored | fewer than two large |",
         "|---:|---:|---:|---:|---:|---|---:|---:|",
     ]
-    level = mean(one["perplexity"] for one in base)
     for key, runs in found.items():
         perplexities = [one["perplexity"] for one in runs]
+        # The same seeds of the two large ones: a seed is lucky for all or for none.
+        same = mean(one["perplexity"] for one in base[: len(runs)])
         scored = mean(one["top10"]["words_scored"] for one in runs)
         opened = " / ".join(
             f"{mean(one[top]['rows_that_open'] for one in runs):.0%}" for top in ("top1", "top10")
         )
         lines.append(
             f"| {runs[0]['cutoffs'][0]:,} | {kind(key, runs[0])} | {len(runs)} | {spread(perplexities)} |"
-            f" {mean(perplexities) / level - 1:+.1%} | {opened} | {scored:,.0f} | {words / scored:.1f}x |"
+            f" {mean(perplexities) / same - 1:+.1%} | {opened} | {scored:,.0f} | {words / scored:.1f}x |"
         )
-    bands = base[0]["bands"]
+    return lines
+
+
+def by_rank(found: Found) -> list[str]:
+    """Mean perplexity by frequency band."""
+    bands = found[BASE][0]["bands"]
     heads = [f"{band['ranks'][0]:,} to {band['ranks'][1]:,}" for band in bands]
-    lines += ["", "Perplexity by frequency rank:", "", f"| head | clusters | {' | '.join(heads)} |"]
-    lines.append("|---:|---:|" + "---:|" * len(heads))
+    lines = [f"| head | clusters | {' | '.join(heads)} |", "|---:|---:|" + "---:|" * len(heads)]
     for key, runs in found.items():
         cells = [
             f"{mean(one['bands'][band]['perplexity'] for one in runs):,.0f}" for band in range(len(heads))
         ]
         lines.append(f"| {runs[0]['cutoffs'][0]:,} | {kind(key, runs[0])} | {' | '.join(cells)} |")
     cells = [f"{band['unigram']:,.0f}" for band in bands]
-    lines += [f"| | frequencies alone | {' | '.join(cells)} |", ""]
-    return "\n".join(lines)
+    return [*lines, f"| | frequencies alone | {' | '.join(cells)} |"]
 
 
 def kind(key: str, result: dict[str, Any]) -> str:

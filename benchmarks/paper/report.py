@@ -16,16 +16,31 @@ Results = dict[str, dict[str, Any]]
 def markdown(machine: dict[str, Any], setting: Setting, times: dict[str, Any], results: Results) -> str:
     """The report."""
     full = results["full"]
+    options = setting.options
+    parts = [
+        [f"# The paper's table, {setting.name} setting"],
+        [", ".join(f"{key} {value}" for key, value in machine.items())],
+        [
+            f"LSTM of {setting.units} units, hidden size {setting.hidden_size}, vocabulary"
+            f" {setting.vocabulary_size:,}; {full['words_seen']:,} words seen by each method,"
+            f" {full['words']:,} held out; {options.optimizer}, learning rate {options.learning_rate:g}. The"
+            " paper: Text8, vocabulary 44k, on a GPU. Speed-up is of training time."
+        ],
+        table(results),
+        verdict(results),
+        ["Perplexity by frequency rank (in the last row that of the frequencies alone):"],
+        by_rank(results),
+        ["Clusters in shared bands, from 1 to 200:"],
+        sweep(results),
+        [fit_of_g(times)],
+    ]
+    return "\n\n".join("\n".join(part) for part in parts) + "\n"
+
+
+def table(results: Results) -> list[str]:
+    """The paper's, ours beside it."""
+    full = results["full"]
     lines = [
-        f"# The paper's table, {setting.name} setting",
-        "",
-        ", ".join(f"{key} {value}" for key, value in machine.items()),
-        "",
-        f"LSTM of {setting.units} units, hidden size {setting.hidden_size}, vocabulary"
-        f" {setting.vocabulary_size:,}; {full['words_seen']:,} words seen by each method, {full['words']:,}"
-        f" held out; {setting.options.optimizer}, learning rate {setting.options.learning_rate:g}, a bias for"
-        " each word. The paper: Text8, vocabulary 44k, on a GPU. Speed-up is of training time.",
-        "",
         "| output layer | perplexity | s | speed-up | paper: perplexity | min | speed-up |"
         " top-10 a second, 1 row | 16 rows | words scored a top-10 |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
@@ -42,25 +57,24 @@ def markdown(machine: dict[str, Any], setting: Setting, times: dict[str, Any], r
             f" {found['top10_a_second']['1']:,.0f} | {found['top10_a_second']['16']:,.0f} |"
             f" {found['top10']['words_scored']:,.0f} |"
         )
-    lines += [
-        "",
-        *verdict(results),
-        "",
-        "Perplexity by frequency rank (in the last row that of the frequencies alone):",
-        "",
-    ]
-    bands = full["bands"]
+    return lines
+
+
+def by_rank(results: Results) -> list[str]:
+    """Perplexity of each method by frequency band."""
+    bands = results["full"]["bands"]
     heads = [f"{band['ranks'][0]:,} to {band['ranks'][1]:,}" for band in bands]
-    lines += [f"| rank | {' | '.join(heads)} |", "|---|" + "---:|" * len(heads)]
+    lines = [f"| rank | {' | '.join(heads)} |", "|---|" + "---:|" * len(heads)]
     for method in TABLE:
         cells = [f"{band['perplexity']:,.0f}" for band in results[method.key]["bands"]]
         lines.append(f"| {method.title} | {' | '.join(cells)} |")
     cells = [f"{band['unigram']:,.0f}" for band in bands]
-    lines.append(f"| frequencies alone | {' | '.join(cells)} |")
-    lines += [
-        "",
-        "Clusters in shared bands, from 1 to 200:",
-        "",
+    return [*lines, f"| frequencies alone | {' | '.join(cells)} |"]
+
+
+def sweep(results: Results) -> list[str]:
+    """The runs with clusters in shared bands."""
+    lines = [
         "| tail clusters | perplexity | s | rows that open one, k = 1 / 10 | words scored a top-10 |"
         " top-10 a second, 1 row |",
         "|---:|---:|---:|---|---:|---:|",
@@ -71,20 +85,17 @@ def markdown(machine: dict[str, Any], setting: Setting, times: dict[str, Any], r
             f"| {found['clusters']} | {found['perplexity']:.1f} | {found['seconds']:.0f} | {opened} |"
             f" {found['top10']['words_scored']:,.0f} | {found['top10_a_second']['1']:,.0f} |"
         )
-    lines += [
-        "",
+    return lines
+
+
+def fit_of_g(times: dict[str, Any]) -> str:
+    """How well g fits, in a sentence."""
+    fewest = min(batch for _, batch, _ in times["points"])
+    return (
         f"Fit of g(k, B) to matrix products on this device: median error {times['g_error']:.1%} from"
-        f" {times['g_least_rows']} rows up; over all, from {points_from(times)} rows up,"
-        f" {times['g_error_all']:.1%}, with mu {times['g_with_mu_error']:.1%}; of training steps, all widths,"
-        f" {times['training_error']:.1%}.",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def points_from(times: dict[str, Any]) -> int:
-    """The fewest rows that were measured."""
-    return int(min(batch for _, batch, _ in times["points"]))
+        f" {times['g_least_rows']} rows up; over all, from {fewest} rows up, {times['g_error_all']:.1%}, with"
+        f" mu {times['g_with_mu_error']:.1%}; of training steps, all widths, {times['training_error']:.1%}."
+    )
 
 
 def verdict(results: Results) -> list[str]:
