@@ -55,8 +55,9 @@ class Part:
         if self.steps:
             self.hidden, self.state = model.encode(self._ids, self.lengths, self.state)
 
+    @cached_property
     def last(self) -> Tensor:
-        """(b, d) the hidden row after each slice."""
+        """(b, d) the hidden row after each slice; to be asked for after `run`."""
         if not self.steps:
             return self.before
         rows = torch.arange(len(self.slices), device=self.hidden.device)
@@ -76,7 +77,7 @@ class Part:
     def split(self, model: LanguageModel) -> None:
         """Makes the row and the state after each slice, in memory of their own, for `move_on`."""
         if self.steps:
-            rows = torch.ops.aten.unbind_copy(self.last())
+            rows = torch.unbind_copy(self.last)
             self._after = list(zip(rows, model.split_state(self.state), strict=True))
 
     def move_on(self) -> None:

@@ -64,7 +64,7 @@ class Head:
         rows, asking = [], []
         for part in parts:
             completing = [row for row, piece in enumerate(part.slices) if piece.completes]
-            rows.append(_rows(part.last(), completing))
+            rows.append(_rows(part.last, completing))
             asking += [part.slices[row].sequence for row in completing]
         hidden = torch.cat(rows)
         messages = [sequence.jobs[0].message for sequence in asking]

@@ -19,7 +19,7 @@ from service.head import K_BUCKETS, Head, Scores, Words
 from service.messages import Answer, Predict, Predicted, Score, Scored
 from service.metrics import STAGES, Metrics
 from service.sequence import Group, Job, Sequence, Slice
-from service.state_cache import Entry, StateCache
+from service.state_cache import Entry, StateCache, prefix_keys
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +91,9 @@ class Runner:
         """Gives a sequence the state it starts from: after the longest cached prefix of its context, or the
         start."""
         context = sequence.tokens[: sequence.unscored]
-        found = self._cache.find(context)
+        if self._cache.capacity:
+            sequence.keys = prefix_keys(context)
+        found = self._cache.find(context, sequence.keys)
         if found is not None or not sequence.tokens:
             self._metrics.state_cache_hits_total.inc()
         elif context:
@@ -173,7 +175,10 @@ class Runner:
 
     def _keep(self, sequence: Sequence) -> None:
         assert sequence.hidden is not None  # noqa: S101 -- it has run
-        self._cache.put(sequence.tokens[: sequence.position], sequence.state, sequence.hidden)
+        end = sequence.position
+        # A context that is part of a scored text has no more keys than it has tokens.
+        key = sequence.keys[end] if end < len(sequence.keys) else None
+        self._cache.put(sequence.tokens[:end], sequence.state, sequence.hidden, key)
 
     def _answer_scores(
         self, scored: list[tuple[Sequence, Scores]], batch_size: int, now: float, outcome: Outcome

@@ -100,6 +100,8 @@ class Sequence:
     children: "list[Sequence]" = field(default_factory=list)
     position: int = 0
     """Tokens run so far."""
+    keys: list[int] = field(default_factory=list)
+    """`prefix_keys` of the context, once the cache was asked for it."""
     state: tuple[Tensor, ...] = ()
     """The body after them: one row, no batch dimension."""
     hidden: Tensor | None = None

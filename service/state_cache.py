@@ -61,12 +61,13 @@ class StateCache:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def find(self, tokens: tuple[int, ...]) -> Entry | None:
+    def find(self, tokens: tuple[int, ...], keys: list[int] | None = None) -> Entry | None:
         """The entry of the longest cached prefix of `tokens` with at least one token; None if there is
-        none."""
+        none. `keys` are their `prefix_keys`, if they are known."""
         if not self._entries:
             return None
-        keys = prefix_keys(tokens)
+        if keys is None:
+            keys = prefix_keys(tokens)
         with self._lock:
             for length in range(len(tokens), 0, -1):
                 entry = self._entries.get(keys[length])
@@ -76,16 +77,19 @@ class StateCache:
                     return entry
         return None
 
-    def put(self, tokens: tuple[int, ...], state: tuple[Tensor, ...], hidden: Tensor) -> None:
+    def put(
+        self, tokens: tuple[int, ...], state: tuple[Tensor, ...], hidden: Tensor, key: int | None = None
+    ) -> None:
         """Keeps the body after `tokens`, and drops the least recently used until all fit.
 
         The tensors must own their memory: a view would keep its whole batch alive. An entry that is larger
-        than the capacity is not kept.
+        than the capacity is not kept. `key` is the last of the tokens' `prefix_keys`, if it is known.
         """
         entry = Entry(tokens, state, hidden)
         if not tokens or entry.nbytes > self.capacity:
             return
-        key = prefix_keys(tokens)[-1]
+        if key is None:
+            key = prefix_keys(tokens)[-1]
         with self._lock:
             replaced = self._entries.pop(key, None)
             if replaced is not None:

@@ -18,8 +18,8 @@ State = tuple[Tensor, ...]
 class LSTMBody(nn.Module):
     """Maps word vectors (B, T, input) to hidden rows (B, T, d), continuing from a state.
 
-    The state is a tuple of two tensors a layer, h (B, output) and c (B, units); a row's own state is the
-    same without the batch dimension.
+    The state is a tuple of two tensors a layer, h (B, output) and c (B, units). A row's own state is one
+    tensor with all of them one after another: what keeps thousands of them pays for each tensor.
 
     Args:
         config: its layers.
@@ -69,12 +69,12 @@ class LSTMBody(nn.Module):
 
     def stack_states(self, rows: Sequence[State]) -> State:
         """One batched state of the rows' own."""
-        return tuple(torch.stack(parts) for parts in zip(*rows, strict=True))
+        return torch.stack([packed for (packed,) in rows]).split(self.sizes, 1)
 
     def split_state(self, state: State) -> list[State]:
         """The rows' own states, each with memory of its own."""
-        # One call a tensor, not a row: each call lets another thread have the interpreter.
-        return list(zip(*map(torch.unbind_copy, state), strict=True))
+        # One call for all rows: each call lets another thread have the interpreter.
+        return [(packed,) for packed in torch.unbind_copy(torch.cat(state, 1))]
 
     def state_bytes(self, words: int) -> int:
         """The same after any number of words."""

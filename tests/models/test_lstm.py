@@ -116,10 +116,13 @@ def test_split_states_own_their_memory(config: LSTMConfig) -> None:
     rows = body.split_state(state)
     assert len(rows) == 3
     assert all(map(torch.equal, body.stack_states(rows), state))
-    for part, own in zip(state, rows[1], strict=True):
-        assert own.untyped_storage().nbytes() == own.numel() * own.element_size()
+    (own,) = rows[1]
+    assert own.untyped_storage().nbytes() == own.nbytes == sum(part[1].nbytes for part in state)
+    before = own.clone()
+    for part in state:
         part.zero_()
-        assert own.any()
+    assert torch.equal(own, before)
+    assert own.any()
 
 
 @configs

@@ -4,7 +4,7 @@ import threading
 
 from service.batcher import Batcher
 from service.lane import Batch
-from tests.service.bench import Bench, predict
+from tests.service.bench import Bench, predict, score
 
 
 class Caller(threading.Thread):
@@ -141,3 +141,21 @@ def test_who_answers_a_small_batch_takes_what_comes_meanwhile() -> None:
     assert not other.returned
     bench.submit(predict())
     assert isinstance(other.result(), Batch)
+
+
+def test_a_batch_is_alone_while_nothing_else_runs_or_waits() -> None:
+    bench = Bench(threads=2)
+    bench.submit(predict())
+    first = bench.batcher.next(bench.begin)
+    bench.submit(predict())
+    second = bench.batcher.next(bench.begin)
+    assert first is not None
+    assert second is not None
+    assert (first.alone, second.alone) == (True, False)
+    bench.batcher.finish(first, 0, [])
+    bench.batcher.finish(second, 0, [])
+    bench.submit(predict())
+    bench.submit(score())
+    both = bench.batcher.next(bench.begin)
+    assert both is not None
+    assert not both.alone

@@ -225,3 +225,12 @@ def test_messages_are_predictions_or_scores(make: Make, bundle: Bundle) -> None:
     for message, answer in zip(messages, answers, strict=True):
         check(bundle, message, answer)
     assert [isinstance(message, Predict) for message in messages] == [hasattr(a, "ids") for a in answers]
+
+
+def test_a_lone_batch_has_all_threads(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_to: list[int] = []
+    monkeypatch.setattr("torch.set_num_threads", set_to.append)
+    watched = make(threads=4, engine_threads=2)
+    assert set_to == [2]
+    watched.ask(predict([1], deadline=None))
+    assert set_to[-1] == 4
