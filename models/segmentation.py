@@ -65,7 +65,7 @@ class WhitespaceSegmenter:
 
 
 class MosesSegmenter:
-    """The Moses tokenizer in Python, `sacremoses`, set as the makers of WikiText-103 set it."""
+    """The Moses tokenizer in Python, `sacremoses`, by default set as the makers of WikiText-103 set it."""
 
     def __init__(self, options: Moses) -> None:
         try:
@@ -77,13 +77,13 @@ class MosesSegmenter:
             ) from None
         self._tokenizer = MosesTokenizer(options.language)
         self._detokenizer = MosesDetokenizer(options.language)
-        self._split_numbers = options.split_numbers
+        self._split_dashes, self._split_numbers = options.split_dashes, options.split_numbers
         self.key: Callable[[str], str] = str.lower if options.lowercase else str
 
     def words(self, text: str) -> list[str]:
         """See `Segmenter`."""
         tokens: list[str] = self._tokenizer.tokenize(
-            text, aggressive_dash_splits=True, escape=False, protected_patterns=_MARKS
+            text, aggressive_dash_splits=self._split_dashes, escape=False, protected_patterns=_MARKS
         )
         if self._split_numbers:
             return _NUMBER_MARK.sub(r" @\g<0>@ ", " ".join(tokens)).split()

@@ -60,6 +60,32 @@ def test_moses_as_wikitext_has_it() -> None:
     assert known(found, "<unk> @-@", pretokenized=True) == ["<unk>", "@-@"]
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            '"We don\'t know," said Dr. Smith of Wal-Mart (U.S.).',
+            '" We don \'t know , " said Dr. Smith of Wal-Mart ( U.S. ) .',
+        ),
+        ("It's 1,000.5 -- it isn't $5?", "It 's 1,000.5 -- it isn 't $ 5 ?"),
+        ("The boys' e-mail; they've read it!", "The boys ' e-mail ; they 've read it !"),
+    ],
+)
+def test_plain_moses_as_the_one_billion_words_have_it(text: str, words: str) -> None:
+    plain = Moses(split_dashes=False, split_numbers=False)
+    assert surfaces(vocabulary(words, plain), text) == words.split()
+    assert splitter(plain)(text) == words.split()
+
+
+@pytest.mark.parametrize(
+    "text", ["Dr. Smith of Wal-Mart (U.S.) isn't here, I've read.", "It's $5, isn't it?"]
+)
+def test_plain_moses_becomes_text_again(text: str) -> None:
+    plain = Moses(split_dashes=False, split_numbers=False)
+    found = vocabulary(" ".join(splitter(plain)(text)), plain)
+    assert found.decode(found.encode_batch([text])[0]) == text
+
+
 @pytest.mark.parametrize("tokenization", [Moses(), Whitespace()], ids=["moses", "whitespace"])
 @pytest.mark.parametrize(
     "text",
