@@ -12,8 +12,11 @@ from benchmarks.serving.processes import Running, free_port
 
 APPS = "benchmarks.serving.apps"
 OURS = "headfirst"
-OURS_ALL = {OURS: (), f"{OURS}, 1 HTTP worker": ("--http-workers=1",)}
-"""Ours as it starts by default, and with HTTP in a process of its own; the flags of each."""
+QUIET = "--log-level=warning"
+"""No access log: none of the peers writes one."""
+OURS_ALL = {OURS: (QUIET,), f"{OURS}, one process": (QUIET, "--http-workers=0")}
+"""Ours as it starts by default (on two cores HTTP has a process of its own), and all in one process; the
+flags of each."""
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,7 @@ class Report:
             "",
             f"**The server and the load generator share these {machine['cores']} cores.** Each of the peers' "
             f"model processes has {settings['threads']} torch thread(s); ours runs as it starts. "
+            "None of them logs requests. "
             f"Medians of {settings['rounds']} runs of {settings['seconds']} s, after {settings['warm_up']} s "
             "of the same load; the servers take turns, started anew for each round. "
             "Load average before the rounds: "
