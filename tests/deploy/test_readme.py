@@ -11,6 +11,7 @@ import httpx
 import yaml
 
 from service.settings import Settings, flag, unknown_variables
+from tests.deploy.test_kubernetes import Manifests
 from tests.deploy.test_prometheus import ALERTS
 from tests.deploy.tools import DEPLOY, ROOT, check, kubectl
 
@@ -23,6 +24,32 @@ def test_its_files_exist() -> None:
     paths = set(re.findall(r"\b(?:deploy|tests)/[\w./-]*\w", TEXT))
     assert paths
     assert {path for path in paths if not (ROOT / path).exists()} == set()
+
+
+def test_its_overlays_and_components_exist() -> None:
+    named = set(re.findall(r"\b(?:overlays|components|base)/[\w-]+", TEXT))
+    assert {"overlays/local", "overlays/gpu", "components/traces"} <= named
+    assert {path for path in named if not (DEPLOY / "kubernetes" / path).is_dir()} == {"base/kustomization"}
+
+
+def test_its_links_lead_somewhere() -> None:
+    targets = [target for target in re.findall(r"\]\(([^)]+)\)", TEXT) if "://" not in target]
+    assert targets
+    for target in targets:
+        path, _, anchor = target.partition("#")
+        page = (DEPLOY / path).resolve() if path else DEPLOY / "README.md"
+        headings = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
+        # As GitHub makes them.
+        anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+        assert not anchor or anchor in anchors, target
+
+
+def test_the_walk_through_loads_the_image_that_is_built_and_that_the_manifests_ask_for() -> None:
+    built = re.search(r"^docker build .* -t (\S+) \.$", TEXT, re.MULTILINE)
+    loaded = re.search(r"^kind load docker-image (\S+)$", TEXT, re.MULTILINE)
+    assert built is not None
+    assert loaded is not None
+    assert built[1] == loaded[1] == Manifests("local").container["image"]
 
 
 def test_its_build_arguments_are_the_dockerfiles() -> None:

@@ -33,6 +33,9 @@ ASKING = [
 ]
 
 
+CLONING = [index for index, (_, code) in enumerate(BLOCKS) if code.startswith("git clone")]
+
+
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     server = ServerProcess()
@@ -69,7 +72,20 @@ def test_every_block_is_run_by_a_test() -> None:
         at("headfirst train"),
     }
     # `make serve` and `make test` are what CI does, in a fresh clone.
-    assert asked | script | commands | {at("make serve")} == set(range(len(BLOCKS)))
+    assert asked | script | commands | {at("make serve"), *CLONING} == set(range(len(BLOCKS)))
+
+
+@pytest.mark.parametrize("index", CLONING)
+def test_a_scored_csv_takes_three_commands(index: int, place: Path) -> None:
+    language, code = BLOCKS[index]
+    clone, make, score = code.splitlines()
+    assert (language, clone.split()[:2], make) == ("sh", ["git", "clone"], "make install")
+    run(language, score.replace(".venv/bin/headfirst", "headfirst"), place)
+    assert (
+        (place / "surprisal.csv")
+        .read_text()
+        .startswith("line,position,word,logprob,surprisal,known\n1,1,The,")
+    )
 
 
 @pytest.mark.parametrize("index", ASKING)
