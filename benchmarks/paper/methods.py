@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from models.config import Band, InputBand, LSTMConfig, ModelConfig
@@ -18,6 +19,9 @@ SWEEP = (1, 4, 16, 200)
 
 SHAPES = ((64, 4000), (128, 1000), (128, 2000), (128, 4000), (200, 1000), (200, 4000))
 """Clusters in shared bands and words of the head, beside those of the table and the sweep."""
+
+WIDE = ((64, 2000), (200, 1000), (200, 2000))
+"""The same, with words of the tail as wide as the head's up to the rank where two large clusters begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,7 @@ class Method:
         clusters: tail clusters in shared bands; 0: see `layer`.
         shortlist: words of the head beside those clusters; 0: half of the setting's.
         two: two large clusters, each a band of its own.
+        wide: of shared bands a third, as wide as the hidden row, up to the setting's short-list.
     """
 
     key: str
@@ -112,6 +117,7 @@ class Method:
     clusters: int = 0
     shortlist: int = 0
     two: bool = False
+    wide: bool = False
 
     @property
     def planned(self) -> bool:
@@ -139,6 +145,11 @@ SHAPED = (
                clusters=n, shortlist=head)
         for n, head in SHAPES
     ),
+    *(
+        Method(f"adaptive-{n}-{head}-wide", f"adaptive, {n} clusters, head {head:,}, a wide band",
+               Layer.ADAPTIVE, clusters=n, shortlist=head, wide=True)
+        for n, head in WIDE
+    ),
 )  # fmt: skip
 
 
@@ -155,8 +166,9 @@ def config(method: Method, setting: Setting, counts: npt.ArrayLike, planned: Seq
     fields: dict[str, Any]
     if method.clusters:
         edges = geometric_cutoffs(size, method.shortlist or setting.shortlist // 2, method.clusters)
-        inside = sum(edge <= setting.edge for edge in edges[1:])
-        parts = [(inside, wide), (method.clusters - inside, narrow)]
+        ends = [*([setting.shortlist] if method.wide else []), setting.edge, size]
+        upto = [0, *(sum(edge <= end for edge in edges[1:]) for end in ends)]
+        parts = zip(np.diff(upto).tolist(), (d, wide, narrow)[-len(ends) :], strict=True)
         fields = {"cutoffs": edges, "bands": tuple(Band(clusters=n, width=w) for n, w in parts if n)}
     elif method.two:
         fields = {"cutoffs": two, "bands": two_bands}

@@ -1,0 +1,52 @@
+"""docs/clusters.md shows the newest results, and its generator puts in what it is given."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.fixture(scope="module")
+def generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate_clusters", DOCS / "generate_clusters.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_is_as_the_results_say(generator: ModuleType) -> None:
+    text = generator.PAGE.read_text("utf-8")
+    assert generator.page(text) == text, "run: python docs/generate_clusters.py"
+    assert set(generator.BLOCKS) == {name for _, name, _, _ in generator._BLOCK.findall(text)}
+
+
+def test_the_newest_results_are_put_in(generator: ModuleType, tmp_path: Path) -> None:
+    chosen = {
+        "chosen": [3000, 44000],
+        "predicted_ms": 20.0,
+        "chosen_ms": 21.0,
+        "best_of_grid": [2000, 44000],
+        "best_ms": 20.5,
+        "chosen_to_best": 1.024,
+    }
+    facts = {"processor": "abacus", "threads": 1}
+    text = "before <!-- figures: grid -->\nold\n<!-- end --> after"
+    assert generator.page(text, tmp_path) == text  # no results: as it is
+    for date, name in (("2026-01-02", "new.txt"), ("2026-01-01", "older.txt")):
+        result = {"machine": facts, "texts": {name: chosen}}
+        (tmp_path / f"cutoffs-grid-{date}.json").write_text(json.dumps(result))
+    made = generator.page(text, tmp_path)
+    row = "| new.txt | 3,000, 44,000 | 20.0 ms | 21.0 ms | 2,000, 44,000 | 20.5 ms | +2.4% |"
+    assert row in made
+    assert made.startswith("before <!-- figures: grid -->")
+    assert made.endswith("<!-- end --> after")
+    assert "abacus, 1 thread;" in made
+    assert generator.page(made, tmp_path) == made
