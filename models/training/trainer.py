@@ -107,7 +107,8 @@ class Trainer:
         self.step = 0
         self.seconds = 0.0  # spent in steps, over all resumptions
         self.identity = {"config": config.model_dump_json(), "words": len(corpus.train), "rows": options.rows,
-                         "window": options.window, "seed": options.seed}  # fmt: skip
+                         "window": options.window, "seed": options.seed,
+                         "optimizer": options.optimizer}  # fmt: skip
 
     def resume(self) -> bool:
         """Continue from the checkpoint, if any. Raises TrainingError if it is broken or of another run."""
@@ -115,7 +116,7 @@ class Trainer:
             return False
         try:
             saved: dict[str, Any] = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
-            identity = dict(saved["identity"])
+            identity = {"optimizer": "adam", **saved["identity"]}  # once there was no other
             # Written anew: fields that the configuration did not have then are at their defaults.
             identity["config"] = ModelConfig.model_validate_json(identity["config"]).model_dump_json()
         except Exception as error:  # on a broken file torch raises whatever it trips over

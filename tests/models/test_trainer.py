@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import platform
 import random
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice, pairwise
@@ -20,6 +22,7 @@ from hypothesis import strategies as st
 from models.config import Band, LSTMConfig, ModelConfig
 from models.training.corpus import Corpus, CorpusOptions, prepare
 from models.training.cutoffs import geometric_cutoffs
+from models.training.memory import keep_memory
 from models.training.trainer import Trainer, TrainingError, TrainingOptions, Windows
 
 CONFIG = ModelConfig(
@@ -111,26 +114,40 @@ def test_progress_tells_the_rate_of_each_step(corpus: Corpus, tmp_path: Path) ->
     assert [p.rate for p in progress] == [OPTIONS.rate(step) for step in range(12)]
 
 
+def test_keeping_memory_changes_no_number(corpus: Corpus, tmp_path: Path) -> None:
+    before = Trainer(CONFIG, corpus, OPTIONS, tmp_path)
+    losses = run(before)
+    assert keep_memory() == (sys.platform == "linux" and bool(platform.libc_ver()[0]))
+    (tmp_path / "after").mkdir()
+    after = Trainer(CONFIG, corpus, OPTIONS, tmp_path / "after")
+    assert run(after) == losses
+    assert same(weights(before), weights(after))
+
+
 # -- checkpoints ---------------------------------------------------------------------------------------
 
 
-def test_a_resumed_run_is_the_uninterrupted_one_to_the_bit(corpus: Corpus, tmp_path: Path) -> None:
+@pytest.mark.parametrize("optimizer", ["adam", "adagrad"])
+def test_a_resumed_run_is_the_uninterrupted_one_to_the_bit(
+    corpus: Corpus, tmp_path: Path, optimizer: str
+) -> None:
+    options = replace(OPTIONS, optimizer=optimizer)
     for name in ("whole", "parts"):
         (tmp_path / name).mkdir()
-    whole = Trainer(CONFIG, corpus, OPTIONS, tmp_path / "whole")
+    whole = Trainer(CONFIG, corpus, options, tmp_path / "whole")
     losses = run(whole)
 
-    stopped = Trainer(CONFIG, corpus, OPTIONS, tmp_path / "parts")
+    stopped = Trainer(CONFIG, corpus, options, tmp_path / "parts")
     assert not stopped.resume()
     assert run(stopped, 7) == losses[:7]
-    resumed = Trainer(CONFIG, corpus, OPTIONS, tmp_path / "parts")
+    resumed = Trainer(CONFIG, corpus, options, tmp_path / "parts")
     assert resumed.resume()
     assert resumed.step == 5
     assert run(resumed) == losses[5:]
     assert same(weights(whole), weights(resumed))
     assert all(map(torch.equal, whole.state, resumed.state))
 
-    finished = Trainer(CONFIG, corpus, OPTIONS, tmp_path / "parts")
+    finished = Trainer(CONFIG, corpus, options, tmp_path / "parts")
     assert finished.resume()
     assert run(finished) == []
     assert same(weights(whole), weights(finished))
@@ -150,6 +167,7 @@ def test_a_finished_run_can_be_continued(corpus: Corpus, tmp_path: Path) -> None
         ({}, {"rows": 5}, "rows"),
         ({}, {"window": 9}, "window"),
         ({}, {"seed": 2}, "seed"),
+        ({}, {"optimizer": "adagrad"}, "optimizer"),
         ({"tail_bias": True}, {"rows": 5, "seed": 2}, "config, rows, seed"),
     ],
 )
@@ -167,7 +185,7 @@ def test_a_checkpoint_of_another_run_is_refused(
 def test_a_checkpoint_from_before_a_field_existed_goes_on(corpus: Corpus, tmp_path: Path) -> None:
     old = Trainer(CONFIG, corpus, OPTIONS, tmp_path)
     fields = json.loads(old.identity["config"])  # type: ignore[arg-type]
-    del fields["output_slices"]
+    del fields["output_slices"], old.identity["optimizer"]
     old.identity["config"] = json.dumps(fields)
     old.save()
     assert Trainer(CONFIG, corpus, OPTIONS, tmp_path).resume()
