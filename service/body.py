@@ -77,7 +77,7 @@ class Part:
     def split(self, model: LanguageModel) -> None:
         """Makes the row and the state after each slice, in memory of their own, for `move_on`."""
         if self.steps:
-            rows = torch.unbind_copy(self.last)
+            rows = torch.ops.aten.unbind_copy(self.last)
             self._after = list(zip(rows, model.split_state(self.state), strict=True))
 
     def move_on(self) -> None:

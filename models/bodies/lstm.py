@@ -69,12 +69,12 @@ class LSTMBody(nn.Module):
 
     def stack_states(self, rows: Sequence[State]) -> State:
         """One batched state of the rows' own."""
-        return torch.stack([packed for (packed,) in rows]).split(self.sizes, 1)
+        return torch.split(torch.stack([packed for (packed,) in rows]), self.sizes, 1)
 
     def split_state(self, state: State) -> list[State]:
         """The rows' own states, each with memory of its own."""
         # One call for all rows: each call lets another thread have the interpreter.
-        return [(packed,) for packed in torch.unbind_copy(torch.cat(state, 1))]
+        return [(packed,) for packed in torch.ops.aten.unbind_copy(torch.cat(state, 1))]
 
     def state_bytes(self, words: int) -> int:
         """The same after any number of words."""
