@@ -137,12 +137,13 @@ def test_a_key_file_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 @pytest.mark.usefixtures("no_logging_left")
-def test_ctrl_c_while_loading(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("workers", "way"), [("0", "_run"), ("1", "_run_processes")])
+def test_ctrl_c_while_loading(monkeypatch: pytest.MonkeyPatch, workers: str, way: str) -> None:
     def interrupted(settings: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(serve, "_run", interrupted)
-    assert serve.run([]) == 130
+    monkeypatch.setattr(serve, way, interrupted)
+    assert serve.run(["--http-workers", workers]) == 130
 
 
 @pytest.mark.usefixtures("no_logging_left")
@@ -160,6 +161,7 @@ def test_what_it_starts(
     monkeypatch.setattr(Server, "run", run)
     threads = str(torch.get_num_threads())
     arguments = ("--model", str(bundle_path), "--port", "0", "--threads", threads, "--api-key", "topsecret")
+    arguments += ("--http-workers", "0")
     interval = sys.getswitchinterval()
     try:
         assert serve.run(arguments) == 0
