@@ -17,10 +17,10 @@ from models.training.trainer import TrainingOptions
 
 SWEEP = (1, 4, 16, 200)
 
-SHAPES = ((64, 4000), (128, 1000), (128, 2000), (128, 4000), (200, 1000), (200, 4000))
+SHAPES = ((64, 4000), (128, 1000), (128, 2000), (200, 1000), (200, 2500), (200, 4000))
 """Clusters in shared bands and words of the head, beside those of the table and the sweep."""
 
-WIDE = ((64, 2000), (200, 1000), (200, 2000))
+WIDE = ((200, 2000),)
 """The same, with words of the tail as wide as the head's up to the rank where two large clusters begin."""
 
 

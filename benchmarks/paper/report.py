@@ -110,10 +110,10 @@ def verdict(results: Results) -> list[str]:
         f"Adaptive against full softmax: perplexity {worse:+.1%} at {faster:.1f} times the speed of training"
         " (in the paper +2.1% at 2.8 times).",
         "",
-        "Best to worst here: " + ", ".join(method.title for method in ours) + ".",
+        "Best to worst here: " + "; ".join(method.title for method in ours) + ".",
         "",
         "In the paper: "
-        + ", ".join(f"{method.title} {method.paper[0]}" for method in theirs if method.paper)
+        + "; ".join(f"{method.title} {method.paper[0]}" for method in theirs if method.paper)
         + ".",
     ]
 
