@@ -101,8 +101,8 @@ def by_rank(found: Found) -> list[str]:
 
 def kind(key: str, result: dict[str, Any]) -> str:
     """The clusters of a run, in words where they do not share two bands."""
-    own = {BASE: " large", "adaptive": ", each a band"}
-    return f"{result['clusters']}{own.get(key, ', one band wide' if key.endswith('-wide') else '')}"
+    named = {BASE: " large", "adaptive": ", planned", "adaptive-planned-4": ", planned"}
+    return f"{result['clusters']}{named.get(key, ', one band wide' if key.endswith('-wide') else '')}"
 
 
 def main() -> None:

@@ -106,6 +106,7 @@ class Method:
         clusters: tail clusters in shared bands; 0: see `layer`.
         shortlist: words of the head beside those clusters; 0: half of the setting's.
         two: two large clusters, each a band of its own.
+        planned: clusters whose edges the planner chose, each a band of its own.
         wide: of shared bands a third, as wide as the hidden row, up to the setting's short-list.
     """
 
@@ -117,12 +118,8 @@ class Method:
     clusters: int = 0
     shortlist: int = 0
     two: bool = False
+    planned: int = 0
     wide: bool = False
-
-    @property
-    def planned(self) -> bool:
-        """Whether its cutoffs are the planner's."""
-        return self.layer is Layer.ADAPTIVE and not self.clusters and not self.two
 
 
 TABLE = (
@@ -131,7 +128,7 @@ TABLE = (
     Method("tree", "two-level tree by frequency (HSM)", Layer.TREE, (166, 34)),
     Method("differentiated", "differentiated (D-softmax)", Layer.DIFFERENTIATED, (195, 53)),
     Method("projected", "differentiated, projections", Layer.PROJECTED, (147, 54)),
-    Method("adaptive", "adaptive", Layer.ADAPTIVE, (147, 30)),
+    Method("adaptive", "adaptive", Layer.ADAPTIVE, (147, 30), planned=2),
     Method("adaptive-64", "adaptive, 64 small clusters in 2 bands", Layer.ADAPTIVE, clusters=64),
 )
 CURVE = tuple(
@@ -140,6 +137,7 @@ CURVE = tuple(
 )
 SHAPED = (
     Method("adaptive-two", "adaptive, 2 large clusters", Layer.ADAPTIVE, two=True),
+    Method("adaptive-planned-4", "adaptive, 4 clusters", Layer.ADAPTIVE, planned=4),
     *(
         Method(f"adaptive-{n}-{head}", f"adaptive, {n} clusters, head {head:,}", Layer.ADAPTIVE,
                clusters=n, shortlist=head)

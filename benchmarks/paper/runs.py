@@ -25,7 +25,6 @@ from models.training.planning import (
 from models.training.timing import fit
 from models.training.trainer import Trainer
 
-ADAPTIVE_CLUSTERS = 4
 HEAD_SHARE = 0.87
 """Of the text, what the short-list holds at least; the share that the paper gives as an example."""
 
@@ -146,7 +145,7 @@ class Runs:
         planned: Sequence[int] = ()
         if method.planned:
             plans = [plan["cutoffs"] for plan in self.times()["plans"]]
-            planned = next(edges for edges in plans if len(edges) == ADAPTIVE_CLUSTERS + 1)
+            planned = next(edges for edges in plans if len(edges) == method.planned + 1)
         options = replace(setting.options, seed=seed, sampled=setting.samples if method.sampled else 0)
         layout = config(method, setting, self.corpus.counts, planned)
         trainer = Trainer(layout, self.corpus, options, directory, str(self.device))

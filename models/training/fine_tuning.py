@@ -67,9 +67,10 @@ def fine_tune(
         validate_every=max(1, steps // CHECKS),
         checkpoint_every=max(1, steps // CHECKS),
     )
-    # Of other weights or another text it would be another run.
+    # Of other weights, another text or rate it would be another run.
     start = model.softmax.head.detach().float().cpu().numpy().tobytes()
-    directory = work / f"all-{hashlib.sha256(start + tokens.tobytes()).hexdigest()[:16]}"
+    facts = start + tokens.tobytes() + str(learning_rate).encode()
+    directory = work / f"all-{hashlib.sha256(facts).hexdigest()[:16]}"
     directory.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(model.config, corpus, options, directory, str(model.device))
     trainer.model.load_state_dict(model.state_dict())
