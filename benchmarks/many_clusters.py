@@ -101,7 +101,12 @@ def by_rank(found: Found) -> list[str]:
 
 def kind(key: str, result: dict[str, Any]) -> str:
     """The clusters of a run, in words where they do not share two bands."""
-    named = {BASE: " large", "adaptive": ", planned", "adaptive-planned-4": ", planned"}
+    named = {
+        BASE: " large",
+        "adaptive-two-2000": " large",
+        "adaptive": ", planned",
+        "adaptive-planned-4": ", planned",
+    }
     return f"{result['clusters']}{named.get(key, ', one band wide' if key.endswith('-wide') else '')}"
 
 

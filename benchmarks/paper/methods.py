@@ -104,7 +104,7 @@ class Method:
         paper: perplexity and minutes on Text8 in the paper, if it is there.
         sampled: words drawn a step.
         clusters: tail clusters in shared bands; 0: see `layer`.
-        shortlist: words of the head beside those clusters; 0: half of the setting's.
+        shortlist: words of the head; 0: the setting's, beside clusters in shared bands half of it.
         two: two large clusters, each a band of its own.
         planned: clusters whose edges the planner chose, each a band of its own.
         wide: of shared bands a third, as wide as the hidden row, up to the setting's short-list.
@@ -137,6 +137,7 @@ CURVE = tuple(
 )
 SHAPED = (
     Method("adaptive-two", "adaptive, 2 large clusters", Layer.ADAPTIVE, two=True),
+    Method("adaptive-two-2000", "adaptive, 2 large, head 2,000", Layer.ADAPTIVE, shortlist=2000, two=True),
     Method("adaptive-planned-4", "adaptive, 4 clusters", Layer.ADAPTIVE, planned=4),
     *(
         Method(f"adaptive-{n}-{head}", f"adaptive, {n} clusters, head {head:,}", Layer.ADAPTIVE,
@@ -169,7 +170,7 @@ def config(method: Method, setting: Setting, counts: npt.ArrayLike, planned: Seq
         parts = zip(np.diff(upto).tolist(), (d, wide, narrow)[-len(ends) :], strict=True)
         fields = {"cutoffs": edges, "bands": tuple(Band(clusters=n, width=w) for n, w in parts if n)}
     elif method.two:
-        fields = {"cutoffs": two, "bands": two_bands}
+        fields = {"cutoffs": (method.shortlist or two[0], *two[1:]), "bands": two_bands}
     elif method.planned:
         own = tuple(Band(clusters=1, width=max(4, d // 4 ** (i + 1))) for i in range(len(planned) - 1))
         fields = {"cutoffs": tuple(planned), "bands": own}

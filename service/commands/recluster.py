@@ -39,7 +39,7 @@ def recluster(
         int,
         typer.Option(min=0, help="Steps that train all weights on TEXT afterwards; 0: the rest is frozen."),
     ] = 0,
-    learning_rate: Annotated[float, typer.Option(min=0.0, help="Of --fine-tune.")] = 3e-4,
+    learning_rate: Annotated[float, typer.Option(min=0.0, help="Of --fine-tune.")] = 1e-4,
     k: Annotated[int, typer.Option("-k", min=1, help="Words of an answer.")] = 10,
     threads: Threads = None,
     work: Annotated[
