@@ -231,6 +231,6 @@ def test_a_lone_batch_has_all_threads(make: Make, monkeypatch: pytest.MonkeyPatc
     set_to: list[int] = []
     monkeypatch.setattr("torch.set_num_threads", set_to.append)
     watched = make(threads=4, engine_threads=2)
-    assert set_to == [2]
     watched.ask(predict([1], deadline=None))
-    assert set_to[-1] == 4
+    assert set(set_to) == {2, 4}  # Each of two threads began with its part.
+    assert set_to.count(4) == 1
