@@ -188,8 +188,9 @@ class Engine:
         self._abandon(self._not_ready)
 
     def _abandon(self, make_error: Callable[[], HeadfirstError]) -> None:
-        for job in self._batcher.abandon():
-            job.resolve(make_error())
+        with together():
+            for job in self._batcher.abandon():
+                job.resolve(make_error())
 
     def _not_ready(self) -> NotReady:
         return NotReady(f"The model is not ready: {self._reason}.")
@@ -197,14 +198,14 @@ class Engine:
     # -- the engine's threads ---------------------------------------------------------------------------
 
     def _lead(self) -> None:
-        torch.set_num_threads(self._kernel_threads)  # Holds for the calling thread: this one.
+        set_threads(self._kernel_threads)
         self._runner = self._open()
         for thread in self._helpers:
             thread.start()
         self._work(0)
 
     def _help(self, number: int) -> None:
-        torch.set_num_threads(self._kernel_threads)
+        set_threads(self._kernel_threads)
         self._work(number)
 
     @torch.inference_mode()
@@ -227,7 +228,7 @@ class Engine:
             # A lone client's keystroke is answered by all cores.
             wanted = self._all_threads if batch.alone else self._kernel_threads
             if wanted != threads:
-                torch.set_num_threads(wanted)
+                set_threads(wanted)
                 threads = wanted
             outcome = runner.run(batch.slices)
             self._answer(batch, outcome)
@@ -253,8 +254,9 @@ class Engine:
 
     def _watch_deadlines(self) -> None:
         while (late := self._batcher.overdue()) is not None:
-            for job in late:
-                job.resolve(DeadlineExceeded())
+            with together():
+                for job in late:
+                    job.resolve(DeadlineExceeded())
 
 
 def yield_to_http() -> None:
@@ -267,6 +269,13 @@ def yield_to_http() -> None:
     if sys.platform == "linux":
         thread = threading.get_native_id()
         os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + ENGINE_NICE)
+
+
+def set_threads(number: int) -> None:
+    """How many threads the calling thread's kernels have from now on."""
+    # A thread's first look at the number makes it its own; what is set before, another thread may undo.
+    torch.get_num_threads()
+    torch.set_num_threads(number)
 
 
 def share_threads(settings: Settings, device: torch.device) -> tuple[int, int, int]:

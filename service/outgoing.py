@@ -5,6 +5,7 @@ wake the loop, which then waits for the interpreter, only to make one system cal
 """
 
 import asyncio
+import contextlib
 import os
 import socket
 import threading
@@ -68,4 +69,7 @@ class Outgoing:
         except (BlockingIOError, InterruptedError):
             return 0
         except OSError:
+            # Whoever has the transport is told that it has ended, if it does not see that itself.
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
             return len(data)

@@ -111,6 +111,7 @@ class HttpProtocol(HttpToolsProtocol):
             return
         if not self._in_head:
             self._stop_timer()
+            self._watch_idle()
             return
         self._head_bytes += len(data)
         if self._head_bytes > MAX_HEAD_BYTES:
@@ -138,7 +139,9 @@ class HttpProtocol(HttpToolsProtocol):
             self.cycle.__class__ = Cycle
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        if self._may_refuse and cycle.keep_alive and not cycle.waiting_for_100_continue:
+        # A client that reads no answers waits, as it does on the long way.
+        writable = not self.flow.write_paused
+        if self._may_refuse and writable and cycle.keep_alive and not cycle.waiting_for_100_continue:
             assert self._refusals is not None  # noqa: S101 -- or it may not refuse
             refused = self._refusals.refuse(cast(Any, cycle.scope))
             if refused is not None:
@@ -191,6 +194,15 @@ class HttpProtocol(HttpToolsProtocol):
             b"x-request-id: " + own_id.encode(),
         ]
         self.transport.write(b"\r\n".join(head) + b"\r\n\r\n" + body)
+
+    def _watch_idle(self) -> None:
+        # uvicorn stops its timer when bytes come, and starts it after an answer; these may be of a body that
+        # was answered before it came.
+        answered = self.cycle is not None and self.cycle.response_complete
+        if answered and self.timeout_keep_alive_task is None and not self.transport.is_closing():
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def _start_timer(self) -> None:
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self._head_is_late)

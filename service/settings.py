@@ -6,8 +6,8 @@ its help.
 """
 
 import difflib
-import os
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib import resources
@@ -150,7 +150,7 @@ class Settings(BaseSettings):
         assert self.sources  # noqa: S101 -- raises for names and paths that cannot be
         return self
 
-    @property
+    @cached_property
     def workers(self) -> int:
         """How many processes answer HTTP around the engine's; 0 means that there is one process for all.
 
@@ -158,7 +158,8 @@ class Settings(BaseSettings):
         """
         if self.http_workers is not None:
             return self.http_workers
-        return 1 if processors() >= 2 and hasattr(os, "fork") else 0
+        # Elsewhere a process that has used the system's frameworks is not safe to fork.
+        return 1 if processors() >= 2 and sys.platform == "linux" else 0
 
     @cached_property
     def sources(self) -> tuple[ModelSource, ...]:

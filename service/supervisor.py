@@ -56,8 +56,12 @@ class Supervisor:
         if not hasattr(os, "fork"):
             raise ConfigurationError("--http-workers: this system cannot fork; leave it at 0")
         self._settings = settings
-        self._listening = listen(settings.host, settings.port, settings.workers)
-        self._directory = Path(tempfile.mkdtemp(prefix="headfirst-"))
+        self._directory = _private_directory()
+        try:
+            self._listening = listen(settings.host, settings.port, settings.workers)
+        except ConfigurationError:
+            self._directory.rmdir()
+            raise
         self._leash = Leash(self._directory)
         self._engine_socket = socket.socket(socket.AF_UNIX)
         self._selector = selectors.DefaultSelector()
@@ -298,3 +302,12 @@ class Supervisor:
 
     def _list_processes(self) -> None:
         write_processes(self._directory, [os.getpid(), *self._children], self._engine_restarts)
+
+
+def _private_directory() -> Path:
+    try:
+        return Path(tempfile.mkdtemp(prefix="headfirst-"))
+    except OSError as error:
+        raise ConfigurationError(
+            f"no folder for temporary files can be made ({error.strerror}): set TMPDIR, or --http-workers 0"
+        ) from error

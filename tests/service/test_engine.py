@@ -6,9 +6,11 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+import torch
 
 from models.bundle import Bundle
 from service.batcher import SCORE_SLICE_TOKENS
+from service.engine import set_threads
 from service.messages import Message, Predict
 from tests.service.spy import Make, check, predict, running_engines, score
 
@@ -234,3 +236,27 @@ def test_a_lone_batch_has_all_threads(make: Make, monkeypatch: pytest.MonkeyPatc
     watched.ask(predict([1], deadline=None))
     assert set(set_to) == {2, 4}  # Each of two threads began with its part.
     assert set_to.count(4) == 1
+
+
+def test_a_thread_keeps_its_number_of_kernel_threads() -> None:
+    before = torch.get_num_threads()
+    found: list[int] = []
+    other_is_set, look = threading.Event(), threading.Event()
+
+    def helper() -> None:
+        set_threads(1)
+        other_is_set.set()
+        look.wait(10)
+        torch.ones(1).sum()
+        found.append(torch.get_num_threads())
+
+    thread = threading.Thread(target=helper)
+    thread.start()
+    assert other_is_set.wait(10)
+    try:
+        set_threads(before + 1)
+        look.set()
+        thread.join()
+    finally:
+        torch.set_num_threads(before)
+    assert found == [1]

@@ -130,3 +130,27 @@ async def test_requests_sent_ahead_wait_for_their_turn(local: Local) -> None:
     app = local(max_concurrent_requests=1)
     async with run(app) as running, connected(running, request() * 3) as (reader, _):
         assert [(await answer(reader))[0] for _ in range(3)] == [200, 200, 200]
+
+
+async def test_who_reads_nothing_waits(local: Local) -> None:
+    async with full(local) as running, connected(running, request() * 20_000) as (reader, _):
+        before = running.app.sample("rejected_total", reason="queue_full")
+        # The kernel's buffers hold some answers; then the server stops to read, and to make any.
+        last = -1.0
+        while before != last:
+            await asyncio.sleep(0.2)
+            last, before = before, running.app.sample("rejected_total", reason="queue_full")
+        assert 0 < before < 20_000
+        for _ in range(100):  # Whoever reads gets them all the same.
+            assert (await answer(reader))[0] == 429
+
+
+async def test_a_body_that_came_late_leaves_a_timer(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.server.KEEP_ALIVE_SECONDS", 0.3)
+    async with full(local) as running:
+        whole = request()
+        async with connected(running, whole[:-5]) as (reader, writer):
+            assert (await answer(reader))[0] == 429
+            writer.write(whole[-5:])
+            async with asyncio.timeout(10):
+                assert await reader.read() == b""  # The connection is closed when nothing comes.

@@ -202,3 +202,15 @@ def test_what_it_logs(start_server: StartServer, bundle_path: Path) -> None:
     (line,) = [line for line in server.lines if line.get("id") == "me"]
     assert (line["status"], line["inputs"], line["path"]) == (200, 1, "/v1/predict")
     assert "Thank" not in json.dumps(server.lines)
+
+
+def test_without_a_place_for_temporary_files(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mkdtemp(prefix: str) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("service.supervisor.tempfile.mkdtemp", mkdtemp)
+    message = refused(capsys, "--port", "0", "--http-workers", "1")
+    assert "TMPDIR" in message
+    assert "--http-workers 0" in message
