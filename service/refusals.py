@@ -6,7 +6,7 @@ those that are answered, and the answer is of use only at once.
 
 from starlette.types import Scope
 
-from service.endpoints import MODEL_ENDPOINTS
+from service.endpoints import MODEL_ENDPOINTS, endpoint_of
 from service.errors import TooManyRequests
 from service.keys import Key
 from service.lifecycle import Lifecycle
@@ -34,15 +34,16 @@ class Refusals:
         lifecycle = self._lifecycle
         if not lifecycle.full or lifecycle.draining or scope["method"] != "POST":
             return None
-        exchange = self._recorder.begin(scope)
-        if exchange.endpoint not in MODEL_ENDPOINTS:
+        if endpoint_of(scope["path"]) not in MODEL_ENDPOINTS:
             return None
+        exchange = self._recorder.begin(scope)
         if self._key is not None and not self._key.opens(exchange.headers.get(b"authorization", b"")):
             return None
         error = TooManyRequests(retry_after=lifecycle.retry_after())
         exchange.status, exchange.bytes_out = error.status, len(error.body())
         if exchange.trace is not None:
             exchange.trace.error = error.code
-        self._recorder.rejected("queue_full")
+        if error.reason is not None:
+            self._recorder.rejected(error.reason)
         self._recorder.end(scope, exchange)
         return error, exchange.id
