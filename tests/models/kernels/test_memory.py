@@ -32,8 +32,8 @@ pytestmark = pytest.mark.skipif(
 def peak(mode: str, operation: str, k: int = 10) -> int:
     arguments = [mode, operation, str(ROWS), str(k)]
     command = [sys.executable, "-m", "tests.models.kernels.memory_child", *arguments]
-    # Each of torch's threads has buffers of its own, which come and go as the threads happen to run.
-    environment = os.environ | ({"OMP_NUM_THREADS": "1"} if mode == "torch" else {})
+    # Else glibc raises the size from which it gives freed memory back, and what it keeps depends on chance.
+    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": str(MIB), "MALLOC_ARENA_MAX": "1"}
     root = Path(__file__).parents[3]
     done = subprocess.run(
         command, cwd=root, env=environment, capture_output=True, text=True, timeout=120, check=False
@@ -57,8 +57,8 @@ def test_scoring_of_the_cpu_kernel() -> None:
 
 def test_torch_operators() -> None:
     # Some temporaries of the size that is the limit of each.
-    assert 0 < peak("torch", "topk") < 5 * 4 * SEARCH_ELEMENTS < ALL
-    assert 0 < peak("torch", "score") < 8 * 4 * CHUNK_ELEMENTS
+    assert 0 < peak("torch", "topk") < 3 * 4 * SEARCH_ELEMENTS < ALL
+    assert 0 < peak("torch", "score") < 4 * 4 * CHUNK_ELEMENTS
 
 
 def test_rows_are_searched_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
