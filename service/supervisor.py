@@ -16,7 +16,7 @@ import signal
 import socket
 import tempfile
 import time
-from collections.abc import Callable
+from collections import defaultdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,20 +24,20 @@ from typing import Any
 from models.bundle import Bundle
 from service import logs, wire
 from service.backoff import Backoff
-from service.child import Child, Leash, fork, how_it_ended
+from service.child import Child, how_it_ended
+from service.children import ENGINE, Children
 from service.engine_child import Alive, Broken, Loaded, Ready, decode_event, run_engine
 from service.listening import listen, listen_at
-from service.process_group import write_processes
 from service.served_model import ServedModel
 from service.server import log_urls
 from service.settings import ConfigurationError, Settings
 from service.signals import signals_as_bytes
+from service.steps import Steps
 from service.worker import SOCKET, run_worker
 from service.worker_metrics import forget_gauges
 
 logger = logging.getLogger("headfirst")
 
-ENGINE = "engine"
 GRACE_SECONDS = 5.0
 """After its time to drain, a worker is killed; so is an engine process that does not end."""
 ENGINE_GRACE_SECONDS = 15.0
@@ -62,16 +62,14 @@ class Supervisor:
         except ConfigurationError:
             self._directory.rmdir()
             raise
-        self._leash = Leash(self._directory)
+        self._children = Children(self._directory)
+        self._backoffs: defaultdict[str, Backoff] = defaultdict(Backoff)
+        self._steps = Steps()
         self._engine_socket = socket.socket(socket.AF_UNIX)
         self._selector = selectors.DefaultSelector()
-        self._children: dict[int, Child] = {}
-        self._backoffs: dict[str, Backoff] = {}
-        self._steps: list[tuple[float, Callable[[], None]]] = []
         self._models: list[tuple[ServedModel, Bundle]] = []
         self._ready_at: float | None = None
         self._alive_at: float | None = None
-        self._engine_restarts = 0
         self._stopping = False
         self._failure: ConfigurationError | None = None
         self._status = 0
@@ -91,44 +89,28 @@ class Supervisor:
                 while self._children or not self._stopping:
                     self._wait()
         finally:
-            self._kill_all()
+            self._children.kill()
             for each in (*self._listening, self._engine_socket):
                 each.close()
             self._selector.close()
-            self._leash.close()
+            self._children.close()
             shutil.rmtree(self._directory, ignore_errors=True)
         if self._failure is not None:
             raise self._failure
         return self._status
 
     def _wait(self) -> None:
-        timeout = min((when for when, _ in self._steps), default=None)
-        if timeout is not None:
-            timeout = max(0.0, timeout - time.monotonic())
-        for key, _ in self._selector.select(timeout):
+        for key, _ in self._selector.select(self._steps.timeout()):
             key.data()
-        now = time.monotonic()
-        due = [step for step in self._steps if step[0] <= now]
-        self._steps = [step for step in self._steps if step[0] > now]
-        for _, step in due:
-            step()
-
-    def _after(self, seconds: float, step: Callable[[], None]) -> None:
-        self._steps.append((time.monotonic() + seconds, step))
+        self._steps.run()
 
     # -- starting ---------------------------------------------------------------------------------------
-
-    def _start(self, name: str, work: Callable[[], int]) -> None:
-        child = fork(name, self._leash, work)
-        self._children[child.pid] = child
-        self._backoffs.setdefault(name, Backoff())
-        self._list_processes()
 
     def _start_engine(self) -> None:
         read_end, write_end = os.pipe()
         self._ready_at = self._alive_at = None
         work = partial(run_engine, self._settings, self._engine_socket, write_end, self._directory)
-        self._start(ENGINE, work)
+        self._children.start(ENGINE, work)
         os.close(write_end)
         self._selector.register(
             read_end, selectors.EVENT_READ, partial(self._on_events, read_end, wire.Splitter())
@@ -137,10 +119,8 @@ class Supervisor:
     def _start_worker(self, index: int) -> None:
         name = f"worker-{index + 1}"
         listening = self._listening[index]
-        self._start(
-            name,
-            partial(run_worker, self._settings, self._models, listening, self._directory, name),
-        )
+        work = partial(run_worker, self._settings, self._models, listening, self._directory, name)
+        self._children.start(name, work)
 
     def _on_events(self, read_end: int, splitter: wire.Splitter) -> None:
         data = os.read(read_end, 65536)
@@ -160,22 +140,22 @@ class Supervisor:
 
     def _on_ready(self) -> None:
         self._ready_at = self._alive_at = time.monotonic()
-        engine = self._child(ENGINE)
+        engine = self._children.named(ENGINE)
         if engine is not None:
             seconds = round(self._ready_at - engine.started, 3)
             logger.info("ready", extra={"fields": {"seconds": seconds}})
-            self._after(self._settings.engine_timeout / 4, partial(self._check_engine, engine))
+            self._steps.after(self._settings.engine_timeout / 4, partial(self._check_engine, engine))
 
     def _check_engine(self, engine: Child) -> None:
         """Kills an engine process whose event loop hangs, which can tell nobody."""
-        if self._alive_at is None or self._child(ENGINE) is not engine:
+        if self._alive_at is None or self._children.named(ENGINE) is not engine:
             return
         if time.monotonic() - self._alive_at > self._settings.engine_timeout:
             seconds = round(time.monotonic() - self._alive_at, 3)
             logger.error("the engine process hangs: it is killed", extra={"fields": {"seconds": seconds}})
             engine.signal(signal.SIGKILL)
         else:
-            self._after(self._settings.engine_timeout / 4, partial(self._check_engine, engine))
+            self._steps.after(self._settings.engine_timeout / 4, partial(self._check_engine, engine))
 
     def _on_loaded(self, event: Loaded) -> None:
         # After a reload a new worker reads the new vocabulary by itself.
@@ -189,14 +169,7 @@ class Supervisor:
     # -- when one ends ----------------------------------------------------------------------------------
 
     def _reap(self) -> None:
-        while self._children:
-            pid, wait_status = os.waitpid(-1, os.WNOHANG)
-            if pid == 0:
-                return
-            child = self._children.pop(pid, None)
-            if child is None:
-                continue  # As process 1 of a container we get others' orphans.
-            self._list_processes()
+        for child, wait_status in self._children.reap():
             if child.name != ENGINE:
                 forget_gauges(self._directory, child.name)
             if self._stopping:
@@ -216,14 +189,13 @@ class Supervisor:
             return
         logger.error("a process ended; it is started again", extra={"fields": fields | {"seconds": delay}})
         if child.name == ENGINE:
-            self._after(delay, self._restart_engine)
+            self._steps.after(delay, self._restart_engine)
         else:
             index = int(child.name.removeprefix("worker-")) - 1
-            self._after(delay, partial(self._restart_worker, index))
+            self._steps.after(delay, partial(self._restart_worker, index))
 
     def _restart_engine(self) -> None:
         if not self._stopping:
-            self._engine_restarts += 1
             self._start_engine()
 
     def _restart_worker(self, index: int) -> None:
@@ -242,7 +214,7 @@ class Supervisor:
                 logger.warning(
                     "second signal: exits at once", extra={"fields": {"signal": signal.Signals(number).name}}
                 )
-                self._kill_all()
+                self._children.kill()
                 self._status = 128 + number
             else:
                 fields = {"signal": signal.Signals(number).name}
@@ -253,7 +225,7 @@ class Supervisor:
 
     def _on_hangup(self) -> None:
         """It means a reload, which is the engine process's."""
-        engine = self._child(ENGINE)
+        engine = self._children.named(ENGINE)
         if self._stopping or engine is None or self._ready_at is None:
             logger.warning("no model was reloaded: the engine process is not ready")
         else:
@@ -270,38 +242,19 @@ class Supervisor:
         # The workers have their own; a port that is closed when they are done tells clients so at once.
         for listening in self._listening:
             listening.close()
-        self._signal_workers(signal.SIGTERM)
-        self._after(
-            self._settings.drain_timeout + GRACE_SECONDS, partial(self._signal_workers, signal.SIGKILL)
+        self._children.signal_workers(signal.SIGTERM)
+        self._steps.after(
+            self._settings.drain_timeout + GRACE_SECONDS,
+            partial(self._children.signal_workers, signal.SIGKILL),
         )
         self._stop_next()
 
     def _stop_next(self) -> None:
         """The engine's turn comes when no worker is left."""
-        engine = self._child(ENGINE)
+        engine = self._children.named(ENGINE)
         if engine is not None and len(self._children) == 1:
             engine.signal(signal.SIGTERM)
-            self._after(ENGINE_GRACE_SECONDS, self._kill_all)
-
-    def _signal_workers(self, number: signal.Signals) -> None:
-        for child in self._children.values():
-            if child.name != ENGINE:
-                child.signal(number)
-
-    def _kill_all(self) -> None:
-        for child in self._children.values():
-            child.signal(signal.SIGKILL)
-        for pid in list(self._children):
-            os.waitpid(pid, 0)
-            del self._children[pid]
-
-    # -- who there is -----------------------------------------------------------------------------------
-
-    def _child(self, name: str) -> Child | None:
-        return next((child for child in self._children.values() if child.name == name), None)
-
-    def _list_processes(self) -> None:
-        write_processes(self._directory, [os.getpid(), *self._children], self._engine_restarts)
+            self._steps.after(ENGINE_GRACE_SECONDS, self._children.kill)
 
 
 def _private_directory() -> Path:
