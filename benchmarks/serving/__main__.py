@@ -198,6 +198,7 @@ class Benchmark:
                 seconds = open_seconds(args, name, load)
                 command += ["--rate", str(load * capacity), "--seconds", str(seconds)]
                 command += ["--deadline", str(args.deadline), "--start", str(100_000 * (number + 1))]
+                command += ["--warm-up", str(args.warm_up)]
                 before = server.cpu_seconds()
                 done = subprocess.run(
                     command,
@@ -208,7 +209,7 @@ class Benchmark:
                     timeout=seconds + 120,
                 )
                 run = json.loads(done.stdout)
-                run["cpu"] = (server.cpu_seconds() - before) / seconds
+                run["cpu"] = (server.cpu_seconds() - before) / (args.warm_up + seconds)
                 self._found(name).setdefault("open", {})[f"{load:g}"] = run
                 self._say(f"  {load:g} x capacity: goodput {run['goodput']:.0f}/s, {run['statuses']}")
                 time.sleep(1.0)

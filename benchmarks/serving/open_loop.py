@@ -1,10 +1,11 @@
 """Open loop: requests at times that were fixed before, whatever the server does.
 
-    python -m benchmarks.serving.open_loop URL --rate 500 --seconds 10 [--deadline 1] [--start 0]
+    python -m benchmarks.serving.open_loop URL --rate 500 --seconds 10 [--warm-up 1] [--start 0]
 
-Arrivals are a Poisson process. Every latency counts from the time at which the request was *due*, the wait
-for a free connection and the client's own delay included: there is no coordinated omission. Each request
-takes the connection that was used last; new ones are opened while none is free, up to `CONNECTIONS`.
+Arrivals are a Poisson process. Those of the warm-up, in which the connections are opened, are counted apart,
+as the closed loop has a warm-up too. Every latency counts from the time at which the request was *due*, the
+wait for a free connection and the client's own delay included: there is no coordinated omission. Each
+request takes the connection that was used last; new ones are opened while none is free, up to `CONNECTIONS`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import resource
 import statistics
 import time
 from collections import Counter, deque
+from dataclasses import dataclass, field
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -72,27 +74,50 @@ class Connection(asyncio.Protocol):
         self.load.lost(self)
 
 
+@dataclass
+class Tally:
+    """What came of the requests of one span of time; latencies in seconds."""
+
+    pending: int = 0
+    statuses: Counter[str] = field(default_factory=Counter)
+    latencies: dict[str, list[float]] = field(default_factory=lambda: {"answered": [], "refused": []})
+
+    def quantiles(self) -> dict[str, float]:
+        """How many were answered and refused, and the median and the 99th percentile of each."""
+        result: dict[str, float] = {}
+        for kind, latencies in self.latencies.items():
+            result[kind] = len(latencies)
+            if len(latencies) > 1:
+                cuts = statistics.quantiles(latencies, n=100, method="inclusive")
+                result |= {f"{kind}_p50": cuts[49], f"{kind}_p99": cuts[98]}
+        return result
+
+
 class Load:
     """The schedule and what came of it."""
 
-    def __init__(self, url: str, rate: float, seconds: float, deadline: float, start: int) -> None:
+    def __init__(
+        self, url: str, rate: float, seconds: float, deadline: float, start: int, warm_up: float = 0.0
+    ) -> None:
         parts = urlsplit(url)
         self.host, self.port = parts.hostname or "127.0.0.1", parts.port or 80
         self.deadline = deadline
         generator = random.Random(start)  # noqa: S311
         self.offsets: list[float] = []
         at = generator.expovariate(rate)
-        while at < seconds:
+        while at < warm_up + seconds:
             self.offsets.append(at)
             at += generator.expovariate(rate)
         texts = Texts()
         self.requests = [self._request(texts[start + i]) for i in range(len(self.offsets))]
-        self.statuses: Counter[str] = Counter()
-        self.latencies: dict[str, list[float]] = {"answered": [], "refused": []}
+        self.warm_up = warm_up
+        self.sent = sum(offset >= warm_up for offset in self.offsets)
+        self.tally, self.first = Tally(), Tally()
+        self._counts_from = 0.0
         self.free: list[Connection] = []
         self.connections: set[Connection] = set()
         self.waiting: deque[tuple[float, bytes]] = deque()
-        self.opened = self.most_opened = self.pending = 0
+        self.opened = self.most_opened = 0
 
     def _request(self, text: str) -> bytes:
         content = body(text)
@@ -107,6 +132,7 @@ class Load:
     async def run(self) -> None:
         """All of it."""
         began = time.perf_counter() + 0.1
+        self._counts_from = began + self.warm_up
         for offset, request in zip(self.offsets, self.requests, strict=True):
             due = began + offset
             now = time.perf_counter()
@@ -114,17 +140,22 @@ class Load:
                 await asyncio.sleep(due - now)
             elif len(self.waiting) % 16 == 0:
                 await asyncio.sleep(0)
-            self.pending += 1
+            self._of(due).pending += 1
             self._send(due, request)
         end = time.perf_counter() + max(GRACE_SECONDS, self.deadline)
-        while self.pending and time.perf_counter() < end:  # noqa: ASYNC110 -- with an end of its own
+        tallies = (self.first, self.tally)
+        while any(tally.pending for tally in tallies) and time.perf_counter() < end:  # noqa: ASYNC110 -- an end
             await asyncio.sleep(0.01)
-        self.statuses["unanswered"] += self.pending
+        for tally in tallies:
+            tally.statuses["unanswered"] += tally.pending
         for connection in tuple(self.connections):
             connection.due = None
             connection.transport.close()
         while self.connections:  # noqa: ASYNC110 -- over in a turn or two of the loop
             await asyncio.sleep(0)
+
+    def _of(self, due: float) -> Tally:
+        return self.tally if due >= self._counts_from else self.first
 
     def _send(self, due: float, request: bytes) -> None:
         if self.free:
@@ -145,8 +176,7 @@ class Load:
         except OSError:
             self.opened -= 1
             if self.waiting:
-                self.waiting.popleft()
-                self.failed("no connection")
+                self.failed("no connection", self.waiting.popleft()[0])
             return
         self._next(connection)
 
@@ -160,47 +190,45 @@ class Load:
 
     def answered(self, connection: Connection, due: float, status: int) -> None:
         """One answer, whatever its status."""
-        self.pending -= 1
-        self.statuses[str(status)] += 1
+        tally = self._of(due)
+        tally.pending -= 1
+        tally.statuses[str(status)] += 1
         kind = "answered" if status == 200 else "refused" if status in (429, 503) else None
         if kind:
-            self.latencies[kind].append(time.perf_counter() - due)
+            tally.latencies[kind].append(time.perf_counter() - due)
         self._next(connection)
 
-    def failed(self, reason: str) -> None:
+    def failed(self, reason: str, due: float) -> None:
         """One request came to nothing."""
-        self.pending -= 1
-        self.statuses[reason] += 1
+        tally = self._of(due)
+        tally.pending -= 1
+        tally.statuses[reason] += 1
 
     def lost(self, connection: Connection) -> None:
         """A connection was closed."""
         self.opened -= 1
         self.connections.discard(connection)
         if connection.due is not None:
-            connection.due = None
-            self.failed("closed")
+            due, connection.due = connection.due, None
+            self.failed("closed", due)
         if connection in self.free:
             self.free.remove(connection)
 
     def result(self, seconds: float) -> dict[str, Any]:
         """Rates a second, latencies in seconds. Goodput: answered with 200 within the deadline."""
         usage = resource.getrusage(resource.RUSAGE_SELF)
-        good = sum(latency <= self.deadline for latency in self.latencies["answered"])
-        result: dict[str, Any] = {
-            "sent": len(self.offsets),
+        good = sum(latency <= self.deadline for latency in self.tally.latencies["answered"])
+        return {
+            "sent": self.sent,
             "seconds": seconds,
             "deadline": self.deadline,
             "goodput": good / seconds,
-            "statuses": dict(self.statuses),
+            "statuses": dict(self.tally.statuses),
             "connections": self.most_opened,
             "client_cpu": usage.ru_utime + usage.ru_stime,
-        }
-        for kind, latencies in self.latencies.items():
-            result[kind] = len(latencies)
-            if len(latencies) > 1:
-                cuts = statistics.quantiles(latencies, n=100, method="inclusive")
-                result |= {f"{kind}_p50": cuts[49], f"{kind}_p99": cuts[98]}
-        return result
+            "warm_up": {"seconds": self.warm_up, "statuses": dict(self.first.statuses)}
+            | self.first.quantiles(),
+        } | self.tally.quantiles()
 
 
 _TASKS: set[asyncio.Future[None]] = set()
@@ -212,10 +240,11 @@ def main() -> None:
     parser.add_argument("url")
     parser.add_argument("--rate", type=float, required=True)
     parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--warm-up", type=float, default=1.0, help="seconds before them, counted apart; 1")
     parser.add_argument("--deadline", type=float, default=1.0)
     parser.add_argument("--start", type=int, default=0, help="place in the sequence of texts, and seed")
     args = parser.parse_args()
-    load = Load(args.url, args.rate, args.seconds, args.deadline, args.start)
+    load = Load(args.url, args.rate, args.seconds, args.deadline, args.start, args.warm_up)
     uvloop.run(load.run())
     print(json.dumps(load.result(args.seconds)))
 

@@ -182,14 +182,19 @@ class Report:
                     if run:
                         yield self._open_row(load, name, run, capacity)
 
-        header = "load,server,sent/s,goodput/s,of capacity,p50 ms,p99 ms,refused,their p99 ms,other,CPU s a s"
+        settings = self._results["settings"]
+        header = (
+            "load,server,sent/s,goodput/s,of capacity,p50 ms,p99 ms,"
+            "refused,their p99 ms,first refused p99 ms,other,CPU s a s"
+        )
         return [
             "## Open loop",
             "",
             f"Poisson arrivals at multiples of our capacity, {capacity:,.0f}/s (our best closed-loop rate in "
-            f"this run); the same arrivals for every server, "
-            f"{self._results['settings']['open_seconds']} s each, ours at {LOADS[-1]:g} times "
-            f"{self._results['settings']['overload_seconds']} s. "
+            f"this run); the same arrivals for every server, {settings['open_seconds']} s each, "
+            f"ours at {LOADS[-1]:g} times {settings['overload_seconds']} s, "
+            f"after {settings['warm_up']:g} s of the same load, in which the connections are opened (counted "
+            "apart: 'first refused'). "
             "Latency counts from the time a request was due; goodput is what was answered within "
             f"{deadline:g} s of it. The client, in Python, takes its own part of the cores (its CPU time is "
             "in the JSON). A server's CPU time includes what it did after the load's end.",
@@ -208,7 +213,10 @@ class Report:
             f"{run['goodput'] / capacity:.0%}",
             *(f"{run[key] * 1e3:,.1f}" if key in run else "-" for key in ("answered_p50", "answered_p99")),
             str(run["refused"]),
-            f"{run['refused_p99'] * 1e3:,.1f}" if "refused_p99" in run else "-",
+            *(
+                f"{one['refused_p99'] * 1e3:,.1f}" if "refused_p99" in one else "-"
+                for one in (run, run["warm_up"])
+            ),
             ", ".join(f"{v} {k}" for k, v in other.items()) or "-",
             f"{run['cpu']:.2f}",
         ]

@@ -78,6 +78,19 @@ def test_open_loop_does_not_wait_for_answers():
     assert found["goodput"] == 0
 
 
+def test_open_loop_counts_its_warm_up_apart():
+    load = asyncio.run(_serve(0, [429] * 40 + [200] * 500, lambda url: Load(url, 200, 0.3, 1.0, 1, 0.3)))
+    found = load.result(0.3)
+    due = [offset >= 0.3 for offset in load.offsets]
+    assert found["sent"] == sum(due) == sum(found["statuses"].values()) == found["statuses"]["200"]
+    assert found["goodput"] == pytest.approx(sum(due) / 0.3)
+    first = found["warm_up"]
+    assert sum(first["statuses"].values()) == len(due) - sum(due) > 40
+    assert first["refused"] == 40
+    assert "refused_p99" in first
+    assert "refused_p99" not in found
+
+
 def test_a_chart_has_a_bar_for_each_value():
     svg = grouped_bars("Rates", "1/s", ["1", "8"], [("ours", [3.0, 5.0]), ("theirs", [2.0, None])])
     assert svg.count("<title>ours") == 2
