@@ -9,6 +9,7 @@ import logging
 from http import HTTPStatus
 from typing import Any, cast
 
+import httptools
 from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -88,6 +89,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._refused = False
+        self._upgrade_asked = False
         self._connection = Connection()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -106,7 +108,8 @@ class HttpProtocol(HttpToolsProtocol):
         """Bytes from the client: of its head, its body, or the next request's head."""
         if self._refused:
             return
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self._feed(data)
         if self._refused:
             return
         if not self._in_head:
@@ -119,6 +122,46 @@ class HttpProtocol(HttpToolsProtocol):
         elif self._head_timer is None:
             self._start_timer()
 
+    def _feed(self, data: bytes | memoryview) -> None:
+        while True:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                if not self._upgrade_asked:
+                    return  # CONNECT: what comes after it is no HTTP
+                data = memoryview(data)[upgrade.args[0] :]
+                self._upgrade_asked = False
+                if not self._feed_without_upgrade():
+                    return
+            except httptools.HttpParserError:
+                self._no_http()
+                return
+
+    def _no_http(self) -> None:
+        message = "Invalid HTTP request received."
+        self.logger.warning(message)
+        self.send_400_response(message)
+
+    def _feed_without_upgrade(self) -> bool:
+        """Gives the parser the head again without `Upgrade`, which a server may ignore (RFC 9110, 7.8).
+
+        The parser takes what follows a head with it for another protocol. So the body would be lost of Java's
+        HttpClient, which asks for HTTP/2 in this way unless told otherwise, and of `curl --http2`.
+
+        Returns:
+            Whether it is still HTTP.
+        """
+        version = self.parser.get_http_version().encode()
+        request_line = b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, version)
+        headers = [name + b": " + value for name, value in self.headers if name != b"upgrade"]
+        try:
+            self.parser.feed_data(b"\r\n".join([request_line, *headers, b"", b""]))
+        except httptools.HttpParserError:
+            self._no_http()
+            return False
+        return True
+
     def on_message_begin(self) -> None:
         """A head begins."""
         super().on_message_begin()
@@ -128,6 +171,9 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """A head is there."""
+        self._upgrade_asked = self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
+        if self._upgrade_asked:
+            return
         self._in_head = False
         before = self.cycle
         # Requests that were sent before the last one was answered wait for their turn; few clients do that.
@@ -159,6 +205,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """A request is there. If it all came at once, nobody has begun with it yet."""
+        if self._upgrade_asked:
+            return
         super().on_message_complete()
         cast(dict[str, Any], self.scope)[COMPLETE_KEY] = True
 

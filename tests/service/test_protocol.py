@@ -124,6 +124,50 @@ async def test_a_head_in_pieces_and_a_second_one(local: Local) -> None:
         writer.close()
 
 
+UPGRADE = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAEAAEAAAAIAAAAB\r\n"
+"""What Java's HttpClient sends with its first request, and `curl --http2`."""
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000], ids=["bytes", "sevens", "whole"])
+async def test_an_upgrade_that_is_not_made_costs_no_body(local: Local, size: int) -> None:
+    body = b'{"inputs": ["a", "b"]}'
+    length, chunked = b"content-length: 22\r\n\r\n" + body, b"transfer-encoding: chunked\r\n\r\n16\r\n"
+    requests = [
+        POST + UPGRADE + length,
+        POST + length,
+        POST + UPGRADE + chunked + body + b"\r\n0\r\n\r\n",
+        GET.replace(b"host: x\r\n", b"host: x\r\n" + UPGRADE),
+        GET.replace(b"host: x", b"connection: close"),
+    ]
+    sent = b"".join(requests)
+    app = local()
+    async with run(app) as running:
+        pieces = [sent[at : at + size] for at in range(0, len(sent), size)]
+        head, rest = await answer_to(running, *pieces)
+    assert b"\r\n".join([head, rest]).count(b"HTTP/1.1 200 ") == len(requests)
+    assert app.sample("requests_total", endpoint="/v1/predict", status="200") == 3
+    assert rest.count(b'"context_words":1') == 6
+    assert rest.endswith(b'\r\n\r\n{"status":"ok"}')
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"CONNECT x:1 HTTP/1.1\r\nhost: x\r\n" + UPGRADE + b"\r\n",
+        b"POST //[ HTTP/1.1\r\n" + UPGRADE + b"content-length: 2\r\n\r\n{}",
+    ],
+    ids=["connect", "no path"],
+)
+async def test_an_upgrade_of_what_is_nothing_here(local: Local, head: bytes) -> None:
+    async with run(local()) as running:
+        reader, writer = await running.connect(head)
+        async with asyncio.timeout(10):
+            answer = await reader.readuntil(b"}}")
+        assert answer.startswith(b"HTTP/1.1 4")
+        assert b"\r\nx-request-id: " in answer
+        writer.close()
+
+
 async def test_a_head_beside_a_large_body(local: Local) -> None:
     body = json.dumps({"inputs": "Thank you " * 20_000}).encode()
     async with run(local()) as running:
