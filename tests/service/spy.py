@@ -2,6 +2,7 @@
 
 import dataclasses
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
@@ -88,6 +89,18 @@ class Watched:
         self.engine.start()
         assert ready.wait(WAIT_SECONDS)
         self.spy.forget()
+
+    def wait_idle(self) -> None:
+        """Returns when all that was asked is answered and counted, and the engine's threads and its timer
+        sleep: a thread goes on for a moment after its answers, and tells nobody."""
+        batcher, end = self.engine._batcher, time.monotonic() + WAIT_SECONDS
+        while True:
+            with batcher._lock:
+                timer: Any = batcher._deadline
+                if len(batcher._sleepers) == self.engine._engine_threads and timer._waiters:
+                    return
+            assert time.monotonic() < end, "a thread is awake"
+            time.sleep(0.001)
 
     def ask(self, *messages: Message) -> list[Any]:
         """The answers to messages of one call."""

@@ -1,6 +1,8 @@
 """Whoever has nothing to do blocks, and is woken when there is something."""
 
 import threading
+import time
+from collections.abc import Callable
 
 from service.batcher import Batcher
 from service.lane import Batch
@@ -21,7 +23,7 @@ class Caller(threading.Thread):
         self.returned.append(self.function())
 
     def result(self) -> object:
-        self.join(10)
+        self.join(30)
         assert self.returned, "it is still blocked"
         return self.returned[0]
 
@@ -31,19 +33,26 @@ def blocked_in(condition: threading.Condition) -> bool:
         return bool(condition._waiters)  # type: ignore[attr-defined]
 
 
+def look_until(holds: Callable[[], bool]) -> None:
+    """Who is about to block tells nobody, so this looks again and again, and lets others run in between."""
+    end = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < end, "nobody waits"
+        time.sleep(0)
+
+
 def wait_until_blocked(condition: threading.Condition) -> None:
-    for _ in range(1_000_000):
-        if blocked_in(condition):
-            return
-    raise AssertionError("nobody waits")
+    look_until(lambda: blocked_in(condition))
+
+
+def asleep(batcher: Batcher) -> int:
+    """How many threads wait for a batch."""
+    with batcher._lock:
+        return len(batcher._sleepers)
 
 
 def wait_until_asleep(batcher: Batcher, threads: int = 1) -> None:
-    for _ in range(1_000_000):
-        with batcher._lock:
-            if len(batcher._sleepers) == threads:
-                return
-    raise AssertionError("nobody sleeps")
+    look_until(lambda: asleep(batcher) == threads)
 
 
 def test_next_blocks_until_something_is_there() -> None:

@@ -169,6 +169,7 @@ def test_metrics_count_what_was_asked_and_no_warm_up(make: Make) -> None:
     messages = [predict(words(5, i), k=280) for i in range(10)]
     watched.ask(*messages)
     watched.ask(*(score(words(5, i)) for i in range(10)))
+    watched.wait_idle()
     assert watched.sample("batch_size_count") == 2
     assert watched.sample("batch_size_sum") == 20
     assert watched.sample("batch_tokens_sum") == 50 + 40
@@ -195,6 +196,7 @@ def test_threads_are_set_where_they_hold(make: Make, monkeypatch: pytest.MonkeyP
 def test_idle_threads_use_no_cpu(make: Make) -> None:
     watched = make()
     watched.ask(predict([1], deadline=None))
+    watched.wait_idle()
     batcher = watched.engine._batcher
     with batcher._lock:
         # All threads are inside `wait`, without a time at which they would look again.
