@@ -20,6 +20,7 @@ from service import wire
 from service.errors import Draining, HeadfirstError, NotReady
 from service.frames import Frames
 from service.messages import Answer, Message, Reloaded
+from service.pending import Pending
 from service.remote_model import RemoteModel
 from service.served import State
 from service.served_model import ServedModel
@@ -58,12 +59,8 @@ class RemoteEngine:
         self._reason = "the engine process is starting"
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connection: Frames | None = None
-        # Whoever cancels inside a callback of another future comes back in.
-        self._lock = threading.RLock()
-        self._number = 0
-        self._waiting: dict[int, dict[int, Future[Answer]]] = {}
-        # What is no message to an engine: samples and reloads.
-        self._asked: dict[int, Future[Any]] = {}
+        self._lock = lock = threading.RLock()
+        self._pending = Pending(lock)
 
     @property
     def state(self) -> State:
@@ -99,9 +96,7 @@ class RemoteEngine:
         with self._lock:
             if self._state != "ready" or connection is None or connection is not self._connection:
                 raise self._unready()
-            self._number += 1
-            number = self._number
-            self._waiting[number] = dict(enumerate(futures))
+            number = self._pending.add_messages(futures)
         for index, future in enumerate(futures):
             future.add_done_callback(partial(self._forget, number, index))
         self._send(connection, wire.encode_ask(number, engine, messages))
@@ -119,13 +114,12 @@ class RemoteEngine:
     def _ask(self, question: Callable[[int], wire.Frame]) -> Future[Any]:
         future: Future[Any] = Future()
         with self._lock:
-            connection, number = self._connection, self._number + 1
-            self._number = number
+            connection = self._connection
             # A connection that nobody has taken yet would let it wait.
             if connection is None or self._state in ("starting", "dead"):
                 future.set_exception(self._unready())
                 return future
-            self._asked[number] = future
+            number = self._pending.add(future)
         self._send(connection, wire.encode(question(number)))
         return future
 
@@ -137,8 +131,8 @@ class RemoteEngine:
         """
         with self._lock:
             self._state, self._reason = "draining", "the server is shutting down"
-            idle = not self._waiting
-        self._call(partial(self._abandon, Draining))
+            idle = not self._pending.messages
+        self._call(partial(self._pending.abandon, Draining))
         return idle
 
     def stop(self) -> None:
@@ -184,7 +178,7 @@ class RemoteEngine:
             self._known = False
             if self._state in ("starting", "ready"):
                 self._state, self._reason = "starting", "the engine process ended and is being restarted"
-        self._abandon(self._unready)
+        self._pending.abandon(self._unready)
 
     async def _follow(self, connection: Frames, told: wire.Models) -> None:
         assert self._follower is not None  # noqa: S101 -- connections are made after it is there
@@ -209,66 +203,33 @@ class RemoteEngine:
                 self._following.add(task)
                 task.add_done_callback(partial(self._followed, connection))
             case wire.PredictedOne() | wire.ScoredOne():
-                future = self._take(reply.number, reply.index)
+                future = self._pending.take(reply.number, reply.index)
                 if future is not None:
                     future.set_result(reply.answer)
             case wire.Failed():
-                future = self._take(reply.number, reply.index)
+                future = self._pending.take(reply.number, reply.index)
                 if future is not None:
                     future.set_exception(reply.fault.error())
             case wire.Refused():
-                with self._lock:
-                    refused = [*self._waiting.pop(reply.number, {}).values()]
-                    refused += [self._asked.pop(reply.number)] if reply.number in self._asked else []
-                for future in refused:
-                    _resolve(future, reply.fault.error())
+                self._pending.refuse(reply.number, reply.fault.error)
             case wire.State():
                 with self._lock:
                     if self._state in ("starting", "ready"):
                         self._state, self._reason = cast(State, reply.state), reply.reason
             case wire.Samples():
-                self._tell(reply.number, reply.samples)
+                self._pending.answer(reply.number, reply.samples)
             case wire.ReloadDone():
-                self._tell(reply.number, reply.models)
-
-    def _tell(self, number: int, answer: object) -> None:
-        with self._lock:
-            asked = self._asked.pop(number, None)
-        if asked is not None and asked.set_running_or_notify_cancel():
-            asked.set_result(answer)
-
-    # -- what waits -------------------------------------------------------------------------------------
-
-    def _take(self, number: int, index: int) -> Future[Answer] | None:
-        """The future to resolve; None if it was cancelled, which nobody can do any more afterwards."""
-        with self._lock:
-            group = self._waiting.get(number)
-            future = group.pop(index, None) if group is not None else None
-            if group is not None and not group:
-                del self._waiting[number]
-        return future if future is not None and future.set_running_or_notify_cancel() else None
+                self._pending.answer(reply.number, reply.models)
 
     def _forget(self, number: int, index: int, future: Future[Answer]) -> None:
         """Called when a future is done: the engine is told of one that was cancelled."""
         if not future.cancelled():
             return
         with self._lock:
-            group = self._waiting.get(number)
-            if group is None or group.pop(index, None) is None:
+            if not self._pending.drop(number, index):
                 return
-            if not group:
-                del self._waiting[number]
             connection = self._connection
         self._send(connection, wire.encode(wire.Cancel(number, (index,))))
-
-    def _abandon(self, make_error: Callable[[], HeadfirstError]) -> None:
-        with self._lock:
-            futures = [future for group in self._waiting.values() for future in group.values()]
-            futures += self._asked.values()
-            self._waiting.clear()
-            self._asked.clear()
-        for future in futures:
-            _resolve(future, make_error())
 
     def _unready(self) -> HeadfirstError:
         if self._state == "draining":
@@ -294,8 +255,3 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
-
-
-def _resolve(future: Future[Any], error: HeadfirstError) -> None:
-    if future.set_running_or_notify_cancel():
-        future.set_exception(error)
