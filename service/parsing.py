@@ -49,7 +49,8 @@ def _check(kind: type[B], value: dict[str, Any]) -> B:
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        raise _invalid(error.errors(include_url=False, include_input=False)[0]) from None
+        fault = error.errors(include_url=False, include_input=False)[0]
+        raise _invalid(fault, texts=issubclass(kind, ModelRequest)) from None
 
 
 def place(index: int, single: bool) -> str:
@@ -57,16 +58,25 @@ def place(index: int, single: bool) -> str:
     return "inputs" if single else f"inputs[{index}]"
 
 
-def _invalid(fault: ErrorDetails) -> InvalidRequest:
+def _invalid(fault: ErrorDetails, *, texts: bool) -> InvalidRequest:
+    """What is wrong with a field; `texts`: whether `inputs` are texts, not tensors."""
     param = _path(fault["loc"])
     kind = fault["type"]
     if kind == "extra_forbidden":
         return InvalidRequest(f"{param} is no field of this request.", param=param, code="unknown_field")
     if kind == "missing":
         return InvalidRequest(f"{param} is missing.", param=param, code="missing_field")
-    if fault["loc"] == ("inputs",):
+    if texts and fault["loc"] == ("inputs",):
         return InvalidRequest(
             "inputs must be a string or a list of strings.", param=param, code="invalid_type"
+        )
+    if kind in ("too_short", "too_long"):
+        word, bound = ("at least", "min_length") if kind == "too_short" else ("at most", "max_length")
+        number = fault["ctx"][bound]
+        return InvalidRequest(
+            f"{param} must have {word} {number} element{'s' * (number != 1)}.",
+            param=param,
+            code="invalid_value",
         )
     code = "invalid_type" if kind.endswith("_type") else "invalid_value"
     requirement = fault["msg"].removeprefix("Input should be ").removeprefix("String should have ")

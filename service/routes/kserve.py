@@ -179,7 +179,7 @@ def _texts(tensor: Tensor) -> list[str]:
     if len(texts) != len(data):
         raise InvalidRequest("data must be strings.", param=f"{param}.data", code="invalid_type")
     if len(texts) != tensor.shape[0]:
-        message = f"data has {len(texts)} elements, shape says {tensor.shape[0]}."
+        message = f"data has {len(texts)} element{'s' * (len(texts) != 1)}, shape says {tensor.shape[0]}."
         raise InvalidRequest(message, param=f"{param}.data", code="invalid_value")
     return texts
 

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.completion_schemas import CompletionRequest
 from service.errors import HeadfirstError, InvalidRequest, MalformedBody
-from service.parsing import parse, place
+from service.kserve_schemas import InferRequest
+from service.parsing import parse, parse_object, place
 from service.schemas import ModelRequest, PredictRequest, ScoreRequest
 from service.scoring import perplexity
 
@@ -158,3 +160,19 @@ def test_perplexity_never_overflows() -> None:
     assert perplexity(-math.log(4) * 3, 3) == pytest.approx(4)
     assert perplexity(-1e6, 1) == math.inf
     assert perplexity(-math.inf, 2) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "message"),
+    [
+        (CompletionRequest, {"stop": ["a"] * 5}, "stop must have at most 4 elements."),
+        (InferRequest, {"inputs": []}, "inputs must have at least 1 element."),
+        (InferRequest, {"inputs": [{"name": "a", "shape": [], "datatype": "", "data": []}] * 2},
+         "inputs must have at most 1 element."),
+        (InferRequest, {"inputs": {}}, "inputs must be a valid list."),
+    ],
+)  # fmt: skip
+def test_how_many_elements(kind: type[CompletionRequest | InferRequest], body: object, message: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        parse_object(kind, json.dumps(body).encode())
+    assert caught.value.message == message
