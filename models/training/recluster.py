@@ -1,11 +1,12 @@
 """A trained model with few large tail clusters -> one with many small ones, and almost the same distribution.
 
-The new clusters cut the old ones (or the old bands) into stretches; word vectors and projections stay. Only
-the head needs new rows. If the logit of new cluster c' of band b were ``log(mass of c') + log Z`` for every
-hidden row, with the mass that the old model gives it, every word's probability would stay as it was. That is
-no linear function of the row, so the new rows are those whose head is nearest to it in Kullback-Leibler
-divergence on rows of real text: a softmax regression on the old model's masses, which is convex. What the
-divergence leaves is by how much the perplexity grows.
+The new clusters cut the old ones into stretches; word vectors and projections stay. (Clusters are not joined:
+the odds between words of two change with the context as the head says, and no cluster's softmax has them.)
+Only the head needs new rows. If the logit of new cluster c' of band b were ``log(mass of c') + log Z`` for
+every hidden row, with the mass that the old model gives it, every word's probability would stay as it was.
+That is no linear function of the row, so the new rows are those whose head is nearest to it in Kullback-
+Leibler divergence on rows of real text: a softmax regression on the old model's masses, which is convex. What
+the divergence leaves is by how much the perplexity grows.
 """
 
 from __future__ import annotations
@@ -14,25 +15,36 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from models.adaptive_softmax import AdaptiveSoftmax
 from models.config import Band, ModelConfig
 from models.language_model import LanguageModel
-from models.training.cutoffs import Costs, Integers
+from models.training.cutoffs import Costs
 from models.training.timing import Array
 
 MASS_ROWS = 64
 """Rows whose full distribution is in memory at once."""
 
 
-class FixedShortlist:
-    """Costs of plans that keep the short-list as it is."""
+class Refinement:
+    """Costs of plans that keep the short-list as it is, and cut the clusters that there are.
 
-    def __init__(self, costs: Costs, shortlist: int) -> None:
+    Args:
+        costs: of any plan.
+        cutoffs: as they are; all of them edges of the grid.
+    """
+
+    def __init__(self, costs: Costs, cutoffs: Sequence[int]) -> None:
         self.costs, self.grid = costs, costs.grid
-        self._other: Integers = costs.grid != shortlist
+        self._other: npt.NDArray[np.bool_] = costs.grid != cutoffs[0]
+        # Of the cluster that a word at the edge would begin, and of the one that the word before it ends.
+        begins = np.searchsorted(cutoffs, self.grid, "right")
+        ends = np.searchsorted(cutoffs, self.grid, "left")
+        self._joins: npt.NDArray[np.bool_] = begins[:, None] < ends[None, :]
 
     def head(self, clusters: int) -> Array:
         """See `Costs`."""
@@ -42,24 +54,23 @@ class FixedShortlist:
 
     def tail(self, index: int) -> Array:
         """See `Costs`."""
-        return self.costs.tail(index)
+        return np.where(self._joins, np.inf, self.costs.tail(index))
 
 
 def reclustered_config(config: ModelConfig, cutoffs: Sequence[int]) -> ModelConfig:
-    """The configuration with other clusters in the same bands.
+    """The configuration with the clusters cut into those of `cutoffs`, in the same bands.
 
     Raises:
-        ValueError: another short-list or vocabulary, or a cluster across the edge of a band.
+        ValueError: another short-list or vocabulary, or words of two clusters in one.
     """
     if cutoffs[0] != config.cutoffs[0] or cutoffs[-1] != config.cutoffs[-1]:
         raise ValueError(
             f"cutoffs must begin with {config.cutoffs[0]} and end with {config.cutoffs[-1]},"
             f" got {list(cutoffs)}"
         )
-    ends = config.band_edges[1:]
-    if missing := sorted(set(ends) - set(cutoffs)):
-        raise ValueError(f"bands end at {missing}, where no cluster does")
-    places = [0, *(list(cutoffs).index(end) for end in ends)]
+    if missing := sorted(set(config.cutoffs) - set(cutoffs)):
+        raise ValueError(f"clusters can be cut, not joined: cutoffs must have {missing}, where one ends")
+    places = [0, *(list(cutoffs).index(end) for end in config.band_edges[1:])]
     bands = [
         Band(clusters=high - low, width=band.width)
         for band, low, high in zip(config.bands, places, places[1:], strict=False)

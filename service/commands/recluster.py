@@ -66,6 +66,11 @@ def recluster(
             raise UserError(f"{model}: the model has no tail clusters")
         if bundle.config.cutoffs[0] == 0:
             raise UserError(f"{model}: a two-level tree has no short-list to keep")
+        if not cutoffs and clusters < bundle.config.n_clusters:
+            raise UserError(
+                f"{model}: the model has {bundle.config.n_clusters} clusters, which can be cut but not"
+                " joined: --clusters must be as many or more"
+            )
         work = work or out.with_name(out.name + ".work")
         work.mkdir(parents=True, exist_ok=True)
         try:
@@ -118,7 +123,7 @@ def _edges(
     from models.training.cutoffs import Widths, candidates, cheapest
     from models.training.opening import masses
     from models.training.planning import serving_plans
-    from models.training.recluster import FixedShortlist, reclustered_config
+    from models.training.recluster import Refinement, reclustered_config
 
     config = bundle.config
     if cutoffs:
@@ -135,16 +140,14 @@ def _edges(
             return tuple(kept["cutoffs"])
     pairs = zip(config.bands, config.band_edges[1:], strict=True)
     widths = Widths(config.hidden_size, bands=tuple((band.width, edge) for band, edge in pairs))
-    grid = candidates(
-        config.vocabulary_size, max(160, 2 * clusters), config.cutoffs[0], [e for _, e in widths.bands]
-    )
+    grid = candidates(config.vocabulary_size, max(160, 2 * clusters), config.cutoffs[0], config.cutoffs)
     some = hidden[:1000]
     with progress("predicting", len(some), "positions") as heard, torch.inference_mode():
         logprobs = (bundle.model.softmax.log_prob(part) for part in torch.split(some, 64))
         found = masses(logprobs, grid, [k], bundle.model.softmax.excluded, heard)
     with progress("measuring", None):
         plans = serving_plans(found, k, widths, bundle.device, [clusters])
-    edges = cheapest(FixedShortlist(plans.costs, config.cutoffs[0]), clusters).cutoffs
+    edges = cheapest(Refinement(plans.costs, config.cutoffs), clusters).cutoffs
     file.write_text(json.dumps({"request": request, "cutoffs": edges}))
     return edges
 

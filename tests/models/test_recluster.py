@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,11 @@ import pytest
 import torch
 
 from models.language_model import LanguageModel
-from models.training.cutoffs import cheapest
+from models.training.cutoffs import cheapest, price
 from models.training.opening import masses, words_scored
 from models.training.recluster import (
     Distillation,
-    FixedShortlist,
+    Refinement,
     assemble,
     cluster_masses,
     fit_rows,
@@ -40,7 +41,7 @@ def test_bands_keep_their_words() -> None:
     assert [(band.clusters, band.width) for band in config.bands] == [(4, 16), (6, 8)]
     assert config.band_edges == (40, 120, 280)
     for wrong in ((30, 120, 280), (40, 130, 280), (40, 120, 270)):
-        with pytest.raises(ValueError, match=r"begin with|bands end"):
+        with pytest.raises(ValueError, match=r"begin with|not joined"):
             reclustered_config(few().config, wrong)
 
 
@@ -92,7 +93,24 @@ def test_an_interrupted_fit_goes_on(tmp_path: Path) -> None:
         torch.testing.assert_close(one, other)
 
 
-def test_plans_keep_the_short_list() -> None:
-    softmax = few().softmax
-    found = masses([softmax.log_prob(rows(50))], np.array([40, 60, 90, 120, 200, 280]), [5], softmax.excluded)
-    assert cheapest(FixedShortlist(words_scored(found, 5), 60), 2).cutoffs[0] == 60
+def test_what_was_two_clusters_is_not_made_one() -> None:
+    """Even of one band: the odds between their words are none of a cluster's."""
+    config = reclustered_config(few().config, NEW)
+    with pytest.raises(ValueError, match=r"cutoffs must have \[60, 140\]"):
+        reclustered_config(config, [edge for edge in NEW if edge not in (60, 140)])
+
+
+@pytest.mark.parametrize("clusters", [3, 4, 5, 6])
+def test_plans_cut_the_clusters_that_there_are(clusters: int) -> None:
+    softmax, old = few().softmax, (60, 110, 200, 280)
+    edges = [40, 60, 80, 90, 110, 120, 160, 200, 250, 280]
+    found = masses([softmax.log_prob(rows(50))], np.array(edges), [5], softmax.excluded)
+    costs = words_scored(found, 5)
+    plan = cheapest(Refinement(costs, old), clusters)
+    ways = [
+        tuple(sorted({*old, *more})) for more in combinations(sorted({*edges[2:]} - {*old}), clusters - 3)
+    ]
+    assert plan.seconds == pytest.approx(min(price(costs, way) for way in ways))
+    assert plan.cutoffs in ways
+    with pytest.raises(ValueError, match="do not fit"):
+        cheapest(Refinement(costs, old), 2)

@@ -56,7 +56,8 @@ def test_a_bundle_with_many_clusters(text: Path, tmp_path: Path) -> None:
 def test_refusals(text: Path, tmp_path: Path) -> None:
     model = tiny_bundle(tmp_path, tiny_config(cutoffs=(40, 120, 280), bands=((1, 16), (1, 8))))
     for options, fault in [
-        (["--cutoffs", "40,130,280"], "bands end at [120]"),
+        (["--cutoffs", "40,130,280"], "cutoffs must have [120]"),
+        (["--clusters", 1], "the model has 2 clusters, which can be cut but not joined"),
         (["--cutoffs", "some"], "--cutoffs must be"),
         (["--clusters", 5000], "no number of clusters of [5000]"),
     ]:
