@@ -4,9 +4,9 @@ The new clusters cut the old ones into stretches; word vectors and projections s
 the odds between words of two change with the context as the head says, and no cluster's softmax has them.)
 Only the head needs new rows. If the logit of new cluster c' of band b were ``log(mass of c') + log Z`` for
 every hidden row, with the mass that the old model gives it, every word's probability would stay as it was.
-That is no linear function of the row, so the new rows are those whose head is nearest to it in Kullback-
-Leibler divergence on rows of real text: a softmax regression on the old model's masses, which is convex. What
-the divergence leaves is by how much the perplexity grows.
+That is no linear function of the row, so the new rows are those whose head is nearest to it in
+Kullback-Leibler divergence on rows of real text: a softmax regression on the old model's masses, which is
+convex. What the divergence leaves is by how much the perplexity grows.
 """
 
 from __future__ import annotations
