@@ -1,6 +1,7 @@
 """How routes are added: documented by FastAPI, run without its machinery."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
@@ -95,14 +96,12 @@ def add_route(
     responses: dict[int | str, dict[str, Any]] = {error.status: _document(error) for error in errors}
     if example is not None:
         responses[200] = {"content": {"application/json": {"example": example}}}
-    app.router.add_api_route(
-        path,
-        endpoint,
-        methods=list(methods),
-        responses=responses,
-        route_class_override=DirectRoute,
-        **documentation,
-    )
+    add = partial(app.router.add_api_route, path, endpoint, route_class_override=DirectRoute)
+    if methods == ("GET",):
+        # What answers GET has to answer HEAD (RFC 9110, 9.1). A route of its own: OpenAPI wants one id for
+        # an operation; with both methods and first, because a 405 tells in Allow those of the first.
+        add(methods=["GET", "HEAD"], include_in_schema=False)
+    add(methods=list(methods), responses=responses, **documentation)
 
 
 def add_model_route(

@@ -41,5 +41,3 @@ def _add(app: FastAPI, path: str, endpoint: Endpoint, summary: str) -> None:
         summary=summary,
         tags=["operation"],
     )
-    # Load balancers like to ask with HEAD; a second route, because OpenAPI wants one id an operation.
-    add_route(app, path, endpoint, methods=("HEAD",), include_in_schema=False)

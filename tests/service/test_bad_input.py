@@ -114,6 +114,21 @@ def test_wrong_methods(client: httpx.Client, method: str, path: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "path", ["/health", "/metrics", "/v1/models", "/v1/models/{}", "/v2", "/v2/models/{}/versions/1", "/"]
+)
+def test_what_answers_get_answers_head(client: httpx.Client, path: str) -> None:
+    path = path.format(client.get("/v1/models").json()["data"][0]["id"])
+    got, headed = client.get(path), client.head(path)
+    assert (headed.status_code, headed.content) == (200, b"")
+    assert headed.headers["content-type"] == got.headers["content-type"]
+    if path != "/metrics":  # which counts the first of the two
+        assert headed.headers["content-length"] == got.headers["content-length"]
+    refused = client.options(path)
+    assert refused.status_code == 405
+    assert set(refused.headers["allow"].split(", ")) == {"GET", "HEAD"}
+
+
+@pytest.mark.parametrize(
     "pieces", [(b"hello\r\n\r\n",), (b"GET / HTTP/1.1\r\nx: ", b"y" * 200_000)], ids=["no HTTP", "large head"]
 )
 def test_what_is_no_http(server: ServerProcess, client: httpx.Client, pieces: tuple[bytes, ...]) -> None:
