@@ -22,7 +22,7 @@ def test_tritonclient() -> None:
         server.wait_ready()
         address = server.url.removeprefix("http://")
         found = json.loads(run(python_with("tritonclient", "tritonclient[http]"), SCRIPT, address))
-        with httpx.Client(base_url=server.url) as http:
+        with httpx.Client(base_url=server.url, timeout=30) as http:
             best = http.post("/v1/predict", json={"inputs": TEXTS, "k": 3}).json()["results"]
             scored = http.post("/v1/score", json={"inputs": TEXTS}).json()["results"]
     finally:

@@ -29,7 +29,7 @@ def server() -> Iterator[ServerProcess]:
 def test_the_openai_package(server: ServerProcess) -> None:
     found = json.loads(run(python_with("openai", "openai"), SCRIPT, server.url, "secret"))
     headers = {"authorization": "Bearer secret"}
-    with httpx.Client(base_url=server.url, headers=headers) as http:
+    with httpx.Client(base_url=server.url, headers=headers, timeout=30) as http:
         text, greedy = "Thank you very", []
         while len(greedy) < 6 and (not greedy or greedy[-1]["word"] != "</s>"):
             best = http.post("/v1/predict", json={"inputs": text, "k": 1}).json()

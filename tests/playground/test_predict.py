@@ -40,10 +40,15 @@ def test_an_empty_text_shows_first_words_and_the_model(page: "Page", stub: Stub)
 
 
 def test_typing_asks_once_when_it_pauses(page: "Page", stub: Stub) -> None:
-    write(page, "Thank you very ")
+    # All within one turn of the page's event loop: on a busy machine, keys that are pressed one by one from
+    # here come with pauses between them.
+    type_fast = "(field, text) => [...text].forEach(key => document.execCommand('insertText', false, key))"
+    before = len(stub.bodies(PREDICT))
+    field(page).focus()
+    field(page).evaluate(type_fast, "Thank you very ")
+    expect(field(page)).to_have_value("Thank you very ")
     expect(options(page).first).to_have_accessible_name("much 74.1%")
-    assert stub.bodies(PREDICT)[-1] == {"inputs": "Thank you very ", "k": 10}
-    assert len(stub.bodies(PREDICT)) < 8, "fewer requests than keys"
+    assert stub.bodies(PREDICT)[before:] == [{"inputs": "Thank you very ", "k": 10}]
 
 
 def test_a_page_is_one_session(page: "Page", stub: Stub) -> None:

@@ -69,6 +69,11 @@ class Connection:
         self.incoming.put_nowait({"type": "http.disconnect"})
         return self
 
+    @property
+    def watched(self) -> bool:
+        """Whether the app waits for what the client does next."""
+        return bool(self.incoming._getters)  # type: ignore[attr-defined]
+
     async def done(self) -> "Connection":
         await self.task
         return self

@@ -76,7 +76,7 @@ class ServerProcess:
 
     def wait_ready(self) -> None:
         """Asks until the server is ready; each answer takes its time, so this is no spinning."""
-        with httpx.Client(base_url=self.url) as client:
+        with httpx.Client(base_url=self.url, timeout=30) as client:
             while client.get("/health/ready").status_code != 200:
                 if self.process.poll() is not None:
                     raise RuntimeError(f"the server ended: {self.lines}")

@@ -37,7 +37,7 @@ async def test_a_late_answer_to_a_watched_client(local: Local) -> None:
     app = local()
     app.engine.hold.clear()
     call = Connection(app).body(BODY)
-    await asyncio.sleep(0.05)
+    await wait_for(lambda: bool(app.engine.futures) and call.watched)
     call.body(b"")
     await asyncio.sleep(0)
     app.engine.hold.set()

@@ -97,10 +97,10 @@ def test_hung_engine_in_one_process_fails_the_liveness(bundle_path: Path) -> Non
         waiting.append(pool.submit(ask, server, 3))
         # Both are told long before their own deadlines.
         assert [future.result(15) for future in waiting] == [503, 503]
-        live = httpx.get(f"{server.url}/health/live")
+        live = httpx.get(f"{server.url}/health/live", timeout=30)
         assert (live.status_code, live.json()["error"]["code"]) == (503, "engine_dead")
         assert "its batch made no progress for 1 s" in live.json()["error"]["message"]
-        assert httpx.get(f"{server.url}/health/ready").status_code == 503
+        assert httpx.get(f"{server.url}/health/ready", timeout=30).status_code == 503
         assert page_of(server)["engine_ready", ()] == 0
 
 
@@ -109,7 +109,7 @@ def test_hung_engine_process_is_restarted(bundle_path: Path) -> None:
         first = pid_of(server, "engine")
         assert ask(server, 3) == 200
         assert ask(server, HANGS) == 503
-        assert httpx.get(f"{server.url}/health/live").status_code == 200
+        assert httpx.get(f"{server.url}/health/live", timeout=30).status_code == 200
         until(lambda: pid_of(server, "engine") != first)
         server.wait_ready()
         assert ask(server, 3) == 200

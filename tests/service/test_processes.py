@@ -25,7 +25,7 @@ from service.metrics import Metrics
 from tests.service.conftest import ServerProcess
 from tests.service.test_serve import assert_refused, start
 from tests.service.test_shutdown import Load
-from tests.service.wire import StartServer, samples
+from tests.service.wire import StartServer, samples, samples_once_counted
 
 WORKERS = ("worker-1", "worker-2")
 BODY = json.dumps({"inputs": "Thank you"})
@@ -77,7 +77,9 @@ def ask(server: ServerProcess, path: str = "/v1/predict", body: str | None = BOD
     """On a connection of its own: status, and the name of the worker that answered."""
     request_id = f"ask-{next(_numbers)}"
     headers = {"x-request-id": request_id, "connection": "close"}
-    response = httpx.request("POST" if body else "GET", f"{server.url}{path}", content=body, headers=headers)
+    response = httpx.request(
+        "POST" if body else "GET", f"{server.url}{path}", content=body, headers=headers, timeout=30
+    )
     names: list[object] = []
 
     def logged() -> bool:
@@ -105,7 +107,7 @@ def ask_both(server: ServerProcess) -> int:
 
 def page_of(server: ServerProcess) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     """The metrics, from whichever worker gets this connection."""
-    with httpx.Client(base_url=server.url) as client:
+    with httpx.Client(base_url=server.url, timeout=30) as client:
         return samples(client)
 
 
@@ -159,6 +161,10 @@ def asking(server: ServerProcess, count: int) -> Iterator[Clients]:
 def test_one_server_of_several_processes(workers: ServerProcess, bundle: Bundle) -> None:
     before = page_of(workers)
     count = ask_both(workers)
+    with httpx.Client(base_url=workers.url, timeout=30) as client:
+        samples_once_counted(client, before["queue_duration_seconds_count", ()] + count)
+        model_card = client.get("/v1/models").json()["data"][0]
+        example = client.get("/openapi.json").json()["paths"]["/v1/predict"]["post"]["responses"]
     # Whoever answers shows the same page: all that was asked of either.
     pages = [page_of(workers) for _ in range(3)]
     for page in pages:
@@ -190,10 +196,8 @@ def test_one_server_of_several_processes(workers: ServerProcess, bundle: Bundle)
     assert [line["process"] for line in workers.lines if "url" in line] == ["supervisor"]
     assert [line["process"] for line in workers.lines if line["message"] == "ready"] == ["supervisor"]
     assert all(line.get("process") and line.get("pid") for line in workers.lines)
-    model_card = httpx.get(f"{workers.url}/v1/models").json()["data"][0]
     assert model_card["parameters"] == bundle.model.parameter_count()
     assert model_card["kernels"]["softmax"]
-    example = httpx.get(f"{workers.url}/openapi.json").json()["paths"]["/v1/predict"]["post"]["responses"]
     assert example["200"]["content"]["application/json"]["example"]["results"]
 
 
@@ -212,9 +216,14 @@ def kill_9_under_load(workers: ServerProcess) -> None:
     with asking(workers, 8) as clients, httpx.Client(base_url=workers.url, timeout=30) as client:
         clients.wait(200)
         engine = pid_of(workers, "engine")
-        os.kill(engine, signal.SIGKILL)
-        killed = time.monotonic()
-        clients.wait(503, 5)
+        # However slow the clients are, some ask while there is no engine: it cannot start before that.
+        workers.signal(signal.SIGSTOP)
+        try:
+            os.kill(engine, signal.SIGKILL)
+            killed = time.monotonic()
+            clients.wait(503, 5)
+        finally:
+            workers.signal(signal.SIGCONT)
         while (ready := client.get("/health/ready")).status_code != 200:
             assert ready.json()["error"]["code"] == "loading"
             assert ready.headers["retry-after"]
@@ -289,7 +298,10 @@ def test_deadlines_are_kept_while_the_engine_hangs(workers: ServerProcess) -> No
 @pytest.mark.slow
 def test_backpressure(start_server: StartServer) -> None:
     limits = ("--max-queue-requests", "2", "--max-inputs", "2", "--max-queue-tokens", "300")
-    with start_server("--http-workers", "2", *limits) as server, httpx.Client(base_url=server.url) as client:
+    with (
+        start_server("--http-workers", "2", *limits) as server,
+        httpx.Client(base_url=server.url, timeout=30) as client,
+    ):
         large = client.post("/v1/score", json={"inputs": "you " * 301})
         assert large.status_code == 422
         assert large.json()["error"]["code"] == "too_many_words"

@@ -101,10 +101,10 @@ async def test_a_head_that_does_not_come(local: Local, monkeypatch: pytest.Monke
 
 
 async def test_the_second_head_has_to_come_as_well(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.05)
     async with run(local()) as running:
         reader, writer = await running.connect(GET)
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.05)
         writer.write(b"GET / HT")
         async with asyncio.timeout(10):
             assert await reader.read() == b'{"status":"ok"}'

@@ -179,7 +179,10 @@ def test_what_it_starts(
 
 def test_what_it_logs(start_server: StartServer, bundle_path: Path) -> None:
     arguments = ("--api-key", "topsecret", "--model-name", "mine")
-    with start_server(*arguments, HEADFIRST_PROT="1") as server, httpx.Client(base_url=server.url) as client:
+    with (
+        start_server(*arguments, HEADFIRST_PROT="1") as server,
+        httpx.Client(base_url=server.url, timeout=30) as client,
+    ):
         client.headers["authorization"] = "Bearer topsecret"
         models = client.get("/v1/models").json()
         client.post("/v1/predict", json={"inputs": "Thank you"}, headers={"x-request-id": "me"})

@@ -11,7 +11,7 @@ from service.commands import serve
 from service.routes import predict, score
 from tests.service.conftest import ServerProcess
 from tests.service.test_processes import page_of
-from tests.service.wire import assert_same, samples
+from tests.service.wire import assert_same, samples, samples_once_counted
 from tests.tiny import tiny_bundle, tiny_config
 
 PREDICT = predict.PredictRequest.EXAMPLES[0]
@@ -78,7 +78,7 @@ def test_metrics_are_of_all_together(server: ServerProcess, client: httpx.Client
     before = page_of(server)
     for name in ("first", "other", "other"):
         assert client.post("/v1/predict", json={"inputs": "Thank you", "model": name}).status_code == 200
-    page = samples(client)
+    page, _ = samples_once_counted(client, before["queue_duration_seconds_count", ()] + 3)
     for name in ("cluster_rows_total", "queue_duration_seconds_count"):
         assert page[name, ()] - before[name, ()] == 3
     assert {dict(labels)["model"] for name, labels in page if name == "model_info"} == {"first", "other"}

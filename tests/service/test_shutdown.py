@@ -86,7 +86,7 @@ def stalled(start_server: StartServer) -> Iterator[tuple[ServerProcess, socket.s
             connection.sendall(b"POST /v1/predict HTTP/1.1\r\nhost: x\r\ncontent-length: 15\r\n\r\n{")
             page = ""
             while "headfirst_requests_in_progress 2.0" not in page:
-                page = httpx.get(f"{server.url}/metrics").text
+                page = httpx.get(f"{server.url}/metrics", timeout=30).text
             yield server, connection
 
 
@@ -95,7 +95,7 @@ def test_draining_is_told_and_the_running_request_finishes(
 ) -> None:
     server, connection = stalled
     server.signal(signal.SIGTERM)
-    with httpx.Client(base_url=server.url) as client:
+    with httpx.Client(base_url=server.url, timeout=30) as client:
         while (ready := client.get("/health/ready")).status_code == 200:
             pass
         assert ready.status_code == 503
@@ -116,7 +116,7 @@ def test_draining_is_told_and_the_running_request_finishes(
 def test_the_second_signal_exits_at_once(stalled: tuple[ServerProcess, socket.socket]) -> None:
     server, _ = stalled
     server.signal(signal.SIGINT)
-    while httpx.get(f"{server.url}/health").status_code == 200:
+    while httpx.get(f"{server.url}/health", timeout=30).status_code == 200:
         pass
     server.signal(signal.SIGINT)
     assert server.wait() == 130
@@ -129,7 +129,7 @@ def test_drain_timeout(start_server: StartServer) -> None:
             connection.sendall(b"POST /v1/predict HTTP/1.1\r\nhost: x\r\ncontent-length: 15\r\n\r\n{")
             page = ""
             while "headfirst_requests_in_progress 2.0" not in page:
-                page = httpx.get(f"{server.url}/metrics").text
+                page = httpx.get(f"{server.url}/metrics", timeout=30).text
             server.signal(signal.SIGTERM)
             assert server.wait() == 0
     assert any("drain timeout" in str(line["message"]) for line in server.lines)

@@ -60,7 +60,9 @@ def test_spans_arrive(
     variables = {"OTEL_RESOURCE_ATTRIBUTES": "deployment.environment=test"}
     with start_server("--http-workers", workers, "--otel-endpoint", collector.url, **variables) as server:
         headers = {"traceparent": f"00-{TRACE}-{PARENT}-01", "x-request-id": "mine"}
-        answer = httpx.post(f"{server.url}/v1/score", json={"inputs": "Thank you"}, headers=headers)
+        answer = httpx.post(
+            f"{server.url}/v1/score", json={"inputs": "Thank you"}, headers=headers, timeout=30
+        )
     assert answer.status_code == 200
     assert {path for path, _ in collector.requests} == {"/v1/traces"}
     resources = [each for _, request in collector.requests for each in request.resource_spans]
@@ -86,7 +88,8 @@ def test_a_collector_that_is_away_holds_nothing_up(
 ) -> None:
     address = collector.url.replace(str(collector.server_port), "9")
     with start_server("--otel-endpoint", address) as server:
-        assert httpx.post(f"{server.url}/v1/score", json={"inputs": "Thank you"}).status_code == 200
+        answer = httpx.post(f"{server.url}/v1/score", json={"inputs": "Thank you"}, timeout=30)
+        assert answer.status_code == 200
         server.signal(signal.SIGTERM)
         assert server.wait(15) == 0
     assert any("could not be sent in time" in str(line) for line in server.lines)

@@ -1,7 +1,9 @@
 """Asking a real server, and what to compare its answers by."""
 
+import itertools
 import random
 import socket
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -54,13 +56,31 @@ def sentences(count: int, seed: int, longest: int = 60) -> list[str]:
     return [" ".join(rng.choices(WORDS, k=rng.randint(0, longest))) for _ in range(count)]
 
 
-def samples(client: httpx.Client) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+def samples(client: httpx.Client) -> Samples:
     page = client.get("/metrics").text
     return {
         (sample.name.removeprefix("headfirst_"), tuple(sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(page)
         for sample in family.samples
     }
+
+
+def samples_once_counted(client: httpx.Client, messages: float) -> tuple[Samples, int]:
+    """The metrics when the engine has counted so many messages in all, and how often they were asked for.
+
+    It counts a batch just after it has answered it: who was answered may ask for the metrics before that.
+    """
+    end = time.monotonic() + 30
+    for looks in itertools.count(1):
+        page = samples(client)
+        if page["queue_duration_seconds_count", ()] >= messages:
+            return page, looks
+        assert time.monotonic() < end, f"{page['queue_duration_seconds_count', ()]} of {messages} messages"
+        time.sleep(0.01)
+    raise AssertionError
 
 
 def raw_exchange(url: str, *pieces: bytes) -> bytes:
