@@ -188,7 +188,8 @@ class Settings(BaseSettings):
 
 def _read_key(origin: str, given: SecretStr | None, file: Path | None) -> bytes | None:
     if given is not None:
-        key = given.get_secret_value()
+        # A Kubernetes secret made of a file keeps the newline at its end, in the variable, too.
+        key = given.get_secret_value().strip()
     elif file is not None:
         origin = f"{origin}-file {file}"
         try:

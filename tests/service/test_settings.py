@@ -191,6 +191,12 @@ def test_the_admin_key(tmp_path: Path) -> None:
     assert "other secret" not in str(refused.value) + repr(settings)
 
 
+def test_a_variable_may_end_in_a_newline(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As `kubectl create secret generic headfirst --from-file=api-key=key.txt` makes it.
+    monkeypatch.setenv("HEADFIRST_API_KEY", "topsecret\n")
+    assert load_settings([]).read_api_key() == b"topsecret"
+
+
 def test_key_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_text("topsecret\nnot this\n")
