@@ -2,9 +2,8 @@
 
 Zero wait: whoever asks gets what is waiting, up to a budget of tokens; with nothing waiting, `next` blocks
 without using the CPU. There are two lanes, predictions and bulk scoring, each bounded in messages and
-tokens of its own, so that a full bulk queue refuses no keystroke. A batch is of one lane. While both wait,
-they share the engine's time (stride scheduling): predictions get `PREDICT_SHARE` of it and go first on a
-tie, scoring gets the rest; what one lane leaves is the other's.
+tokens of its own, so that a full bulk queue refuses no keystroke. A batch is of one lane; `Lanes` says of
+which.
 
 The threads that submit, compute and watch the deadlines meet here under one lock. A message is answered by
 whoever takes its job out, hence once. A sequence that is in a batch is in no queue until `finish`: whichever
@@ -23,17 +22,12 @@ from concurrent.futures import Future
 
 from service.errors import HeadfirstError
 from service.lane import Batch, Lane, begun_now
-from service.messages import Answer, Message, Predict
+from service.lanes import Lanes
+from service.messages import Answer, Message
 from service.prefix_tree import score_sequences
 from service.sequence import Group, Job, Sequence, Slice, predict_sequences
 from service.sleepers import Sleepers
 
-PREDICT_SHARE = 0.75
-"""Predictions' part of the engine's time while scoring waits too."""
-PREDICT_SLICE_TOKENS = 32
-"""Tokens of a new context in one batch at most: others' keystrokes are in it, too."""
-SCORE_SLICE_TOKENS = 64
-"""Tokens of a text in one batch at most."""
 FEW_ANSWERS = 4
 """Given in a few ten microseconds."""
 
@@ -62,22 +56,16 @@ class Batcher:
         clock: Callable[[], float] = time.monotonic,
         threads: int = 1,
     ) -> None:
-        self.max_inputs = max_inputs
-        self.max_tokens = max_tokens
         self.depth = 0
         """Messages that wait for their first batch."""
         self._rejected = rejected
         self._clock = clock
-        self._predict = Lane(batch_tokens, PREDICT_SLICE_TOKENS, PREDICT_SHARE)
-        self._score = Lane(min(score_tokens, batch_tokens), SCORE_SLICE_TOKENS, 1 - PREDICT_SHARE)
-        self._lanes = (self._predict, self._score)  # In the order that wins a tie.
-        self._virtual_time = 0.0
+        self._lanes = Lanes(batch_tokens, score_tokens, max_inputs, max_tokens)
         self._unanswered: set[Job] = set()
         self._wake_at = math.inf
         self._refuse: Callable[[], HeadfirstError] | None = None
         self._threads = threads
         self._running: set[Batch] = set()
-        self._last_finish = -math.inf
         self._stopped = False
         # Reentrant: whoever cancels a future inside a callback of another comes back in.
         self._lock = lock = threading.RLock()
@@ -102,17 +90,17 @@ class Batcher:
         """
         needs: dict[Lane, tuple[int, int]] = {}
         for message in messages:
-            lane = self._lane(message)
+            lane = self._lanes.of(message)
             inputs, tokens = needs.get(lane, (0, 0))
             needs[lane] = (inputs + 1, tokens + message.size)
         with self._lock:
             self._check_room(needs)  # Before anything is made: it must be cheap to refuse.
         groups = {lane: Group() for lane in needs}
         now = self._clock()
-        jobs = [Job(message, groups[self._lane(message)], now) for message in messages]
+        jobs = [Job(message, groups[self._lanes.of(message)], now) for message in messages]
         for lane, group in groups.items():
             members = jobs if len(groups) == 1 else [job for job in jobs if job.group is group]
-            make = predict_sequences if lane is self._predict else score_sequences
+            make = predict_sequences if lane is self._lanes.predict else score_sequences
             group.unanswered.update(members)
             group.waiting.extend(make(members))
         with self._lock:
@@ -166,9 +154,7 @@ class Batcher:
         with self._lock:
             self._sleepers.back()
             while not self._stopped:
-                lane = min(
-                    (lane for lane in self._lanes if lane.waiting), key=lambda lane: lane.clock, default=None
-                )
+                lane = self._lanes.first()
                 if lane is None:
                     self._sleepers.sleep()
                     continue
@@ -195,15 +181,7 @@ class Batcher:
     def finish(self, batch: Batch, answered_tokens: int, unfinished: Many[Sequence]) -> None:
         """Ends a batch, by which messages of so many tokens were answered; what is `unfinished` goes on."""
         with self._lock:
-            now = self._clock()
-            seconds = now - batch.started
-            batch.lane.ended(batch, seconds)
-            # Time in which two batches ran counts once.
-            elapsed = now - max(batch.started, self._last_finish)
-            self._last_finish = now
-            for lane in self._lanes:
-                if lane is batch.lane or lane.inputs:
-                    lane.served(answered_tokens if lane is batch.lane else 0, elapsed)
+            self._lanes.ended(batch, self._clock(), answered_tokens)
             going_on = [sequence for sequence in unfinished if sequence.group.unanswered]
             for sequence in reversed(going_on):
                 sequence.group.put_back(sequence)
@@ -216,9 +194,8 @@ class Batcher:
     def shrink(self) -> int:
         """Halves the batches' budgets, for want of memory; each batch lets them grow. Predictions' budget."""
         with self._lock:
-            for lane in self._lanes:
-                lane.shrink()
-            return self._predict.budget
+            self._lanes.shrink()
+            return self._lanes.predict.budget
 
     # -- the timer's side -------------------------------------------------------------------------------
 
@@ -239,15 +216,11 @@ class Batcher:
 
     # -- under the lock ---------------------------------------------------------------------------------
 
-    def _lane(self, message: Message) -> Lane:
-        return self._predict if isinstance(message, Predict) else self._score
-
     def _check_room(self, needs: Mapping[Lane, tuple[int, int]]) -> None:
         """Raises unless each lane has room for so many more messages and tokens."""
         if self._refuse is not None:
             raise self._refuse()
-        for lane, (inputs, tokens) in needs.items():
-            lane.check_room(inputs, tokens, self.max_inputs, self.max_tokens)
+        self._lanes.check_room(needs)
 
     def _admit(self, lane: Lane, group: Group, needs: tuple[int, int]) -> None:
         inputs, tokens = needs
@@ -262,19 +235,15 @@ class Batcher:
             self._deadline.notify()
 
     def _line_up(self, lane: Lane, group: Group) -> None:
-        if not lane.waiting:  # A lane that had nothing to do saves up no claim on the other's time.
-            lane.clock = max(lane.clock, self._virtual_time)
-        lane.add(group)
+        self._lanes.line_up(lane, group)
         self._sleepers.wake()
 
     def _batch(self, lane: Lane, slices: list[Slice], now: float) -> Batch:
         batch = Batch(lane, slices, begun_now(slices, self._unanswered, now), now)
         self.depth -= len(batch.begun)
-        self._virtual_time = lane.clock
+        self._lanes.started(batch, charge=self._threads > 1)
         if self._threads > 1:
-            batch.charged = lane.expected_seconds(batch.tokens)
-            lane.charge(batch.charged)
-            if any(each.waiting for each in self._lanes):  # What is left is another thread's.
+            if self._lanes.waiting:  # What is left is another thread's.
                 self._sleepers.wake()
             else:
                 batch.alone = not self._running
@@ -282,7 +251,7 @@ class Batcher:
         return batch
 
     def _leave(self, job: Job) -> None:
-        lane = self._lane(job.message)
+        lane = self._lanes.of(job.message)
         self._unanswered.discard(job)
         self.depth -= job.taken is None
         lane.inputs -= 1

@@ -1,7 +1,7 @@
 """What is put into a batch, what is let in, and what leaves uncomputed."""
 
-from service.batcher import PREDICT_SLICE_TOKENS, SCORE_SLICE_TOKENS
 from service.lane import MIN_SLICE_TOKENS
+from service.lanes import PREDICT_SLICE_TOKENS, SCORE_SLICE_TOKENS
 from service.messages import Predict, Predicted, Score
 from service.sequence import Sequence
 from tests.service.bench import HIDDEN, Bench, messages_of, predict, score

@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from service.batcher import PREDICT_SHARE, PREDICT_SLICE_TOKENS, SCORE_SLICE_TOKENS
+from service.lanes import PREDICT_SHARE, PREDICT_SLICE_TOKENS, SCORE_SLICE_TOKENS
 from service.messages import Predict, Score
 from tests.service.bench import Bench, messages_of, predict, score
 

@@ -6,9 +6,9 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.batcher import SCORE_SLICE_TOKENS
 from service.errors import QueueFull
 from service.lane import Batch
+from service.lanes import SCORE_SLICE_TOKENS
 from service.messages import Predict, Score
 from service.sequence import Job
 from tests.service.bench import Bench, messages_of, predict, score

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from models.bundle import Bundle
-from service.batcher import SCORE_SLICE_TOKENS
 from service.engine import set_threads
+from service.lanes import SCORE_SLICE_TOKENS
 from service.messages import Message, Predict
 from tests.service.spy import Make, check, predict, running_engines, score
 

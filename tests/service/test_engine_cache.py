@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from models.bundle import Bundle
-from service.batcher import PREDICT_SLICE_TOKENS
+from service.lanes import PREDICT_SLICE_TOKENS
 from tests.service.spy import Make, check, predict, running_engines, score
 
 

@@ -97,7 +97,7 @@ def test_out_of_memory_is_split(make: Make, bundle: Bundle, kind: Callable[[list
     for message, answer in zip(messages, watched.ask(*messages), strict=True):
         check(bundle, message, answer)
     assert watched.sample("inference_failures_total") == 0
-    assert watched.engine._batcher._predict.budget < 4096
+    assert watched.engine._batcher._lanes.predict.budget < 4096
     assert watched.sample("out_of_memory_total") >= 2
 
 
