@@ -186,6 +186,7 @@ def test_sighup_reloads_all_models(versions: Versions, workers: str) -> None:
         versions.lead_to(versions.paths[1])
         server.signal(signal.SIGHUP)
         load.wait(1)
+        until(lambda: any(line["message"] == "reloaded a model" for line in server.lines))
         (line,) = [line for line in server.lines if line["message"] == "reloaded a model"]
         assert line["old"] != line["new"]
         assert set(load.seen) == {0, 1}
