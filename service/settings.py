@@ -74,7 +74,7 @@ class Settings(BaseSettings):
     """File that holds the key for /admin/reload on its first line."""
 
     http_workers: int | None = Field(None, ge=0, le=64)
-    """Processes that answer HTTP around one engine process; 0 does everything in one process, in 230 MiB less
+    """Processes that answer HTTP around one engine process; 0 does everything in one process, in 220 MiB less
     memory. None means 1 where there are two processors or more, else 0."""
 
     max_batch_tokens: int = Field(4096, ge=1)

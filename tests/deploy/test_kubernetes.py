@@ -91,7 +91,7 @@ def test_the_schemas_would_find_a_misspelling(tmp_path: Path) -> None:
 def test_there_is_memory_for_the_http_worker(manifests: Manifests) -> None:
     """With the default settings three processes run where the pod may use two processors or more."""
     resources = manifests.container["resources"]
-    assert mebibytes(resources["requests"]["memory"]) >= 690  # as measured: see deployment.yaml
+    assert mebibytes(resources["requests"]["memory"]) >= 765  # as measured: see deployment.yaml
     assert mebibytes(resources["limits"]["memory"]) >= 2 * mebibytes(resources["requests"]["memory"])
     (volume,) = manifests.pod["volumes"]
     assert volume["emptyDir"]["medium"] == "Memory"
