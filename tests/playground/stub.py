@@ -104,7 +104,7 @@ class _Handler(
         self.owner.sessions.append(self.headers["x-session-id"])
         answer = {"/v1/predict": _predict, "/v1/score": _score}[self.path]
         if self.owner.hold is not None:
-            self.owner.hold.wait(10)
+            self.owner.hold.wait(60)
         self._guarded(lambda: answer(body))
 
     def _guarded(self, answer: Any) -> None:

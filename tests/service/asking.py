@@ -99,6 +99,6 @@ def access_records(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
 
 
 async def wait_for(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 -- the app tells nobody about its progress
             await asyncio.sleep(0.001)

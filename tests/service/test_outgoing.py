@@ -24,7 +24,7 @@ class Ends:
         return self.out
 
     def read(self, size: int) -> bytes:
-        self.far.settimeout(10)
+        self.far.settimeout(30)
         data = bytearray()
         while len(data) < size:
             data += self.far.recv(1 << 16)

@@ -20,7 +20,7 @@ async def answer_to(running: Running, *pieces: bytes) -> tuple[bytes, bytes]:
     for piece in pieces:
         writer.write(piece)
         await writer.drain()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         head, _, body = (await reader.read()).partition(b"\r\n\r\n")
     writer.close()
     return head, body
@@ -106,7 +106,7 @@ async def test_the_second_head_has_to_come_as_well(local: Local, monkeypatch: py
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
         monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.05)
         writer.write(b"GET / HT")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             assert await reader.read() == b'{"status":"ok"}'
         writer.close()
 
@@ -161,7 +161,7 @@ async def test_an_upgrade_that_is_not_made_costs_no_body(local: Local, size: int
 async def test_an_upgrade_of_what_is_nothing_here(local: Local, head: bytes) -> None:
     async with run(local()) as running:
         reader, writer = await running.connect(head)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             answer = await reader.readuntil(b"}}")
         assert answer.startswith(b"HTTP/1.1 4")
         assert b"\r\nx-request-id: " in answer

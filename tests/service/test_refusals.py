@@ -22,7 +22,7 @@ def request(body: bytes = BODY, path: str = "/v1/predict", version: str = "1.1",
 
 async def answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
     """Status, headers and body of the next answer of a connection."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         headers = dict(line.split(": ", 1) for line in head[1:-2])
         return int(head[0].split()[1]), headers, await reader.readexactly(int(headers["content-length"]))
@@ -153,5 +153,5 @@ async def test_a_body_that_came_late_leaves_a_timer(local: Local, monkeypatch: p
         async with connected(running, whole[:-5]) as (reader, writer):
             assert (await answer(reader))[0] == 429
             writer.write(whole[-5:])
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 assert await reader.read() == b""  # The connection is closed when nothing comes.

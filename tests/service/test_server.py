@@ -55,7 +55,7 @@ class Running:
         return reader, writer
 
     async def wait_for(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not condition():  # noqa: ASYNC110 -- the server tells nobody about its progress
                 await asyncio.sleep(0.001)
 
