@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from models.adaptive_embedding import AdaptiveEmbedding
 from models.adaptive_softmax import AdaptiveSoftmax, TopK
-from models.bodies.base import Body, RowState, State
+from models.bodies.base import Body, RowState, State, last_rows
 from models.bodies.config import (
     GatedConvolutionConfig,
     LSTMConfig,
@@ -90,6 +90,14 @@ class LanguageModel(nn.Module):
             return self._fast_body.encode(ids, lengths, state)
         hidden, after = self.body(self.embedding(ids), lengths, state)
         return hidden, after
+
+    def encode_last(self, ids: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
+        """`encode` for who predicts what comes next: only (B, d) the hidden row after each row's last word,
+        and the state after it."""
+        if self._fast_body is not None:
+            return self._fast_body.encode(ids, lengths, state, last=True)
+        hidden, after = self.encode(ids, lengths, state)
+        return last_rows(hidden, lengths), after
 
     def topk(
         self, hidden: Tensor, k: int | Sequence[int], allowed: Sequence[Tensor | None] | None = None

@@ -7,6 +7,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from models.bodies.base import last_rows
 from models.language_model import LanguageModel
 from service.sequence import Slice
 
@@ -17,12 +18,13 @@ SPARE_TOKENS = 512
 class Part:
     """Slices that run side by side: b of them, the longest first, n tokens long.
 
-    Made, it holds the body's inputs on the device; `run` makes its outputs.
+    Made, it holds the body's inputs on the device; `run` or `run_last` makes its outputs.
 
     Attributes:
         lengths: (b,) int64 on the CPU, the slices' numbers of tokens; all 0 where the body has nothing to do.
         hidden: (b, n, d) the hidden row after each token, zero beyond a slice's end; made by `run` if n > 0.
-        state: the body before, after `run` after each slice, batched.
+        last: (b, d) the hidden row after each slice; made by either.
+        state: the body before, then after each slice, batched.
     """
 
     def __init__(self, model: LanguageModel, device: torch.device, slices: list[Slice]) -> None:
@@ -30,6 +32,7 @@ class Part:
         self.steps = slices[0].count
         self.lengths = torch.tensor([piece.count for piece in slices])
         self.hidden: Tensor
+        self.last: Tensor
         self.state: tuple[Tensor, ...] = ()
         self._after: list[tuple[Tensor, tuple[Tensor, ...]]] = []
         if self.steps:
@@ -52,16 +55,18 @@ class Part:
 
     def run(self, model: LanguageModel) -> None:
         """Runs the body on the slices, if they have tokens."""
-        if self.steps:
-            self.hidden, self.state = model.encode(self._ids, self.lengths, self.state)
-
-    @cached_property
-    def last(self) -> Tensor:
-        """(b, d) the hidden row after each slice; to be asked for after `run`."""
         if not self.steps:
-            return self.before
-        rows = torch.arange(len(self.slices), device=self.hidden.device)
-        return self.hidden[rows, (self.lengths - 1).to(self.hidden.device)]
+            self.last = self.before
+            return
+        self.hidden, self.state = model.encode(self._ids, self.lengths, self.state)
+        self.last = last_rows(self.hidden, self.lengths)
+
+    def run_last(self, model: LanguageModel) -> None:
+        """`run` for predictions, which need no hidden row but the last."""
+        if not self.steps:
+            self.last = self.before
+            return
+        self.last, self.state = model.encode_last(self._ids, self.lengths, self.state)
 
     def shifted(self) -> Tensor:
         """(b * (n + 1), d) for each slice the hidden row before it, then that after each of its tokens."""

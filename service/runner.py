@@ -133,7 +133,10 @@ class Runner:
         with self._device_turn:
             started = self._clock()
             for part in parts:
-                part.run(self._model)
+                if predicts:
+                    part.run_last(self._model)
+                else:
+                    part.run(self._model)
                 if (predicts and self._cache.capacity) or part.continues:
                     part.split(self._model)
             ran = self._lap("body", started)

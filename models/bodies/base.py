@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
+import torch
 from torch import Tensor
 
 FLOAT_BYTES: Final = 4
@@ -21,6 +22,16 @@ RowState = tuple[Tensor, ...]
 
 State = Any
 """Several texts' states, side by side. Opaque: only the body that made it looks inside."""
+
+
+def last_rows(hidden: Tensor, lengths: Tensor | None) -> Tensor:
+    """(B, d) of `hidden` (B, T, d) the row at each one's end, after `lengths` (B,) words on the CPU, 1 or
+    more; after T where it is None."""
+    if lengths is None:
+        return hidden[:, -1]
+    rows, steps = hidden.shape[:2]
+    ends = torch.arange(-1, rows * steps - 1, steps) + lengths
+    return hidden.flatten(0, 1).index_select(0, ends.to(hidden.device))
 
 
 class Body(Protocol):

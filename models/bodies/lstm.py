@@ -18,8 +18,8 @@ State = tuple[Tensor, ...]
 class LSTMBody(nn.Module):
     """Maps word vectors (B, T, input) to hidden rows (B, T, d), continuing from a state.
 
-    The state is a tuple of two tensors a layer, h (B, output) and c (B, units). A row's own state is one
-    tensor with all of them one after another: what keeps thousands of them pays for each tensor.
+    The state is one tensor (B, total), of each layer h (output) and c (units) one after another: what takes
+    thousands of rows apart and together again pays for each tensor.
 
     Args:
         config: its layers.
@@ -64,17 +64,16 @@ class LSTMBody(nn.Module):
 
     def initial_state(self, batch_size: int) -> State:
         """Zeros."""
-        weight = next(self.parameters())
-        return tuple(weight.new_zeros(batch_size, size) for size in self.sizes)
+        return (next(self.parameters()).new_zeros(batch_size, sum(self.sizes)),)
 
     def stack_states(self, rows: Sequence[State]) -> State:
         """One batched state of the rows' own."""
-        return torch.split(torch.stack([packed for (packed,) in rows]), self.sizes, 1)
+        return (torch.stack([packed for (packed,) in rows]),)
 
     def split_state(self, state: State) -> list[State]:
         """The rows' own states, each with memory of its own."""
         # One call for all rows: each call lets another thread have the interpreter.
-        return [(packed,) for packed in torch.ops.aten.unbind_copy(torch.cat(state, 1))]
+        return [(packed,) for packed in torch.ops.aten.unbind_copy(state[0])]
 
     def state_bytes(self, words: int) -> int:
         """The same after any number of words."""
@@ -90,8 +89,9 @@ class LSTMBody(nn.Module):
         if lengths is not None and bool((lengths == steps).all()):
             lengths = None
         rows = vectors
+        before = torch.split(state[0], self.sizes, 1)
         for i, (layer, residual) in enumerate(zip(self.layers, self.residual, strict=True)):
-            start = (state[2 * i][None].contiguous(), state[2 * i + 1][None].contiguous())
+            start = (before[2 * i][None].contiguous(), before[2 * i + 1][None].contiguous())
             if lengths is None:
                 out, (h, c) = layer(rows, start)
             else:
@@ -106,7 +106,7 @@ class LSTMBody(nn.Module):
         if lengths is not None and (biased or any(self.residual)):
             inside = torch.arange(steps) < lengths[:, None]
             rows = rows * inside[:, :, None].to(rows)
-        return rows, tuple(after)
+        return rows, (torch.cat(after, 1),)
 
 
 def _spend_projection_warning() -> None:

@@ -11,7 +11,7 @@ from models.importers.base import Converted
 
 
 def model_card(name: str, form: str, source: Path, converted: Converted, parameters: int, dtype: str) -> str:
-    """Markdown: provenance with the SHA-256 of what was read, sizes, and that no licence is known."""
+    """Markdown: provenance with the SHA-256 of what was read, sizes, and that no license is known."""
     config = converted.config
     clusters = f"{config.n_clusters} tail clusters" if config.n_clusters else "no tail"
     lines = [
@@ -44,9 +44,9 @@ def model_card(name: str, form: str, source: Path, converted: Converted, paramet
         f"| tokenization | {config.tokenization.type} |",
         f"| special words | {', '.join(f'`{word}`' for word in _special(converted))} |",
         "",
-        "## Data and licences",
+        "## Data and licenses",
         "",
-        "Unknown: the files do not state the licence of these weights, nor what they were trained on. Ask"
+        "Unknown: the files do not state the license of these weights, nor what they were trained on. Ask"
         " whoever published them.",
         "",
     ]

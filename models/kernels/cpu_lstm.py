@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from models.adaptive_embedding import AdaptiveEmbedding
+from models.bodies.base import last_rows
 from models.bodies.lstm import LSTMBody
 from models.kernels.library import KernelError, best_level, load, thread_count
 
@@ -62,6 +63,7 @@ class CpuLSTM:
         self._threads = threads
         self._layers = [_Layer(layer, self.level) for layer in body.layers if isinstance(layer, nn.LSTM)]
         self._residual = list(body.residual)
+        self._state_size = sum(body.sizes)
         self._to_hidden = body.to_hidden
         self._embedding = embedding
         self._tabled = 0
@@ -79,8 +81,11 @@ class CpuLSTM:
         size = 16 * self._layers[0].units * self._tabled / 2**20
         return f"{text}, gates of {self._tabled} words precomputed ({size:.0f} MiB)"
 
-    def encode(self, ids: Tensor, lengths: Tensor | None, state: State) -> tuple[Tensor, State]:
-        """The body over the embedding of `ids` (B, T) int64; see `LanguageModel.encode`.
+    def encode(
+        self, ids: Tensor, lengths: Tensor | None, state: State, last: bool = False
+    ) -> tuple[Tensor, State]:
+        """The body over the embedding of `ids` (B, T) int64; see `LanguageModel.encode`, and `encode_last`
+        for what `last` asks for.
 
         Raises:
             IndexError: an id outside the vocabulary.
@@ -88,30 +93,43 @@ class CpuLSTM:
         """
         if self._embedding is None:
             raise ValueError("made without an embedding")
-        if not self._reads_ids:
-            return self(self._embedding(ids), lengths, state)
-        return self._run(ids.to(torch.int64).contiguous(), lengths, state)
+        rows = ids.to(torch.int64) if self._reads_ids else self._embedding(ids).detach().float()
+        return self._run(rows.contiguous(), lengths, state, last)
 
     def __call__(self, vectors: Tensor, lengths: Tensor | None, state: State) -> tuple[Tensor, State]:
         """See `LSTMBody.forward`."""
-        return self._run(vectors.detach().float().contiguous(), lengths, state)
+        return self._run(vectors.detach().float().contiguous(), lengths, state, last=False)
 
-    def _run(self, rows: Tensor, lengths: Tensor | None, state: State) -> tuple[Tensor, State]:
+    def _run(self, rows: Tensor, lengths: Tensor | None, state: State, last: bool) -> tuple[Tensor, State]:
         threads = self._threads or thread_count()
         lengths = None if lengths is None else lengths.to(torch.int64).contiguous()
-        after: list[Tensor] = []
-        for i, (layer, residual) in enumerate(zip(self._layers, self._residual, strict=True)):
-            h, c = (part.detach().float().contiguous() for part in state[2 * i : 2 * i + 2])
-            out, h, c = layer.run(rows, lengths, h, c, threads)
-            rows = rows + out if residual else out
-            after += [h, c]
+        before = state[0].detach().float().contiguous()
+        after = torch.empty_like(before)
+        if before.shape != (len(rows), self._state_size):
+            raise ValueError(f"inputs {tuple(rows.shape)} or the state do not fit the layer")
+        at = 0
+        for layer, residual in zip(self._layers, self._residual, strict=True):
+            # The last output of the last layer is the h that it leaves.
+            wanted = not last or residual or layer is not self._layers[-1]
+            out = layer.run(rows, lengths, before, after, at, threads, wanted)
+            if out is None:
+                rows = after[:, at : at + layer.outputs]
+            elif residual:
+                rows = rows + out
+            else:
+                rows = out
+            at += layer.outputs + layer.units
+        if last and self._residual[-1]:
+            rows = last_rows(rows, lengths)
         if self._to_hidden is not None:
             rows = self._to_hidden(rows)
+        if last:
+            return rows, (after,)
         biased = self._to_hidden is not None and self._to_hidden.bias is not None
         if lengths is not None and (biased or any(self._residual)):
             inside = torch.arange(rows.shape[1]) < lengths[:, None]
             rows = rows * inside[:, :, None]
-        return rows, tuple(after)
+        return rows, (after,)
 
 
 class _Layer:
@@ -168,29 +186,37 @@ class _Layer:
         return tabled
 
     def run(
-        self, inputs: Tensor, lengths: Tensor | None, h: Tensor, c: Tensor, threads: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, T, outputs) of vectors (B, T, inputs) or ids (B, T); h (B, outputs) and c (B, units) after."""
+        self,
+        inputs: Tensor,
+        lengths: Tensor | None,
+        before: Tensor,
+        after: Tensor,
+        at: int,
+        threads: int,
+        wanted: bool,
+    ) -> Tensor | None:
+        """(B, T, outputs) of vectors (B, T, inputs) or ids (B, T), if they are `wanted`. Reads h (B, outputs)
+        and c (B, units) of the state `before` (B, total) from column `at` on, and writes those of `after`."""
         rows, steps = inputs.shape[:2]
         is_ids = inputs.dim() == 2
-        fits = is_ids or inputs.shape[2] == self.inputs
-        if not fits or h.shape != (rows, self.outputs) or c.shape != (rows, self.units):
+        if not is_ids and inputs.shape[2] != self.inputs:
             raise ValueError(f"inputs {tuple(inputs.shape)} or the state do not fit the layer")
         if lengths is not None and lengths.shape != (rows,):
             raise ValueError(f"{rows} rows need as many lengths, got {tuple(lengths.shape)}")
-        out = torch.empty(rows, steps, self.outputs)
-        h_after, c_after = torch.empty_like(h), torch.empty_like(c)
+        out = torch.empty(rows, steps, self.outputs) if wanted else None
+        h, h_after = (state.data_ptr() + 4 * at for state in (before, after))
+        c, c_after = h + 4 * self.outputs, h_after + 4 * self.outputs
         failed = self._library.hf_lstm_run(
             self._lstm, None if is_ids else inputs.data_ptr(), inputs.data_ptr() if is_ids else None,
-            rows, steps, None if lengths is None else lengths.data_ptr(), h.data_ptr(), c.data_ptr(),
-            h_after.data_ptr(), c_after.data_ptr(), out.data_ptr(), threads,
+            rows, steps, None if lengths is None else lengths.data_ptr(), h, c,
+            h_after, c_after, before.shape[1], None if out is None else out.data_ptr(), threads,
         )  # fmt: skip
         if failed == _BAD_LENGTH:
             raise ValueError(f"lengths must be in 0..{steps}")
         if failed > 0:
             raise IndexError(f"ids must be in 0..{self._words - 1}")
         self._check(failed)
-        return out, h_after, c_after
+        return out
 
     @staticmethod
     def _check(code: int) -> None:

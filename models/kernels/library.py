@@ -40,7 +40,7 @@ _SIGNATURES: Final[dict[str, tuple[type | None, tuple[type, ...]]]] = {
     "hf_lstm_new": (c_void_p, (c_char_p, c_int, c_int, c_int, *(c_void_p,) * 5, c_int)),
     "hf_lstm_table": (c_int, (c_void_p, c_void_p, c_int64)),
     "hf_lstm_band": (c_int, (c_void_p, c_void_p, c_void_p, c_int64, c_int, c_int)),
-    "hf_lstm_run": (c_int, (c_void_p, c_void_p, c_void_p, c_int, c_int, *(c_void_p,) * 6, c_int)),
+    "hf_lstm_run": (c_int, (*(c_void_p,) * 3, c_int, c_int, *(c_void_p,) * 5, c_int64, c_void_p, c_int)),
     "hf_lstm_free": (None, (c_void_p,)),
 }
 

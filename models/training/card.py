@@ -61,7 +61,7 @@ def model_card(
     holdout_rule: str,
     data_notes: str,
 ) -> str:
-    """Markdown. `data_notes` tells the data and their licences; nothing here can know them."""
+    """Markdown. `data_notes` tells the data and their licenses; nothing here can know them."""
     config = model.config
     bands = ", ".join(f"{band.clusters} clusters of width {band.width}" for band in config.bands)
     lines = [
@@ -110,7 +110,7 @@ def model_card(
         "|---|---|",
         *_examples(model, vocabulary, _EXAMPLES.get(config.tokenization.type, EXAMPLES)),
         "",
-        "## Data and licences",
+        "## Data and licenses",
         "",
         data_notes.strip() or "Not stated.",
         "",

@@ -39,6 +39,14 @@ def test_a_batch_of_mixed_lengths_answers_as_single_rows_do(model: LanguageModel
         torch.testing.assert_close(together.logprobs[i], one.logprobs[0], atol=1e-4, rtol=0)
 
 
+def test_the_last_rows_alone_are_those_of_all(model: LanguageModel) -> None:
+    ids, lengths = random_ids(len(LENGTHS), max(LENGTHS)), torch.tensor(LENGTHS)
+    hidden, state = model.encode(ids, lengths, model.initial_state(len(ids)))
+    last, state_again = model.encode_last(ids, lengths, model.initial_state(len(ids)))
+    assert torch.equal(last, hidden[torch.arange(len(ids)), lengths - 1])
+    torch.testing.assert_close(state, state_again)
+
+
 def test_what_a_padded_position_holds_does_not_matter(model: LanguageModel) -> None:
     ids, lengths = random_ids(2, 5), torch.tensor([2, 5])
     hidden, state = model.encode(ids, lengths, model.initial_state(2))

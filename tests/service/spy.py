@@ -26,7 +26,7 @@ class Spy:
     def __init__(self, model: LanguageModel) -> None:
         self.model = model
         self.steps: list[list[list[int]]] = []
-        """The ids of each call of `encode`, without padding."""
+        """The ids of each call of `encode` or `encode_last`, without padding."""
         self.before: Callable[[list[list[int]]], None] = lambda rows: None
         self.open = threading.Event()
         self.open.set()
@@ -37,13 +37,20 @@ class Spy:
         return getattr(self.model, name)
 
     def encode(self, ids: Tensor, lengths: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, Any]:
+        self._told(ids, lengths)
+        return self.model.encode(ids, lengths, state)
+
+    def encode_last(self, ids: Tensor, lengths: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, Any]:
+        self._told(ids, lengths)
+        return self.model.encode_last(ids, lengths, state)
+
+    def _told(self, ids: Tensor, lengths: Tensor) -> None:
         rows = [row[:length] for row, length in zip(ids.tolist(), lengths.tolist(), strict=True)]
         self.steps.append(rows)
         self.waits.set()
         assert self.open.wait(WAIT_SECONDS)
         self.waits.clear()
         self.before(rows)
-        return self.model.encode(ids, lengths, state)
 
     @property
     def tokens(self) -> int:

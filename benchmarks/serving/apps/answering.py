@@ -34,8 +34,8 @@ class Answerer:
         width = int(lengths.max())
         end = vocabulary.end_id
         rows = [[end, *context] + [end] * (width - 1 - len(context)) for context in contexts]
-        hidden, _ = model.encode(torch.tensor(rows), lengths, model.initial_state(len(texts)))
-        best = model.topk(hidden[torch.arange(len(texts)), lengths - 1], k)
+        hidden, _ = model.encode_last(torch.tensor(rows), lengths, model.initial_state(len(texts)))
+        best = model.topk(hidden, k)
         return [
             {
                 "words": [

@@ -152,8 +152,9 @@ API int hf_lstm_band(LSTM* lstm, const float* rows, const float* matrix, int64_t
 
 // `vectors` or `ids`, the other null; see LSTMCall. Above 0: BAD_LENGTH or BAD_WORD.
 API int hf_lstm_run(const LSTM* lstm, const float* vectors, const int64_t* ids, int rows, int steps, const int64_t* lengths,
-                    const float* h, const float* c, float* h_after, float* c_after, float* out, int threads) {
-    const LSTMCall call{vectors, ids, rows, steps, lengths, h, c, h_after, c_after, out, threads};
+                    const float* h, const float* c, float* h_after, float* c_after, int64_t state_stride, float* out,
+                    int threads) {
+    const LSTMCall call{vectors, ids, rows, steps, lengths, h, c, h_after, c_after, state_stride, out, threads};
     return guarded([&] { return run_lstm(*lstm, call); });
 }
 

@@ -7,7 +7,8 @@
 // that, the cells of each step.
 //
 // Reads, a chunk's step: the hidden weights and the projection (4 bytes a weight, 2 where they are float16 numbers),
-// and 16 bytes a row and unit of gates; the input weights once a window of steps. Writes the outputs and the state.
+// and 16 bytes a row and unit of gates; the input weights once a window of steps. Writes the state, and the outputs
+// if they are wanted.
 // Few rows are bound by the weights' way from L3 or memory, from some 6 rows on by the multiply-add units:
 // 2 * (4 units * outputs + units * outputs) flop a word, and 8 * units * inputs where its gates are in no table.
 #include "lstm.h"
@@ -42,8 +43,9 @@ class Chunk {
     void run() {
         s_.h.resize((size_t)n_ * l_.outputs), s_.c.assign((size_t)n_ * made_stride_, 0), s_.made.resize((size_t)n_ * made_stride_);
         for (int i = 0; i < n_; i++) {
-            std::copy_n(call_.h + (size_t)rows_[i] * l_.outputs, l_.outputs, &s_.h[(size_t)i * l_.outputs]);
-            std::copy_n(call_.c + (size_t)rows_[i] * l_.units, l_.units, &s_.c[(size_t)i * made_stride_]);
+            const size_t at = (size_t)rows_[i] * call_.state_stride;
+            std::copy_n(call_.h + at, l_.outputs, &s_.h[(size_t)i * l_.outputs]);
+            std::copy_n(call_.c + at, l_.units, &s_.c[(size_t)i * made_stride_]);
         }
         const int64_t window = std::max<int64_t>(1, (int64_t)(WINDOW / (size_t)l_.stride()) / n_);
         for (int t = 0, end, longest = length(0); t < longest; t = end) {
@@ -52,8 +54,10 @@ class Chunk {
             for (int s = t; s < end; s++) step(s, &s_.given[(size_t)(s - t) * n_]);
         }
         for (int i = 0; i < n_; i++) {
-            std::copy_n(&s_.h[(size_t)i * l_.outputs], l_.outputs, call_.h_after + (size_t)rows_[i] * l_.outputs);
-            std::copy_n(&s_.c[(size_t)i * made_stride_], l_.units, call_.c_after + (size_t)rows_[i] * l_.units);
+            const size_t at = (size_t)rows_[i] * call_.state_stride;
+            std::copy_n(&s_.h[(size_t)i * l_.outputs], l_.outputs, call_.h_after + at);
+            std::copy_n(&s_.c[(size_t)i * made_stride_], l_.units, call_.c_after + at);
+            if (!call_.out) continue;
             float* out = call_.out + (size_t)rows_[i] * call_.steps * l_.outputs;
             std::fill(out + (size_t)length(i) * l_.outputs, out + (size_t)call_.steps * l_.outputs, 0.0f);
         }
@@ -144,7 +148,7 @@ class Chunk {
         });
         auto put = [&](int i, const float* row, int first, int many) {
             std::copy_n(row, many, &s_.h[(size_t)i * l_.outputs + first]);
-            std::copy_n(row, many, call_.out + ((size_t)rows_[i] * call_.steps + t) * l_.outputs + first);
+            if (call_.out) std::copy_n(row, many, call_.out + ((size_t)rows_[i] * call_.steps + t) * l_.outputs + first);
         };
         if (!l_.projected) {
             for (int i = 0; i < n; i++) put(i, &s_.made[(size_t)i * made_stride_], 0, l_.outputs);

@@ -45,8 +45,9 @@ struct LSTMCall {
     int rows, steps;
     const int64_t* lengths;  // (rows), or null: all `steps`
     const float *h, *c;      // the state before, (rows, outputs) and (rows, units),
-    float *h_after, *c_after;  // and after
-    float* out;              // (rows, steps, outputs), 0 beyond a length
+    float *h_after, *c_after;  // and after; a row of any of the four is
+    int64_t state_stride;    // floats after the one before it
+    float* out;              // (rows, steps, outputs), 0 beyond a length; null: only the state is wanted
     int threads;
 };
 
