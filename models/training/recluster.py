@@ -84,16 +84,15 @@ def reclustered_config(config: ModelConfig, cutoffs: Sequence[int]) -> ModelConf
 def cluster_masses(softmax: AdaptiveSoftmax, hidden: Tensor, cutoffs: Sequence[int]) -> tuple[Tensor, Tensor]:
     """What new head columns should give `hidden` (N, d): the logarithms of the short-list's mass (N,) and of
     each new cluster's (N, n), by the old layer."""
-    # Filled in place: small results, kept between large temporaries, would leave holes that none fits.
-    shortlist = hidden.new_empty(len(hidden))
-    clusters = hidden.new_empty(len(hidden), len(cutoffs) - 1)
-    sizes = np.diff(cutoffs).tolist()
-    for at in range(0, len(hidden), MASS_ROWS):
-        logprobs = softmax.log_prob(hidden[at : at + MASS_ROWS])
-        shortlist[at : at + MASS_ROWS] = logprobs[:, : cutoffs[0]].logsumexp(1)
+    edges = torch.tensor(cutoffs, device=hidden.device)
+    shortlists, clusters = [], []
+    for part in torch.split(hidden, MASS_ROWS):
+        logprobs = softmax.log_prob(part)
+        shortlists.append(logprobs[:, : cutoffs[0]].logsumexp(1))
+        sizes = edges.diff().tolist()
         pieces = torch.split(logprobs[:, cutoffs[0] :], sizes, 1)
-        clusters[at : at + MASS_ROWS] = torch.stack([piece.logsumexp(1) for piece in pieces], 1)
-    return shortlist, clusters
+        clusters.append(torch.stack([piece.logsumexp(1) for piece in pieces], 1))
+    return torch.cat(shortlists), torch.cat(clusters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +115,8 @@ class Distillation:
         """From the old layer."""
         shortlist, clusters = cluster_masses(softmax, hidden, cutoffs)
         with torch.inference_mode():
-            words = torch.empty_like(shortlist)
-            for at in range(0, len(hidden), 1024):
-                logits = softmax.head_logits(hidden[at : at + 1024])
-                words[at : at + 1024] = logits[:, : cutoffs[0]].logsumexp(1)
+            parts = torch.split(hidden, 1024)
+            words = torch.cat([softmax.head_logits(p)[:, : cutoffs[0]].logsumexp(1) for p in parts])
         return cls(*(part.clone() for part in (hidden, words, shortlist, clusters)))
 
     def divergence(self, rows: Tensor, bias: Tensor) -> Tensor:
