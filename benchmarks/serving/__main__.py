@@ -32,7 +32,8 @@ from benchmarks.serving.closed_loop import ClosedLoop
 from benchmarks.serving.options import open_seconds, parse
 from benchmarks.serving.plan import plan
 from benchmarks.serving.processes import Running
-from benchmarks.serving.report import LOADS, Report
+from benchmarks.serving.report import charts, markdown
+from benchmarks.serving.results import LOADS, Results
 from benchmarks.serving.sameness import TOLERANCE, same_words
 from benchmarks.serving.texts import Texts
 
@@ -186,29 +187,21 @@ class Benchmark:
         """All loads on one start of the server."""
         args = self.args
         if "capacity" not in self.results:
-            report = Report(self.results)
+            results = Results(self.results)
             ours = [one for one in peers.OURS_ALL if one in args.servers]
-            rates = [report.closed(one, level, "rate") for one in ours for level in args.connections]
+            rates = [results.closed(one, level, "rate") for one in ours for level in args.connections]
             self.results["capacity"] = max(rate for rate in rates if rate is not None)
         capacity = self.results["capacity"]
         with self._server(name) as server:
             self.closed.run(server.url, 64, max(2, args.warm_up))
             for number, load in enumerate(LOADS):
-                command = [sys.executable, "-m", "benchmarks.serving.open_loop", server.url]
                 seconds = open_seconds(args, name, load)
+                command = ["benchmarks.serving.open_loop", server.url]
                 command += ["--rate", str(load * capacity), "--seconds", str(seconds)]
                 command += ["--deadline", str(args.deadline), "--start", str(100_000 * (number + 1))]
                 command += ["--warm-up", str(args.warm_up)]
                 before = server.cpu_seconds()
-                done = subprocess.run(
-                    command,
-                    cwd=self.place.tree,
-                    capture_output=True,
-                    text=True,
-                    check=True,
-                    timeout=seconds + 120,
-                )
-                run = json.loads(done.stdout)
+                run = self._run_module(command, timeout=seconds + 120)
                 run["cpu"] = (server.cpu_seconds() - before) / (args.warm_up + seconds)
                 self._found(name).setdefault("open", {})[f"{load:g}"] = run
                 self._say(f"  {load:g} x capacity: goodput {run['goodput']:.0f}/s, {run['statuses']}")
@@ -216,26 +209,32 @@ class Benchmark:
 
     def inprocess(self) -> None:
         """The engine without HTTP."""
-        command = [sys.executable, "-m", "benchmarks.serving.inprocess", str(self.place.model)]
+        command = ["benchmarks.serving.inprocess", str(self.place.model)]
         command += ["--threads", str(self.args.threads), "--seconds", str(self.args.seconds)]
-        environment = os.environ | {
+        environment = {
             "OMP_NUM_THREADS": str(self.args.threads),
             "BENCHMARK_THREADS": str(self.args.threads),
             "BENCHMARK_MODEL": str(self.place.model),
         }
         with self._alone():
-            done = subprocess.run(
-                command,
-                cwd=self.place.tree,
-                env=environment,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=600,
-            )
+            self.results["inprocess"] = self._run_module(command, environment, timeout=600)
+
+    def _run_module(
+        self, command: list[str], environment: dict[str, str] | None = None, *, timeout: float
+    ) -> Any:
+        """What a module of ours prints as JSON. Raises RuntimeError with what it says if it fails."""
+        done = subprocess.run(
+            [sys.executable, "-m", *command],
+            cwd=self.place.tree,
+            env=os.environ | (environment or {}),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout,
+        )
         if done.returncode:
-            raise RuntimeError(f"the in-process measurement failed: {done.stderr}")
-        self.results["inprocess"] = json.loads(done.stdout)
+            raise RuntimeError(f"{command[0]} failed: {done.stderr}")
+        return json.loads(done.stdout)
 
     def run(self) -> None:
         """Everything that is not done; `save` after each part, so that what was measured is not lost."""
@@ -264,11 +263,12 @@ class Benchmark:
         out.mkdir(parents=True, exist_ok=True)
         stem = f"serving-{self.results['date'][:10]}{self.args.suffix}"
         (out / f"{stem}.json").write_text(json.dumps(self.results, indent=1) + "\n")
-        report = Report(self.results)
-        charts = {name: f"{stem}-{name}.svg" for name in report.charts()}
-        for name, svg in report.charts().items():
-            (out / charts[name]).write_text(svg)
-        (out / f"{stem}.md").write_text(report.markdown(charts))
+        results = Results(self.results)
+        files = {}
+        for name, svg in charts(results).items():
+            files[name] = f"{stem}-{name}.svg"
+            (out / files[name]).write_text(svg)
+        (out / f"{stem}.md").write_text(markdown(results, files))
 
 
 def _lookups(server: Running) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from benchmarks.serving import peers
 from benchmarks.serving.options import open_seconds
-from benchmarks.serving.report import LOADS
+from benchmarks.serving.results import LOADS
 
 START_SECONDS = 6.0
 """To start a server and to end it, on average."""
