@@ -95,7 +95,7 @@ def train(
         Path | None, typer.Option(help="Tokens and checkpoints; OUT with .work added by default.")
     ] = None,
     data_notes: Annotated[
-        Path | None, typer.Option(help="Markdown on the data and their licences, for the model card.")
+        Path | None, typer.Option(help="Markdown on the data and their licenses, for the model card.")
     ] = None,
     hardware: Annotated[str | None, typer.Option(help="What the model card calls this machine.")] = None,
 ) -> None:

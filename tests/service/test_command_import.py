@@ -70,7 +70,7 @@ def test_the_bundle_says_where_it_comes_from(model: tuple[Path, str]) -> None:
         "README.md",
     }
     card = (path / "README.md").read_text()
-    for text in ("awd-lstm", "`model.pt`", "reversed order", "Unknown: the files do not state the licence"):
+    for text in ("awd-lstm", "`model.pt`", "reversed order", "Unknown: the files do not state the license"):
         assert text in card
     assert card.count("`corpus.0123456789abcdef.data`") == 1
     for text in ("9,415", "reversed in the source", "1 within"):
