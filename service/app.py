@@ -4,6 +4,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import service
+from service.admission import Admission
 from service.keys import Key
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
@@ -50,9 +51,10 @@ class HeadfirstApp(FastAPI):
         )
         self.context = context
         api_key = context.settings.read_api_key()
-        self._key = None if api_key is None else Key(api_key)
+        key = None if api_key is None else Key(api_key)
+        self._admission = Admission(context.lifecycle, key)
         self._recorder = Recorder(context.metrics, tracing)
-        self.refusals = Refusals(context.lifecycle, self._recorder, self._key)
+        self.refusals = Refusals(self._admission, self._recorder)
         for route in (predict, score, completions, tokenizer, models, kserve, health, admin, metrics_route):
             route.add(self, context)
         playground.add(self)
@@ -68,7 +70,7 @@ class HeadfirstApp(FastAPI):
         """From the inside out: the routes, body limit, key and admission, id and log and metrics."""
         context = self.context
         stack: ASGIApp = LimitBody(Dispatch(self), context.settings.max_body_bytes)
-        stack = Guard(stack, context.lifecycle, self._key)
+        stack = Guard(stack, self._admission)
         return Observe(stack, self._recorder, context.lifecycle)
 
 

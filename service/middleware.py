@@ -11,20 +11,18 @@ import logging
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.endpoints import MODEL_ENDPOINTS
+from service.admission import Admission
+from service.error_response import ErrorResponse
 from service.errors import (
     ClientDisconnected,
-    Draining,
     HeadfirstError,
     InternalError,
     MethodNotAllowed,
     NotFound,
     TooLarge,
-    TooManyRequests,
     Unauthorized,
 )
 from service.exchange import SCOPE_KEY, Exchange, exchange_of
-from service.keys import Key
 from service.lifecycle import Lifecycle
 from service.recorder import Recorder
 
@@ -50,11 +48,9 @@ def as_headfirst_error(error: Exception) -> HeadfirstError:
 
 async def send_error(error: HeadfirstError, send: Send, *, more_body: bool = False) -> None:
     """Answers with `error` in the one error shape."""
-    body = error.body()
-    headers = {"content-type": "application/json", "content-length": str(len(body))} | error.headers()
-    raw_headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": error.status, "headers": raw_headers})
-    await send({"type": "http.response.body", "body": body, "more_body": more_body})
+    response = ErrorResponse(error)
+    await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
+    await send({"type": "http.response.body", "body": response.body, "more_body": more_body})
 
 
 class Observe:
@@ -105,10 +101,7 @@ class Observe:
 
     async def _answer(self, error: Exception, exchange: Exchange, send: Send, *, linger: bool) -> None:
         fault = as_headfirst_error(error)
-        if exchange.trace is not None:
-            exchange.trace.error = fault.code
-        if exchange.endpoint in MODEL_ENDPOINTS and fault.reason is not None:
-            self._recorder.rejected(fault.reason)
+        self._recorder.failed(exchange, fault)
         if isinstance(fault, InternalError):
             fields = {"id": exchange.id, "endpoint": exchange.endpoint}
             logger.error("request failed", exc_info=error, extra={"fields": fields})
@@ -122,13 +115,11 @@ class Observe:
 
 
 class Guard:
-    """Asks for the key on all paths that tell of a model, and admits requests to one: not while draining, not
-    too many."""
+    """Asks for the key on all paths that tell of a model, and lets `admission` decide on requests to one."""
 
-    def __init__(self, app: ASGIApp, lifecycle: Lifecycle, key: Key | None) -> None:
+    def __init__(self, app: ASGIApp, admission: Admission) -> None:
         self.app = app
-        self.lifecycle = lifecycle
-        self._key = key
+        self._admission = admission
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes one request on, or raises Unauthorized, Draining or TooManyRequests."""
@@ -136,20 +127,17 @@ class Guard:
             await self.app(scope, receive, send)
             return
         exchange = exchange_of(scope)
-        if self._key is not None and not self._key.opens(exchange.headers.get(b"authorization", b"")):
+        admission = self._admission
+        if not admission.has_key(exchange):
             raise Unauthorized
-        if exchange.endpoint not in MODEL_ENDPOINTS or scope["method"] != "POST":
+        if not admission.asks_model(scope["method"], exchange.endpoint):
             await self.app(scope, receive, send)
             return
-        if self.lifecycle.draining:
-            raise Draining
-        if self.lifecycle.full:
-            raise TooManyRequests(retry_after=self.lifecycle.retry_after())
-        epoch = self.lifecycle.enter()
+        epoch = admission.enter()
         try:
             await self.app(scope, receive, send)
         finally:
-            self.lifecycle.leave(epoch)
+            admission.leave(epoch)
 
 
 class LimitBody:

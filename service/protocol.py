@@ -14,7 +14,8 @@ from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.connection import COMPLETE_KEY, CONNECTION_KEY, Connection
-from service.errors import HeadfirstError, MalformedBody
+from service.error_response import ErrorResponse
+from service.errors import MalformedBody
 from service.refusals import Refusals
 from service.request_id import request_id
 
@@ -226,22 +227,20 @@ class HttpProtocol(HttpToolsProtocol):
             cycle.disconnected = True
             cycle.message_event.set()
         error = MalformedBody(msg, code="invalid_http")
-        self._write_error(error, request_id(b"").decode(), (b"connection: close",))
+        self._write_error(ErrorResponse(error), request_id(b"").decode(), (b"connection: close",))
         self.transport.write_eof()
         self._head_timer = self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
-    def _write_error(self, error: HeadfirstError, own_id: str, headers: tuple[bytes, ...] = ()) -> None:
-        body = error.body()
+    def _write_error(self, response: ErrorResponse, own_id: str, headers: tuple[bytes, ...] = ()) -> None:
+        status = response.status
         head = [
-            b"HTTP/1.1 %d %s" % (error.status, HTTPStatus(error.status).phrase.encode()),
+            b"HTTP/1.1 %d %s" % (status, HTTPStatus(status).phrase.encode()),
             *(name + b": " + value for name, value in self.server_state.default_headers),
-            b"content-type: application/json",
-            b"content-length: %d" % len(body),
-            *(f"{name}: {value}".encode("latin-1") for name, value in error.headers().items()),
+            *(name + b": " + value for name, value in response.headers),
             *headers,
             b"x-request-id: " + own_id.encode(),
         ]
-        self.transport.write(b"\r\n".join(head) + b"\r\n\r\n" + body)
+        self.transport.write(b"\r\n".join(head) + b"\r\n\r\n" + response.body)
 
     def _watch_idle(self) -> None:
         # uvicorn stops its timer when bytes come, and starts it after an answer; these may be of a body that

@@ -6,7 +6,8 @@ from functools import cache
 
 from starlette.types import Scope
 
-from service.endpoints import endpoint_of
+from service.endpoints import MODEL_ENDPOINTS, endpoint_of
+from service.errors import HeadfirstError
 from service.exchange import Exchange
 from service.exemplars import Exemplars
 from service.metrics import Metrics
@@ -43,9 +44,12 @@ class Recorder:
             exchange.trace = self._tracing.begin(exchange.endpoint)
         return exchange
 
-    def rejected(self, reason: str) -> None:
-        """Counts a request to a model that gets no answer of the model's."""
-        self._rejected(reason).inc()
+    def failed(self, exchange: Exchange, error: HeadfirstError) -> None:
+        """Notes what a request gets for an answer; counts one to a model that gets none of the model's."""
+        if exchange.trace is not None:
+            exchange.trace.error = error.code
+        if error.reason is not None and exchange.endpoint in MODEL_ENDPOINTS:
+            self._rejected(error.reason).inc()
 
     def end(self, scope: Scope, exchange: Exchange) -> None:
         """Counts and logs a request that is answered, or that nobody waits for any more."""

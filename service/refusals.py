@@ -6,44 +6,38 @@ those that are answered, and the answer is of use only at once.
 
 from starlette.types import Scope
 
-from service.endpoints import MODEL_ENDPOINTS, endpoint_of
-from service.errors import TooManyRequests
-from service.keys import Key
-from service.lifecycle import Lifecycle
+from service.admission import Admission
+from service.endpoints import endpoint_of
+from service.error_response import ErrorResponse
 from service.recorder import Recorder
 
 
 class Refusals:
     """Says of a request whose head is there whether it is refused at once. Used on the event loop's thread.
 
-    It refuses what `service.middleware.Guard` would for the same reason; all other reasons are left to that.
+    It refuses what `service.middleware.Guard` would for the same reason; all other reasons are left to that,
+    a missing key among them.
 
     Args:
-        lifecycle: knows how many requests run.
+        admission: decides.
         recorder: is told of each request that is refused.
-        key: what a request must have, if any; one without it is refused for that, hence not here.
     """
 
-    def __init__(self, lifecycle: Lifecycle, recorder: Recorder, key: Key | None) -> None:
-        self._lifecycle = lifecycle
+    def __init__(self, admission: Admission, recorder: Recorder) -> None:
+        self._admission = admission
         self._recorder = recorder
-        self._key = key
 
-    def refuse(self, scope: Scope) -> tuple[TooManyRequests, str] | None:
-        """The error to answer a request with, and its id; None for one that goes its way."""
-        lifecycle = self._lifecycle
-        if not lifecycle.full or lifecycle.draining or scope["method"] != "POST":
-            return None
-        if endpoint_of(scope["path"]) not in MODEL_ENDPOINTS:
+    def refuse(self, scope: Scope) -> tuple[ErrorResponse, str] | None:
+        """The answer to a request, and its id; None for one that goes its way."""
+        admission = self._admission
+        if not admission.full or not admission.asks_model(scope["method"], endpoint_of(scope["path"])):
             return None
         exchange = self._recorder.begin(scope)
-        if self._key is not None and not self._key.opens(exchange.headers.get(b"authorization", b"")):
+        if not admission.has_key(exchange):
             return None
-        error = TooManyRequests(retry_after=lifecycle.retry_after())
-        exchange.status, exchange.bytes_out = error.status, len(error.body())
-        if exchange.trace is not None:
-            exchange.trace.error = error.code
-        if error.reason is not None:
-            self._recorder.rejected(error.reason)
+        error = admission.too_many()
+        response = ErrorResponse(error)
+        exchange.status, exchange.bytes_out = response.status, len(response.body)
+        self._recorder.failed(exchange, error)
         self._recorder.end(scope, exchange)
-        return error, exchange.id
+        return response, exchange.id
