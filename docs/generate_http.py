@@ -20,6 +20,53 @@ MODEL = Path(__file__).parents[1] / "models" / "default"
 SHOWN = ("/v1/predict", "/v1/score")
 """The calls whose answer is shown; their numbers are the shipped model's, to two digits."""
 
+CODES = (
+    (400, "invalid_http", "What came is no HTTP/1.1, or its head has more than 64 KiB."),
+    (
+        400,
+        "invalid_json",
+        "The body is not one JSON document in UTF-8 (NaN is none, nor is a byte-order mark).",
+    ),
+    (400, "unsupported_content_encoding", "The body is compressed."),
+    (401, "invalid_api_key", "The key is missing or wrong."),
+    (403, "forbidden", "The key may not do this; or there is none that may."),
+    (403, "not_reloadable", "Models cannot be loaded again here, but by deploying anew (Ray Serve)."),
+    (
+        404,
+        "model_not_found",
+        "The model, or the version of a `/v2` path, is not served; `param` tells which.",
+    ),
+    (404, "not_found", "No such path. Paths are taken literally: `/v1/predict/` is none."),
+    (405, "method_not_allowed", "The path has other methods; `Allow` names them."),
+    (409, "reload_running", "Models are being loaded again already."),
+    (413, "body_too_large", "More bytes than `--max-body-bytes`; the connection is closed."),
+    (422, "empty", "A list without elements, or nothing to score."),
+    (
+        422,
+        "invalid_type",
+        "A value of another type; numbers in strings are not numbers, nor is 3.0 an integer.",
+    ),
+    (422, "invalid_unicode", "Half of a surrogate pair."),
+    (422, "invalid_value", "A value out of range."),
+    (422, "missing_field", "A required field is absent."),
+    (422, "reload_failed", "What is on the disk cannot be served; what was served goes on."),
+    (422, "too_many_characters", "A text longer than `--max-input-chars`."),
+    (422, "too_many_inputs", "More texts than `--max-inputs`, or more completions than that."),
+    (422, "too_many_words", "A text over `--max-input-words`, or a request that the queue could never hold."),
+    (422, "unknown_field", "A field that this call does not have. None is ignored."),
+    (422, "unsupported", "A field that is known, and not supported."),
+    (429, "queue_full", "The queue has no room for all inputs of the request; none was taken."),
+    (429, "too_many_requests", "More requests at once than `--max-concurrent-requests`."),
+    (500, "inference_failed", "The model failed on this input; the others of its batch have their answers."),
+    (500, "internal_error", "A fault of ours. The log has it under the request's id."),
+    (503, "draining", "The server is about to end: ask another."),
+    (503, "engine_dead", "The engine ended, and no other was started."),
+    (503, "loading", "Models are being loaded, or a new engine is starting."),
+    (503, "not_ready", "The same, seen from within a request that was accepted."),
+    (504, "deadline_exceeded", "The request's time was over before its answer was there."),
+)
+"""Every code that is sent: its status, and what it means; a test compares them with the source."""
+
 Schema = dict[str, Any]
 
 INTRODUCTION = """\
@@ -67,11 +114,17 @@ def _errors(calls: list[tuple[str, Schema]]) -> str:
             if error:
                 rows.setdefault((status, error["code"]), f"`{error['type']}` | {error['message']}")
     table = [f"| {status} | `{code}` | {rest} |" for (status, code), rest in sorted(rows.items())]
+    codes = [f"| {status} | `{code}` | {meaning} |" for status, code, meaning in CODES]
     return (
         "## Errors\n\n"
         '`{"error": {"message", "type", "param", "code"}}`; `param` names the field at fault, such as\n'
-        "`k` or `inputs[3]`. 429 and 503 have `Retry-After` in seconds. For example:\n\n"
+        "`k` or `inputs[3]`, and is null where none is. 409, 429 and 503 have `Retry-After` in seconds.\n"
+        "`message` is for people and may change; programs go by the status or by `code`:\n\n"
+        "| status | `code` | |\n|---|---|---|\n" + "\n".join(codes) + "\n\n"
+        "Some in full:\n\n"
         "| status | `code` | `type` | `message` |\n|---|---|---|---|\n" + "\n".join(table) + "\n\n"
+        "`HEAD` is answered wherever `GET` is. There is no CORS: a page of another origin reaches the\n"
+        "server through a proxy that adds it ([operating.md](operating.md#behind-a-proxy-tls-keys-browsers)).\n\n"
     )
 
 

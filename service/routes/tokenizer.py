@@ -11,10 +11,11 @@ from service.completion_schemas import (
     TokenizeRequest,
     TokenizerInfo,
 )
+from service.errors import Unauthorized
 from service.parsing import parse_object
 from service.routes.ask import Ask
 from service.routes.context import Context
-from service.routes.direct import add_model_route, add_route
+from service.routes.direct import REQUEST_ID, add_model_route, add_route
 from service.routes.prompts import read_ids
 
 TOKENIZE, DETOKENIZE, INFO = "/tokenize", "/detokenize", "/tokenizer_info"
@@ -70,7 +71,9 @@ def add(app: FastAPI, context: Context) -> None:
         app,
         INFO,
         info,
+        errors=(Unauthorized(),),
         response_model=TokenizerInfo,
         summary="What is the first model's tokenizer?",
         tags=["model"],
+        openapi_extra={"parameters": [REQUEST_ID]},
     )
