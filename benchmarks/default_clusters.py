@@ -1,9 +1,8 @@
 """Would other clusters serve the default model better? ``python -m benchmarks.default_clusters CORPUS``.
 
-Makes reclustered copies of it with ``headfirst recluster`` (some with all weights trained a little further;
-the model with its own clusters, trained as far, says what of a gain is the clusters') and compares them on
-the lines that its training held out: perplexity, what an exact top-k scores, the time of the search alone,
-and the engine's time for a whole prediction. Writes ``default-clusters-DATE.json`` and ``.md``; copies that
+Makes reclustered copies of it with ``headfirst recluster`` and compares them on the lines that its training
+held out: perplexity, what an exact top-k scores, the time of the search alone, and the engine's time for a
+whole prediction. Writes ``default-clusters-DATE.json`` and ``.md``; copies that
 are there are not made again.
 
 Times are CPU time of the thread that works, so that other programs disturb them little; candidates take
@@ -19,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -31,6 +31,7 @@ from benchmarks.serving.machine import ROOT, digest
 from benchmarks.serving.texts import Texts
 from models.benchmarking.machine import machine
 from models.bundle import DEFAULT, Bundle
+from models.config import ModelConfig
 from models.training.corpus import CorpusOptions, Tokens, lines, text_files
 from models.training.evaluation import evaluate
 from service.loading import settle
@@ -52,19 +53,26 @@ prediction so much lower, at 16 or at 64 rows."""
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """How a copy is made: its number of clusters, None for the same edges as now; steps of training after."""
+    """How a copy is made.
+
+    Attributes:
+        name: its own, in tables.
+        clusters: their number, cut where the planner says; 0: see `pieces`.
+        pieces: what each cluster of the last band is cut into.
+        steps: of training all weights afterwards.
+    """
 
     name: str
-    clusters: int | None
+    clusters: int = 0
+    pieces: int = 1
     steps: int = 0
 
 
 VARIANTS = (
     Variant("128", 128),
     Variant("200", 200),
-    Variant("400", 400),
-    Variant("as shipped, trained further", None, 400),
-    Variant("200, trained further", 200, 400),
+    Variant("200, trained further", 200, steps=400),
+    Variant("154, the rare cut in four", pieces=4),
 )
 
 Timed = Callable[[int], dict[str, float]]
@@ -76,14 +84,22 @@ def make(variant: Variant, model: Path, corpus: Path, rows: int, work: Path) -> 
     out = work / variant.name.replace(", ", "-").replace(" ", "-")
     if (out / "config.json").exists():
         return out
-    kept = Bundle.load(model, "cpu").config.cutoffs
-    clusters = [f"--clusters={variant.clusters}"] if variant.clusters else [f"--cutoffs={_list(kept)}"]
+    edges = cut_rare(Bundle.load(model, "cpu").config, variant.pieces)
+    clusters = f"--clusters={variant.clusters}" if variant.clusters else f"--cutoffs={edges}"
     # Copies with the same clusters share the fit of the head's rows.
-    fit = work / f"fit-{variant.clusters or 'as-shipped'}"
-    command = [sys.executable, "-m", "service.cli", "recluster", str(model), str(out), *clusters]
+    fit = work / f"fit-{variant.clusters or f'pieces-{variant.pieces}'}"
+    command = [sys.executable, "-m", "service.cli", "recluster", str(model), str(out), clusters]
     command += [f"--text={corpus}", f"--rows={rows}", f"--fine-tune={variant.steps}", f"--work={fit}"]
     subprocess.run([*command, f"--threads={torch.get_num_threads()}"], check=True, cwd=ROOT)
     return out
+
+
+def cut_rare(config: ModelConfig, pieces: int) -> str:
+    """Edges, as the command takes them, with each cluster of the last band cut into equal pieces."""
+    first = config.cutoffs.index(config.band_edges[-2])
+    rare = pairwise(config.cutoffs[first:])
+    cuts = [round(low + (high - low) * i / pieces) for low, high in rare for i in range(1, pieces + 1)]
+    return ",".join(map(str, [*config.cutoffs[: first + 1], *cuts]))
 
 
 def held_out(bundle: Bundle, corpus: Path) -> list[Tokens]:
@@ -198,7 +214,7 @@ def table(results: Mapping[str, dict[str, Any]]) -> list[str]:
     for name, one in results.items():
         engine = [one["engine"][str(b)] for b in BATCHES]
         change = judge(one, base)["engine"].values()
-        title = f"{one['clusters']}, {name}" if name.startswith(SHIPPED) else name
+        title = f"{one['clusters']}, {name}" if name == SHIPPED else name
         lines.append(
             f"| {title} | {one['perplexity']:.2f} |"
             f" {' / '.join(format(one[f'top{k}']['words_scored'], ',.0f') for k in KS)} |"
@@ -231,10 +247,6 @@ def markdown(facts: Mapping[str, Any], results: Mapping[str, dict[str, Any]]) ->
         verdict(results),
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def _list(edges: tuple[int, ...]) -> str:
-    return ",".join(map(str, edges))
 
 
 @torch.inference_mode()

@@ -56,12 +56,13 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 
 def test_copies_are_made_once(model: Path, corpus: Path, tmp_path: Path, calls: list[list[str]]) -> None:
-    for variant in (Variant("4, further", 4, 3), Variant("4, further", 4, 3), Variant("same", None)):
+    further = Variant("4, further", 4, steps=3)
+    for variant in (further, further, Variant("rare", pieces=2)):
         assert (make(variant, model, corpus, 100, tmp_path) / "config.json").exists()
     (first, second) = calls
     assert first[:4] == [sys.executable, "-m", "service.cli", "recluster"]
     assert {"--clusters=4", "--fine-tune=3", f"--work={tmp_path / 'fit-4'}"} <= set(first)
-    assert "--cutoffs=40,120,280" in second
+    assert "--cutoffs=40,120,200,280" in second
 
 
 def test_the_lines_that_training_left_out(model: Path, corpus: Path) -> None:
