@@ -124,7 +124,8 @@ def _errors(calls: list[tuple[str, Schema]]) -> str:
         "Some in full:\n\n"
         "| status | `code` | `type` | `message` |\n|---|---|---|---|\n" + "\n".join(table) + "\n\n"
         "`HEAD` is answered wherever `GET` is. There is no CORS: a page of another origin reaches the\n"
-        "server through a proxy that adds it ([operating.md](operating.md#behind-a-proxy-tls-keys-browsers)).\n\n"
+        "server through a proxy that adds it\n"
+        "([operating.md](operating.md#behind-a-proxy-tls-keys-browsers)).\n\n"
     )
 
 
