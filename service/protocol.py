@@ -243,8 +243,9 @@ class HttpProtocol(HttpToolsProtocol):
         self.transport.write(b"\r\n".join(head) + b"\r\n\r\n" + response.body)
 
     def _watch_idle(self) -> None:
-        # uvicorn stops its timer when bytes come, and starts it after an answer; these may be of a body that
-        # was answered before it came.
+        # uvicorn starts its timer only with an answer, in `on_response_complete`, which counts the request
+        # and begins the next one. These bytes may be of a body that was answered before it came: they stopped
+        # the timer, and nothing else would start it again.
         answered = self.cycle is not None and self.cycle.response_complete
         if answered and self.timeout_keep_alive_task is None and not self.transport.is_closing():
             self.timeout_keep_alive_task = self.loop.call_later(
