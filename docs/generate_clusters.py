@@ -1,4 +1,4 @@
-"""Writes the figures of docs/clusters.md from the newest results: python docs/generate_clusters.py [--check]
+"""Writes the figures of docs/clusters.md from the newest results: python -m docs.generate_clusters [--check]
 
 What stands between ``<!-- figures: NAME -->`` and ``<!-- end -->`` is replaced. A block whose results are not
 there, or are of an older form, is left as it is.

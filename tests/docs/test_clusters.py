@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -24,8 +26,17 @@ def generator() -> ModuleType:
 
 def test_the_page_is_as_the_results_say(generator: ModuleType) -> None:
     text = generator.PAGE.read_text("utf-8")
-    assert generator.page(text) == text, "run: python docs/generate_clusters.py"
+    assert generator.page(text) == text, "run: python -m docs.generate_clusters"
     assert set(generator.BLOCKS) == {name for _, name, _, _ in generator._BLOCK.findall(text)}
+
+
+def test_its_command_runs() -> None:
+    command = "python -m docs.generate_clusters"
+    assert command in (DOCS / "clusters.md").read_text("utf-8")
+    done = subprocess.run(
+        [sys.executable, *command.split()[1:], "--check"], cwd=DOCS.parent, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "docs/clusters.md is as the results say\n")
 
 
 def test_the_newest_results_are_put_in(generator: ModuleType, tmp_path: Path) -> None:
