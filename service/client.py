@@ -16,7 +16,7 @@ Needs httpx: ``pip install 'headfirst[client]'``.
 
 import asyncio
 import time
-from typing import Literal, Self
+from typing import Any, Self
 
 import httpx
 
@@ -26,18 +26,17 @@ from service.client_requests import (
     ConnectionFailed,
     ServerError,
     Texts,
-    key_headers,
-    session_headers,
+    listed,
+    predicted,
+    scored,
 )
 from service.retries import Retries
-from service.schemas import ModelCard, ModelList, PredictAnswer, PredictResult, ScoreAnswer, ScoreResult
+from service.schemas import ModelCard, PredictResult, ScoreResult
 
 __all__ = ["AsyncClient", "Client", "ClientError", "ConnectionFailed", "Retries", "ServerError"]
 
-DEFAULT_URL = "http://127.0.0.1:8080"
 
-
-class Client(Asker[httpx.Client]):
+class Client(Asker[httpx.Client, httpx.BaseTransport]):
     """Asks a server, and waits for the answer. Threads may share it.
 
     Args:
@@ -53,22 +52,8 @@ class Client(Asker[httpx.Client]):
         transport: another way to the server than the network; for tests.
     """
 
-    def __init__(
-        self,
-        url: str = DEFAULT_URL,
-        *,
-        api_key: str | None = None,
-        model: str | None = None,
-        mode: Literal["exact", "fast"] | None = None,
-        session: str | None = None,
-        timeout: float = 60.0,
-        retries: Retries | None = None,
-        batch_size: int = 256,
-        transport: httpx.BaseTransport | None = None,
-    ) -> None:
-        headers = key_headers(api_key) | session_headers(session)
-        http = httpx.Client(base_url=url, headers=headers, timeout=timeout, transport=transport)
-        super().__init__(http, model, mode, retries, batch_size)
+    def _open(self, **settings: Any) -> httpx.Client:
+        return httpx.Client(**settings)
 
     def predict(
         self,
@@ -95,8 +80,7 @@ class Client(Asker[httpx.Client]):
         requests = self._requests(
             "/v1/predict", inputs, session, k=k, prefix=prefix, pretokenized=pretokenized
         )
-        answers = (PredictAnswer.model_validate_json(self._send(request)) for request in requests)
-        return [result for answer in answers for result in answer.results]
+        return [one for request in requests for one in predicted(self._send(request))]
 
     def score(
         self,
@@ -131,12 +115,11 @@ class Client(Asker[httpx.Client]):
             per_word=per_word,
             pretokenized=pretokenized,
         )
-        answers = (ScoreAnswer.model_validate_json(self._send(request)) for request in requests)
-        return [result for answer in answers for result in answer.results]
+        return [one for request in requests for one in scored(self._send(request))]
 
     def models(self) -> list[ModelCard]:
         """The served models. Raises as `predict`."""
-        return ModelList.model_validate_json(self._send(self._http.build_request("GET", "/v1/models"))).data
+        return listed(self._send(self._http.build_request("GET", "/v1/models")))
 
     def _send(self, request: httpx.Request) -> bytes:
         attempt = 1
@@ -163,25 +146,11 @@ class Client(Asker[httpx.Client]):
         self.close()
 
 
-class AsyncClient(Asker[httpx.AsyncClient]):
+class AsyncClient(Asker[httpx.AsyncClient, httpx.AsyncBaseTransport]):
     """`Client` for asyncio: the same arguments, methods, results and errors."""
 
-    def __init__(
-        self,
-        url: str = DEFAULT_URL,
-        *,
-        api_key: str | None = None,
-        model: str | None = None,
-        mode: Literal["exact", "fast"] | None = None,
-        session: str | None = None,
-        timeout: float = 60.0,
-        retries: Retries | None = None,
-        batch_size: int = 256,
-        transport: httpx.AsyncBaseTransport | None = None,
-    ) -> None:
-        headers = key_headers(api_key) | session_headers(session)
-        http = httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout, transport=transport)
-        super().__init__(http, model, mode, retries, batch_size)
+    def _open(self, **settings: Any) -> httpx.AsyncClient:
+        return httpx.AsyncClient(**settings)
 
     async def predict(
         self,
@@ -193,12 +162,10 @@ class AsyncClient(Asker[httpx.AsyncClient]):
         session: str | None = None,
     ) -> list[PredictResult]:
         """See `Client.predict`."""
-        results: list[PredictResult] = []
-        for request in self._requests(
+        requests = self._requests(
             "/v1/predict", inputs, session, k=k, prefix=prefix, pretokenized=pretokenized
-        ):
-            results += PredictAnswer.model_validate_json(await self._send(request)).results
-        return results
+        )
+        return [one for request in requests for one in predicted(await self._send(request))]
 
     async def score(
         self,
@@ -211,8 +178,7 @@ class AsyncClient(Asker[httpx.AsyncClient]):
         session: str | None = None,
     ) -> list[ScoreResult]:
         """See `Client.score`."""
-        results: list[ScoreResult] = []
-        for request in self._requests(
+        requests = self._requests(
             "/v1/score",
             inputs,
             session,
@@ -220,14 +186,12 @@ class AsyncClient(Asker[httpx.AsyncClient]):
             end_of_sentence=end_of_sentence,
             per_word=per_word,
             pretokenized=pretokenized,
-        ):
-            results += ScoreAnswer.model_validate_json(await self._send(request)).results
-        return results
+        )
+        return [one for request in requests for one in scored(await self._send(request))]
 
     async def models(self) -> list[ModelCard]:
         """See `Client.models`."""
-        request = self._http.build_request("GET", "/v1/models")
-        return ModelList.model_validate_json(await self._send(request)).data
+        return listed(await self._send(self._http.build_request("GET", "/v1/models")))
 
     async def _send(self, request: httpx.Request) -> bytes:
         attempt = 1

@@ -1,17 +1,28 @@
 """What the Python clients have in common: what is sent, when it is sent again, and what can go wrong."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import httpx
 from pydantic import ValidationError
 
 from service.retries import RETRIED, Retries
-from service.schemas import ErrorAnswer
+from service.schemas import (
+    ErrorAnswer,
+    ModelCard,
+    ModelList,
+    PredictAnswer,
+    PredictResult,
+    ScoreAnswer,
+    ScoreResult,
+)
 
 Http = TypeVar("Http", httpx.Client, httpx.AsyncClient)
+Transport = TypeVar("Transport", httpx.BaseTransport, httpx.AsyncBaseTransport)
 Texts = str | Sequence[str]
 
+DEFAULT_URL = "http://127.0.0.1:8080"
 SESSION_HEADER = "x-session-id"
 """See `deploy/README.md`: Envoy and Ray hash it."""
 
@@ -59,20 +70,35 @@ class ServerError(ClientError):
         super().__init__(f"{self.status}: {self.message}")
 
 
-class Asker(Generic[Http]):
-    """What both clients have: the settings, what is sent, and when it is sent again."""
+class Asker(ABC, Generic[Http, Transport]):
+    """What both clients have: the settings, what is sent, and when it is sent again. See `Client`."""
 
     def __init__(
-        self, http: Http, model: str | None, mode: str | None, retries: Retries | None, batch_size: int
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        api_key: str | None = None,
+        model: str | None = None,
+        mode: Literal["exact", "fast"] | None = None,
+        session: str | None = None,
+        timeout: float = 60.0,
+        retries: Retries | None = None,
+        batch_size: int = 256,
+        transport: Transport | None = None,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        self._http: Http = http
+        headers = key_headers(api_key) | session_headers(session)
+        self._http: Http = self._open(base_url=url, headers=headers, timeout=timeout, transport=transport)
         self._shared = {
             name: value for name, value in (("model", model), ("mode", mode)) if value is not None
         }
         self._batch_size = batch_size
         self._retries = retries or Retries()
+
+    @abstractmethod
+    def _open(self, **settings: Any) -> Http:
+        """httpx's client."""
 
     def _requests(
         self, path: str, inputs: Texts, session: str | None, **fields: Any
@@ -98,6 +124,21 @@ class Asker(Generic[Http]):
         if not outcome.is_success:
             raise ServerError(outcome)
         return outcome.content
+
+
+def predicted(content: bytes) -> list[PredictResult]:
+    """The results of an answer of /v1/predict."""
+    return PredictAnswer.model_validate_json(content).results
+
+
+def scored(content: bytes) -> list[ScoreResult]:
+    """The results of an answer of /v1/score."""
+    return ScoreAnswer.model_validate_json(content).results
+
+
+def listed(content: bytes) -> list[ModelCard]:
+    """The models of an answer of /v1/models."""
+    return ModelList.model_validate_json(content).data
 
 
 def key_headers(api_key: str | None) -> dict[str, str]:
