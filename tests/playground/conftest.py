@@ -89,10 +89,11 @@ def server() -> Iterator[Stub]:
 
 
 @pytest.fixture
-def stub(server: Stub) -> Stub:
-    """The stub as new."""
-    server.reset()
-    return server
+def stub() -> Iterator[Stub]:
+    """A server of the test's own: what the page of an earlier test asks late does not reach it."""
+    server = Stub()
+    yield server
+    server.stop()
 
 
 @pytest.fixture
@@ -120,4 +121,5 @@ def page(tab: "Page", stub: Stub, watch: Watch) -> "Iterator[Page]":
         tab.locator("#words [role=option]").first.wait_for()
         yield tab
         tab.evaluate("localStorage.clear(); sessionStorage.clear()")
+    tab.goto("about:blank")  # Nobody asks the stub any more, which ends now.
     watch.check()

@@ -39,10 +39,6 @@ class Stub:
     def __init__(self) -> None:
         self.port = 0
         self._server: ThreadingHTTPServer | None = None
-        self.reset()
-
-    def reset(self) -> None:
-        """As new, on the same port."""
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.sessions: list[str | None] = []
         self.fault: Fault | None = None
@@ -50,8 +46,7 @@ class Stub:
         self.explains = False
         self.models = ["stub"]
         self.hold: threading.Event | None = None
-        if self._server is None:
-            self.start()
+        self.start()
 
     @property
     def url(self) -> str:

@@ -27,7 +27,9 @@ def url(tab: "Page", tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def ask(url: str, path: str, **body: object) -> dict[str, Any]:
-    result: dict[str, Any] = httpx.post(url + path, json=body).raise_for_status().json()["results"][0]
+    result: dict[str, Any] = (
+        httpx.post(url + path, json=body, timeout=30).raise_for_status().json()["results"][0]
+    )
     return result
 
 
