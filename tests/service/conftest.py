@@ -23,6 +23,7 @@ from service.routes.models import card
 from service.served import Catalog, Served
 from service.settings import Settings
 from tests.service.doubles import FakeEngine, compute
+from tests.service.spy import Make, running_engines
 from tests.tiny import tiny_bundle
 
 
@@ -34,6 +35,12 @@ def bundle_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def bundle(bundle_path: Path) -> Bundle:
     return Bundle.load(bundle_path, "cpu")
+
+
+@pytest.fixture
+def make(bundle: Bundle) -> Iterator[Make]:
+    """Starts engines: `make(max_batch_tokens=10)`."""
+    yield from running_engines(bundle)
 
 
 def clean_environment(**variables: str) -> dict[str, str]:

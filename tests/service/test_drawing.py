@@ -1,7 +1,6 @@
 """Words drawn by the engine, and the best words in the places of scored ones."""
 
 import random
-from collections.abc import Iterator
 from itertools import islice
 
 import pytest
@@ -13,12 +12,7 @@ from models.bundle import Bundle
 from service import wire
 from service.drawing import uniforms
 from service.messages import Predict, Predicted, Sampling, Score, Scored, Timing
-from tests.service.spy import Make, predict, running_engines
-
-
-@pytest.fixture
-def make(bundle: Bundle) -> Iterator[Make]:
-    yield from running_engines(bundle)
+from tests.service.spy import Make, predict
 
 
 def sample(tokens: list[int], sampling: Sampling, k: int = 0) -> Predict:

@@ -3,7 +3,6 @@
 import gc
 import random
 import threading
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -12,13 +11,7 @@ from models.bundle import Bundle
 from service.engine import set_threads
 from service.lanes import SCORE_SLICE_TOKENS
 from service.messages import Message, Predict
-from tests.service.spy import Make, check, predict, running_engines, score
-
-
-@pytest.fixture
-def make(bundle: Bundle) -> Iterator[Make]:
-    """Starts engines: `make(max_batch_tokens=10)`."""
-    yield from running_engines(bundle)
+from tests.service.spy import Make, check, predict, score
 
 
 def words(count: int, seed: int = 0) -> list[int]:

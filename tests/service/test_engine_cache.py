@@ -1,19 +1,10 @@
 """What was run is not run again: states of texts that grow, shrink, or are asked for in another way."""
 
 import random
-from collections.abc import Iterator
-
-import pytest
 
 from models.bundle import Bundle
 from service.lanes import PREDICT_SLICE_TOKENS
-from tests.service.spy import Make, check, predict, running_engines, score
-
-
-@pytest.fixture
-def make(bundle: Bundle) -> Iterator[Make]:
-    """Starts engines: `make(max_batch_tokens=10)`."""
-    yield from running_engines(bundle)
+from tests.service.spy import Make, check, predict, score
 
 
 def words(count: int, seed: int = 0) -> list[int]:

@@ -1,7 +1,7 @@
 """A model that fails fails the guilty alone; what does not fit is split."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -20,15 +20,9 @@ from tests.service.spy import (
     error_of,
     poisoned,
     predict,
-    running_engines,
     score,
     submit,
 )
-
-
-@pytest.fixture
-def make(bundle: Bundle) -> Iterator[Make]:
-    yield from running_engines(bundle)
 
 
 def test_only_the_guilty_fail(make: Make, bundle: Bundle, caplog: pytest.LogCaptureFixture) -> None:

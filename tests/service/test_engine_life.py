@@ -1,7 +1,7 @@
 """How an engine begins and ends: no future is left without an answer."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NoReturn
 
 import pytest
@@ -23,15 +23,9 @@ from tests.service.spy import (
     check,
     error_of,
     predict,
-    running_engines,
     score,
     submit,
 )
-
-
-@pytest.fixture
-def make(bundle: Bundle) -> Iterator[Make]:
-    yield from running_engines(bundle)
 
 
 def broken(rows: list[list[int]]) -> NoReturn:

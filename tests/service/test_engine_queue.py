@@ -5,7 +5,6 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -26,15 +25,9 @@ from tests.service.spy import (
     error_of,
     poisoned,
     predict,
-    running_engines,
     score,
     submit,
 )
-
-
-@pytest.fixture
-def make(bundle: Bundle) -> Iterator[Make]:
-    yield from running_engines(bundle)
 
 
 def test_a_full_queue_refuses_the_whole_call(make: Make) -> None:

@@ -11,11 +11,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from models.bundle import Bundle
 from service.engine import JOIN_SECONDS
 from service.errors import NotReady
 from tests.service.conftest import ServerProcess
-from tests.service.spy import BLOCKER, Make, error_of, predict, running_engines, submit
+from tests.service.spy import BLOCKER, Make, error_of, predict, submit
 from tests.service.test_processes import page_of, pid_of, until
 
 HANGS = 77
@@ -44,11 +43,6 @@ from service.cli import main
 main()
 """,
     )
-
-
-@pytest.fixture
-def make(bundle: Bundle) -> Iterator[Make]:
-    yield from running_engines(bundle)
 
 
 def test_a_batch_that_is_run_is_timed(make: Make) -> None:

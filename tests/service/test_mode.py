@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +21,11 @@ from tests.models.kernels.softmaxes import needs_extension
 from tests.service.asking import Local, error_of, post
 from tests.service.commands import json_rows, run
 from tests.service.doubles import TIMING, compute
-from tests.service.spy import Make, check, predict, running_engines, score
+from tests.service.spy import Make, check, predict, score
 from tests.service.wire import StartServer
 
 ROUNDING = 2e-6
 """Of six digits, and of float32 in either answer."""
-
-
-@pytest.fixture
-def make(bundle: Bundle) -> Iterator[Make]:
-    yield from running_engines(bundle)
 
 
 def words(count: int, seed: int) -> list[int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import torch
 from models.bundle import Bundle
 from service.messages import Message
 from tests.models.importers.transfo_xl import expected, imported
-from tests.service.spy import Make, check, predict, running_engines, score
+from tests.service.spy import Make, check, predict, score
 
 WORDS = 60
 
@@ -27,11 +26,6 @@ def case(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def bundle(case: str, tmp_path: Path) -> Bundle:
     return imported(case, tmp_path)
-
-
-@pytest.fixture
-def make(bundle: Bundle) -> Iterator[Make]:
-    yield from running_engines(bundle)
 
 
 def words(dice: random.Random, count: int) -> list[int]:
