@@ -65,6 +65,22 @@ def test_the_faster_one_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     assert chosen.microseconds == {"cpu": (2.0, 2.0), "cpu fast": (2.0, 2.0), "torch": (1.0, 1.0)}
 
 
+def test_an_interrupted_call_does_not_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine was busy with something else for a second, during the first call that counts."""
+    took = iter([1.0, 2e-5, 3e-5])
+    now, running = 0.0, False
+
+    def clock() -> float:
+        nonlocal now, running
+        now += next(took) if running else 0.0
+        running = not running
+        return now
+
+    monkeypatch.setattr(choice, "perf_counter", clock)
+    kernel = TorchKernel(make_softmax(8, (30,)))
+    assert choice._time(kernel, torch.zeros(1, 8), 3) == pytest.approx(30)
+
+
 def test_says_so_without_the_extension(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
