@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -15,10 +14,11 @@ import pytest
 
 from tests.deploy.ray_environment import environment, free_port, ray_python
 from tests.deploy.tools import ROOT
+from tests.service.collector import Collector, collecting
 
 # The contract, as every other server of ours has to keep it; `client` and `server` are those below.
 from tests.service.test_http_contract import *  # noqa: F403
-from tests.service.test_tracing_live import PARENT, TRACE, Collector
+from tests.service.test_tracing_live import PARENT, TRACE
 from tests.tiny import tiny_bundle
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -69,12 +69,8 @@ def bundle_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def collector() -> Iterator[Collector]:
-    with Collector() as found:
-        thread = threading.Thread(target=found.serve_forever, args=(0.01,))
-        thread.start()
-        yield found
-        found.shutdown()
-        thread.join()
+    with collecting() as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

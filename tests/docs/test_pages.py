@@ -1,6 +1,5 @@
 """The pages for users do what they say: their shell and Python blocks are run, in order, against a server."""
 
-import importlib.util
 import os
 import re
 from collections.abc import Iterator
@@ -12,10 +11,10 @@ import pytest
 from service.metrics import ENDPOINTS, Metrics
 from service.settings import Settings, flag
 from tests.docs import shell
+from tests.docs.generators import DOCS, load_generator
 from tests.docs.shell import ROOT
 from tests.service.conftest import ServerProcess
 
-DOCS = ROOT / "docs"
 PAGES = ("quick-start.md", "client.md", "openai.md", "operating.md")
 
 ELSEWHERE = ("git clone", "make ", "lm_eval", "from openai")
@@ -160,12 +159,7 @@ INTERNAL_CODES = {"client_disconnected", "request_too_large", "unavailable"}
 
 @pytest.fixture(scope="module")
 def reference() -> Any:
-    spec = importlib.util.spec_from_file_location("generate_http", DOCS / "generate_http.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_generator("generate_http")
 
 
 def test_every_code_is_told(reference: Any) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from models.bodies.config import GatedConvolutionConfig, TransformerConfig
@@ -20,9 +19,9 @@ from models.importers import convert
 from models.importers.checkpoint import load
 from models.language_model import LanguageModel
 from models.tokenization import Whitespace
+from tests.models.importers.answers import TOLERANCE, close, rows
 from tests.models.importers.fairseq import CASES, DATA, LONG, TRANSFORMERS, converted, expected, imported
 
-TOLERANCE = 1e-4
 Get = Callable[[str], Bundle]
 
 
@@ -30,21 +29,6 @@ Get = Callable[[str], Bundle]
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Get:
     """The bundle of a case."""
     return cache(lambda case: imported(case, tmp_path_factory.mktemp(case)))
-
-
-@torch.inference_mode()
-def rows(model: LanguageModel, text: Tensor, pieces: list[int]) -> Tensor:
-    """Hidden rows (T, d) of `text` run alone in pieces of the given lengths."""
-    state, found = model.split_state(model.initial_state(1))[0], []
-    for piece in torch.split(text, pieces):
-        hidden, after = model.encode(piece[None], torch.tensor([len(piece)]), model.stack_states([state]))
-        (state,) = model.split_state(after)
-        found.append(hidden[0])
-    return torch.cat(found)
-
-
-def close(one: Tensor, other: Tensor) -> None:
-    torch.testing.assert_close(one, other, atol=TOLERANCE, rtol=0)
 
 
 def test_the_cases_cover_what_is_claimed(bundle: Get) -> None:

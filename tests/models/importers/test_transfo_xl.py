@@ -9,16 +9,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 from models.bodies.transformer_xl import TransformerXLBody
 from models.bundle import Bundle
 from models.importers import convert
 from models.language_model import LanguageModel
 from models.tokenization import Moses
+from tests.models.importers.answers import TOLERANCE, close, rows
 from tests.models.importers.transfo_xl import CASES, DATA, expected, form, imported
 
-TOLERANCE = 1e-4
 ONE_CLUSTER = {"hf-no-tails", "hf-untied-projections", "nvidia-untied", "pytorch-lm1b"}
 Get = Callable[[str], Bundle]
 
@@ -27,21 +26,6 @@ Get = Callable[[str], Bundle]
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Get:
     """The bundle of a case."""
     return cache(lambda case: imported(case, tmp_path_factory.mktemp(case)))
-
-
-@torch.inference_mode()
-def rows(model: LanguageModel, text: Tensor, pieces: list[int]) -> Tensor:
-    """Hidden rows (T, d) of `text` run alone in pieces of the given lengths."""
-    state, found = model.split_state(model.initial_state(1))[0], []
-    for piece in torch.split(text, pieces):
-        hidden, after = model.encode(piece[None], torch.tensor([len(piece)]), model.stack_states([state]))
-        (state,) = model.split_state(after)
-        found.append(hidden[0])
-    return torch.cat(found)
-
-
-def close(one: Tensor, other: Tensor) -> None:
-    torch.testing.assert_close(one, other, atol=TOLERANCE, rtol=0)
 
 
 @pytest.mark.parametrize("case", CASES)
