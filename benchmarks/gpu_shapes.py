@@ -17,7 +17,6 @@ from torch import Tensor
 from models.adaptive_softmax import AdaptiveSoftmax
 from models.benchmarking.shapes import Shape
 from models.bundle import DEFAULT, Bundle
-from models.config import Band, LSTMConfig, ModelConfig
 
 TINY: Final = {"wt103": Shape(64, (300, 500, 900), (32, 16))}
 
@@ -25,16 +24,8 @@ TINY: Final = {"wt103": Shape(64, (300, 500, 900), (32, 16))}
 def synthetic(shape: Shape, dtype: torch.dtype, device: torch.device) -> AdaptiveSoftmax:
     """Random weights, rounded to `dtype`, peaked about as a trained model's."""
     torch.manual_seed(1)
-    config = ModelConfig(
-        vocabulary_size=shape.cutoffs[-1],
-        hidden_size=shape.hidden_size,
-        cutoffs=shape.cutoffs,
-        bands=tuple(Band(clusters=1, width=width) for width in shape.widths),
-        tied=False,
-        body=LSTMConfig(layers=1, units=1),
-    )
     with torch.device(device):
-        softmax = AdaptiveSoftmax(config).requires_grad_(False)
+        softmax = shape.softmax()
     n, c0 = softmax.n_clusters, softmax.shortlist
     softmax.head.mul_(2.5)
     softmax.head[:, :n] = 0

@@ -49,6 +49,18 @@ class Shape:
     cutoffs: tuple[int, ...]
     widths: tuple[int, ...]
 
+    def softmax(self) -> AdaptiveSoftmax:
+        """The layer, on torch's default device; its weights are the next random numbers."""
+        config = ModelConfig(
+            vocabulary_size=self.cutoffs[-1],
+            hidden_size=self.hidden_size,
+            cutoffs=self.cutoffs,
+            bands=tuple(Band(clusters=1, width=width) for width in self.widths),
+            tied=False,
+            body=LSTMConfig(layers=1, units=1),
+        )
+        return AdaptiveSoftmax(config).requires_grad_(False)
+
 
 SHAPES: Final = {
     "wt103": Shape(1024, (20000, 60000, 267735), (256, 64)),
@@ -65,15 +77,7 @@ Patterns = dict[str, float]
 def synthetic(shape: Shape) -> AdaptiveSoftmax:
     """Random weights, the same at each call."""
     torch.manual_seed(1)
-    config = ModelConfig(
-        vocabulary_size=shape.cutoffs[-1],
-        hidden_size=shape.hidden_size,
-        cutoffs=shape.cutoffs,
-        bands=tuple(Band(clusters=1, width=width) for width in shape.widths),
-        tied=False,
-        body=LSTMConfig(layers=1, units=1),
-    )
-    softmax = AdaptiveSoftmax(config).eval().requires_grad_(False)
+    softmax = shape.softmax().eval()
     n = softmax.n_clusters
     softmax.head[:, :n] = 0
     softmax.head[softmax.shortlist :] = 0

@@ -30,6 +30,29 @@ EVENTS = st.one_of(
 )
 
 
+def ask(bench: Bench, gone: Counter[Job], kind: str, value: object) -> None:
+    """What those who ask do, and the timer; `gone` are the jobs that leave without an answer."""
+    if kind == "submit":
+        with contextlib.suppress(QueueFull):
+            bench.submit(*value)  # type: ignore[misc]
+    elif kind == "cancel" and bench.jobs:
+        job = bench.jobs[int(value) % len(bench.jobs)]  # type: ignore[call-overload]
+        if not bench.answered[job] and not gone[job]:
+            assert job.cancel()
+            gone[job] += 1
+    elif kind == "timer" and any(job.deadline <= bench.now for job in bench.batcher._unanswered):
+        gone.update(bench.batcher.overdue() or ())
+
+
+def check_all_left(bench: Bench, gone: Counter[Job]) -> None:
+    """Each job was answered once or is gone, those among them that are too late now."""
+    if bench.batcher._unanswered:
+        gone.update(bench.batcher.overdue() or ())
+    assert bench.answered + gone == Counter(bench.jobs)
+    assert bench.batcher.depth == bench.batcher.tokens == 0
+    assert not bench.batcher._unanswered
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.lists(EVENTS, max_size=40), st.integers(1, 300), st.integers(1, 300))
 def test_every_message_is_answered_once_and_no_budget_is_exceeded(
@@ -38,17 +61,8 @@ def test_every_message_is_answered_once_and_no_budget_is_exceeded(
     bench = Bench(batch_tokens, score_tokens, max_inputs=20, max_tokens=2000)
     gone: Counter[Job] = Counter()
     for kind, value in events:
-        if kind == "submit":
-            with contextlib.suppress(QueueFull):
-                bench.submit(*value)  # type: ignore[misc]
-        elif kind == "cancel" and bench.jobs:
-            job = bench.jobs[int(value) % len(bench.jobs)]  # type: ignore[call-overload]
-            if not bench.answered[job] and not gone[job]:
-                assert job.cancel()
-                gone[job] += 1
-        elif kind == "timer" and any(job.deadline <= bench.now for job in bench.batcher._unanswered):
-            gone.update(bench.batcher.overdue() or ())
-        elif kind == "step" and any(job.deadline > bench.now for job in bench.batcher._unanswered):
+        ask(bench, gone, kind, value)
+        if kind == "step" and any(job.deadline > bench.now for job in bench.batcher._unanswered):
             batch = bench.step(seconds=float(value))  # type: ignore[arg-type]
             budget = (
                 batch_tokens
@@ -59,12 +73,8 @@ def test_every_message_is_answered_once_and_no_budget_is_exceeded(
             assert all(piece.count <= SCORE_SLICE_TOKENS for piece in batch.slices)
     while any(job.deadline > bench.now for job in bench.batcher._unanswered):
         bench.step(seconds=0)
-    if bench.batcher._unanswered:
-        gone.update(bench.batcher.overdue() or ())
-    assert bench.answered + gone == Counter(bench.jobs)
-    assert bench.batcher.depth == bench.batcher.tokens == 0
+    check_all_left(bench, gone)
     assert sum(bench.rejected.values()) == sum(gone.values())
-    assert not bench.batcher._unanswered
 
 
 @settings(max_examples=50, deadline=None)
@@ -118,17 +128,8 @@ def test_threads_share_the_work_and_answer_each_message_once(
         )
 
     for kind, value in events:
-        if kind == "submit":
-            with contextlib.suppress(QueueFull):
-                bench.submit(*value)  # type: ignore[misc]
-        elif kind == "cancel" and bench.jobs:
-            job = bench.jobs[int(value) % len(bench.jobs)]  # type: ignore[call-overload]
-            if not bench.answered[job] and not gone[job]:
-                assert job.cancel()
-                gone[job] += 1
-        elif kind == "timer" and any(job.deadline <= bench.now for job in bench.batcher._unanswered):
-            gone.update(bench.batcher.overdue() or ())
-        elif kind == "take" and len(running) < threads and alive():
+        ask(bench, gone, kind, value)
+        if kind == "take" and len(running) < threads and alive():
             take()
         elif kind == "end" and running:
             bench.run(running.pop(int(value) % len(running)), seconds=1)  # type: ignore[call-overload]
@@ -137,10 +138,6 @@ def test_threads_share_the_work_and_answer_each_message_once(
             bench.run(running.pop(0), seconds=0)
         else:
             take()
-    if bench.batcher._unanswered:
-        gone.update(bench.batcher.overdue() or ())
-    assert bench.answered + gone == Counter(bench.jobs)
-    assert bench.batcher.depth == bench.batcher.tokens == 0
-    assert not bench.batcher._unanswered
+    check_all_left(bench, gone)
     assert not bench.batcher._running
     assert bench.batcher.wait_idle(0)

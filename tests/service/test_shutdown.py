@@ -1,6 +1,7 @@
 """How `headfirst serve` ends: SIGTERM and Ctrl-C, draining, the second signal, the timeout."""
 
 import concurrent.futures
+import contextlib
 import http.client
 import json
 import signal
@@ -77,17 +78,22 @@ def test_sigterm_under_load_loses_no_accepted_request(
     assert sorted(answered) == sorted(load.statuses)
 
 
+@contextlib.contextmanager
+def stalled_request(server: ServerProcess) -> Iterator[socket.socket]:
+    """The connection of an accepted request whose body is not all there yet."""
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(b"POST /v1/predict HTTP/1.1\r\nhost: x\r\ncontent-length: 15\r\n\r\n{")
+        page = ""
+        while "headfirst_requests_in_progress 2.0" not in page:
+            page = httpx.get(f"{server.url}/metrics", timeout=30).text
+        yield connection
+
+
 @pytest.fixture
 def stalled(start_server: StartServer) -> Iterator[tuple[ServerProcess, socket.socket]]:
-    """A server with one accepted request whose body is not all there yet."""
-    with start_server("--drain-timeout", "20") as server:
-        host, port = server.url.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port)), timeout=30) as connection:
-            connection.sendall(b"POST /v1/predict HTTP/1.1\r\nhost: x\r\ncontent-length: 15\r\n\r\n{")
-            page = ""
-            while "headfirst_requests_in_progress 2.0" not in page:
-                page = httpx.get(f"{server.url}/metrics", timeout=30).text
-            yield server, connection
+    with start_server("--drain-timeout", "20") as server, stalled_request(server) as connection:
+        yield server, connection
 
 
 def test_draining_is_told_and_the_running_request_finishes(
@@ -123,13 +129,7 @@ def test_the_second_signal_exits_at_once(stalled: tuple[ServerProcess, socket.so
 
 
 def test_drain_timeout(start_server: StartServer) -> None:
-    with start_server("--drain-timeout", "1") as server:
-        host, port = server.url.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port)), timeout=30) as connection:
-            connection.sendall(b"POST /v1/predict HTTP/1.1\r\nhost: x\r\ncontent-length: 15\r\n\r\n{")
-            page = ""
-            while "headfirst_requests_in_progress 2.0" not in page:
-                page = httpx.get(f"{server.url}/metrics", timeout=30).text
-            server.signal(signal.SIGTERM)
-            assert server.wait() == 0
+    with start_server("--drain-timeout", "1") as server, stalled_request(server):
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
     assert any("drain timeout" in str(line["message"]) for line in server.lines)
