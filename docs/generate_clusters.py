@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import many_clusters
+from benchmarks import default_clusters, many_clusters
 from benchmarks.paper import report
 
 PAGE = Path(__file__).with_name("clusters.md")
@@ -102,6 +102,18 @@ def shape_ranks(stem: str, result: Result) -> list[str]:
     return many_clusters.by_rank(result["runs"])
 
 
+def default(stem: str, result: Result) -> list[str]:
+    """The model that ships, and copies of it."""
+    where = f"({machine(result)}; `{stem}.json`)"
+    return [
+        *default_clusters.table(result["results"]),
+        "",
+        default_clusters.verdict(result["results"]),
+        "",
+        where,
+    ]
+
+
 def trials(stem: str, result: Result) -> list[str]:
     """Optimizers."""
     names = [name for name, _ in result["columns"]]
@@ -122,6 +134,7 @@ BLOCKS: dict[str, tuple[str, Callable[[str, Result], list[str]]]] = {
     "sweep": (f"paper-{DATE}", sweep),
     "shapes": (f"shapes-{DATE}", shapes),
     "shape-ranks": (f"shapes-{DATE}", shape_ranks),
+    "default": (f"default-clusters-{DATE}", default),
     "trials": (f"paper-trials-{DATE}", trials),
 }
 
