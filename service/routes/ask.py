@@ -53,6 +53,8 @@ class Ask(Generic[R]):
         self.served = served
         self.single = False
         """Whether `inputs` was a single string."""
+        self.texts = "inputs"
+        """What `param` calls all texts together."""
         self.deadline = deadline
         self.exchange = exchange_of(request.scope)
         self.large = self.exchange.bytes_in > INLINE_CHARS
@@ -135,7 +137,7 @@ class Ask(Generic[R]):
             await wait_for_all(futures, self.deadline, self._scope, self._receive)
         except TooLarge as error:
             # From an engine in another process by way of its futures.
-            raise InvalidRequest(error.message, param="inputs", code="too_many_words") from error
+            raise InvalidRequest(error.message, param=self.texts, code="too_many_words") from error
         except BaseException:
             for future in futures:
                 future.cancel()

@@ -39,6 +39,7 @@ def add(app: FastAPI, context: Context) -> None:
 
     async def completions(request: Request) -> Response:
         ask = await Ask.read_object(request, lambda raw: parse_object(CompletionRequest, raw), context)
+        ask.texts = "prompt"
         answer = await Answer.begin(ask, context)
         return EventStream(answer) if ask.body.stream else await answer.whole()
 

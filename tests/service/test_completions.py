@@ -233,6 +233,7 @@ def test_a_prompt_that_ends_in_a_space_needs_no_other(http: httpx.Client) -> Non
         ({"prompt": [[1], [-1]]}, 422, "prompt[1][0]", "invalid_value"),
         ({"prompt": ["a"] * 41}, 422, "prompt", "too_many_inputs"),
         ({"prompt": ["a"] * 21, "n": 2}, 422, "n", "too_many_inputs"),
+        ({"prompt": ["a " * 90_000] * 3, "echo": True, "logprobs": 0}, 422, "prompt", "too_many_words"),
         ({"tools": []}, 422, "tools", "unknown_field"),
         ({"model": "other"}, 404, "model", "model_not_found"),
         ({"timeout_ms": 1, "max_tokens": 30, "n": 40}, 504, None, "deadline_exceeded"),
