@@ -60,7 +60,8 @@ class Batcher:
         """Messages that wait for their first batch."""
         self._rejected = rejected
         self._clock = clock
-        self._lanes = Lanes(batch_tokens, score_tokens, max_inputs, max_tokens)
+        self._lanes = lanes = Lanes(batch_tokens, score_tokens, max_inputs, max_tokens)
+        self._lane = lanes.of
         self._unanswered: set[Job] = set()
         self._wake_at = math.inf
         self._refuse: Callable[[], HeadfirstError] | None = None
@@ -90,14 +91,14 @@ class Batcher:
         """
         needs: dict[Lane, tuple[int, int]] = {}
         for message in messages:
-            lane = self._lanes.of(message)
+            lane = self._lane(message)
             inputs, tokens = needs.get(lane, (0, 0))
             needs[lane] = (inputs + 1, tokens + message.size)
         with self._lock:
             self._check_room(needs)  # Before anything is made: it must be cheap to refuse.
         groups = {lane: Group() for lane in needs}
         now = self._clock()
-        jobs = [Job(message, groups[self._lanes.of(message)], now) for message in messages]
+        jobs = [Job(message, groups[self._lane(message)], now) for message in messages]
         for lane, group in groups.items():
             members = jobs if len(groups) == 1 else [job for job in jobs if job.group is group]
             make = predict_sequences if lane is self._lanes.predict else score_sequences
@@ -186,7 +187,8 @@ class Batcher:
             for sequence in reversed(going_on):
                 sequence.group.put_back(sequence)
             for sequence in going_on:
-                self._line_up(batch.lane, sequence.group)
+                self._lanes.line_up(batch.lane, sequence.group)
+                self._sleepers.wake()
             self._running.discard(batch)
             if not (self._unanswered or self._running):
                 self._idle.notify_all()
@@ -220,7 +222,8 @@ class Batcher:
         """Raises unless each lane has room for so many more messages and tokens."""
         if self._refuse is not None:
             raise self._refuse()
-        self._lanes.check_room(needs)
+        for lane, (inputs, tokens) in needs.items():
+            lane.check_room(inputs, tokens)
 
     def _admit(self, lane: Lane, group: Group, needs: tuple[int, int]) -> None:
         inputs, tokens = needs
@@ -228,15 +231,12 @@ class Batcher:
         self.depth += inputs
         lane.inputs += inputs
         lane.tokens += tokens
-        self._line_up(lane, group)
+        self._lanes.line_up(lane, group)
+        self._sleepers.wake()
         deadline = min(job.deadline for job in group.unanswered)
         if deadline < self._wake_at:
             self._wake_at = deadline
             self._deadline.notify()
-
-    def _line_up(self, lane: Lane, group: Group) -> None:
-        self._lanes.line_up(lane, group)
-        self._sleepers.wake()
 
     def _batch(self, lane: Lane, slices: list[Slice], now: float) -> Batch:
         batch = Batch(lane, slices, begun_now(slices, self._unanswered, now), now)
@@ -251,7 +251,7 @@ class Batcher:
         return batch
 
     def _leave(self, job: Job) -> None:
-        lane = self._lanes.of(job.message)
+        lane = self._lane(job.message)
         self._unanswered.discard(job)
         self.depth -= job.taken is None
         lane.inputs -= 1

@@ -33,13 +33,18 @@ class Lane:
         budget: tokens a batch at most.
         slice_tokens: tokens of one sequence in a batch at most; a group's turn is no less.
         share: this lane's part of the engine's time while the other lane waits too.
+        max_inputs: messages that it holds at most, those that are being computed included.
+        max_tokens: tokens that these messages have at most.
     """
 
-    def __init__(self, budget: int, slice_tokens: int, share: float) -> None:
+    def __init__(
+        self, budget: int, slice_tokens: int, share: float, max_inputs: int, max_tokens: int
+    ) -> None:
         self.full_budget = budget
         self.budget = budget
         self.slice_tokens = slice_tokens
         self.share = share
+        self._max_inputs, self._max_tokens = max_inputs, max_tokens
         self.inputs = 0
         """Messages that are accepted and not answered."""
         self.tokens = 0
@@ -56,13 +61,14 @@ class Lane:
         """Whether anything waits to be put into a batch."""
         return bool(self._rotation)
 
-    def check_room(self, inputs: int, tokens: int, max_inputs: int, max_tokens: int) -> None:
+    def check_room(self, inputs: int, tokens: int) -> None:
         """Raises unless there is room for so many more messages and tokens.
 
         Raises:
             QueueFull: there is none now.
             TooLarge: there never will be.
         """
+        max_inputs, max_tokens = self._max_inputs, self._max_tokens
         if inputs > max_inputs or tokens > max_tokens:
             raise TooLarge(
                 f"The request has {inputs} inputs with {tokens} words; the queue takes at most "

@@ -1,7 +1,7 @@
 """The batcher's two queues, and which of them has the next batch."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from service.lane import Batch, Lane
 from service.messages import Message, Predict
@@ -29,10 +29,9 @@ class Lanes:
     """
 
     def __init__(self, batch_tokens: int, score_tokens: int, max_inputs: int, max_tokens: int) -> None:
-        self.predict = Lane(batch_tokens, PREDICT_SLICE_TOKENS, PREDICT_SHARE)
-        self.score = Lane(min(score_tokens, batch_tokens), SCORE_SLICE_TOKENS, 1 - PREDICT_SHARE)
-        self.max_inputs = max_inputs
-        self.max_tokens = max_tokens
+        room = max_inputs, max_tokens
+        self.predict = Lane(batch_tokens, PREDICT_SLICE_TOKENS, PREDICT_SHARE, *room)
+        self.score = Lane(min(score_tokens, batch_tokens), SCORE_SLICE_TOKENS, 1 - PREDICT_SHARE, *room)
         self._both = (self.predict, self.score)  # In the order that wins a tie.
         self._virtual_time = 0.0
         self._last_finish = -math.inf
@@ -48,11 +47,6 @@ class Lanes:
     def of(self, message: Message) -> Lane:
         """The lane of such messages."""
         return self.predict if isinstance(message, Predict) else self.score
-
-    def check_room(self, needs: Mapping[Lane, tuple[int, int]]) -> None:
-        """Raises as `Lane.check_room` unless each lane has room for so many more messages and tokens."""
-        for lane, (inputs, tokens) in needs.items():
-            lane.check_room(inputs, tokens, self.max_inputs, self.max_tokens)
 
     def line_up(self, lane: Lane, group: Group) -> None:
         """Lets the group take turns in its lane."""
