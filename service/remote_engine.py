@@ -55,6 +55,7 @@ class RemoteEngine:
         self._follower: Follower | None = None
         self._following: set[asyncio.Task[None]] = set()
         self._known = False
+        self._told = False
         self._state: State = "starting"
         self._reason = "the engine process is starting"
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -175,7 +176,7 @@ class RemoteEngine:
             task.cancel()
         with self._lock:
             self._connection = None
-            self._known = False
+            self._known = self._told = False
             if self._state in ("starting", "ready"):
                 self._state, self._reason = "starting", "the engine process ended and is being restarted"
         self._pending.abandon(self._unready)
@@ -186,9 +187,16 @@ class RemoteEngine:
         await self._follower.switch(models)
         with self._lock:
             self._known = True
+        self._tell_ready()
         self._send(connection, wire.encode(wire.Switched(told.number)))
         await self._follower.finish()
         self._send(connection, wire.encode(wire.Finished(told.number)))
+
+    def _tell_ready(self) -> None:
+        """Says it when questions are answered, once for each connection."""
+        if self.state == "ready" and not self._told:
+            self._told = True
+            logger.info("ready")
 
     def _followed(self, connection: Frames, task: asyncio.Task[None]) -> None:
         self._following.discard(task)
@@ -216,6 +224,7 @@ class RemoteEngine:
                 with self._lock:
                     if self._state in ("starting", "ready"):
                         self._state, self._reason = cast(State, reply.state), reply.reason
+                self._tell_ready()
             case wire.Samples():
                 self._pending.answer(reply.number, reply.samples)
             case wire.ReloadDone():

@@ -193,16 +193,27 @@ def test_one_server_of_several_processes(workers: ServerProcess, bundle: Bundle)
     assert ours == one
     # What is said once, or once by each engine process: the supervisor perhaps after somebody was answered.
     engines = 1 + int(pages[0]["engine_restarts_total", ()])
-    until(lambda: sum(line["message"] == "ready" for line in workers.lines) >= engines)
+    until(lambda: sum(line["message"] == "the engine is ready" for line in workers.lines) >= engines)
     loaded = [line["process"] for line in workers.lines if "loaded" in str(line["message"])]
     assert loaded == ["engine"] * engines
     assert [line["process"] for line in workers.lines if "url" in line] == ["supervisor"]
-    ready = [line["process"] for line in workers.lines if line["message"] == "ready"]
+    ready = [line["process"] for line in workers.lines if line["message"] == "the engine is ready"]
     assert ready == ["supervisor"] * engines
+    # Each worker by itself: when it answers.
+    assert {line["process"] for line in workers.lines if line["message"] == "ready"} == set(WORKERS)
     assert all(line.get("process") and line.get("pid") for line in workers.lines)
     assert model_card["parameters"] == bundle.model.parameter_count()
     assert model_card["kernels"]["softmax"]
     assert example["200"]["content"]["application/json"]["example"]["results"]
+
+
+def test_whoever_reads_that_it_is_ready_is_answered(bundle_path: Path) -> None:
+    server = ServerProcess("--model", str(bundle_path), "--http-workers", "1")
+    try:
+        until(lambda: any(line["message"] == "ready" for line in server.lines), 30)
+        assert httpx.post(f"{server.url}/v1/predict", content=BODY, timeout=30).status_code == 200
+    finally:
+        server.stop()
 
 
 def test_engine_process_kill_9_under_load_two_workers(workers: ServerProcess) -> None:
