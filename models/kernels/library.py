@@ -16,7 +16,7 @@ from typing import Final
 
 import torch
 
-VERSION: Final = 4
+VERSION: Final = 5
 
 _IDS = POINTER(c_int64)
 _OUT = (c_void_p,) * 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,12 @@ def test_extension_of_another_version(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(library, "VERSION", -1)
     with pytest.raises(KernelError, match="install Headfirst again"):
         library.load.__wrapped__()
+
+
+def test_another_interface_has_another_version() -> None:
+    # An extension that was built before would be called with arguments that it does not know.
+    declared = repr(sorted((name, str(types)) for name, types in library._SIGNATURES.items()))
+    digest = hashlib.sha256(declared.encode()).hexdigest()[:16]
+    assert (library.VERSION, digest) == (5, "aa7e1549aad44e06"), (
+        "raise VERSION in library.py and hf_version in api.cpp"
+    )
