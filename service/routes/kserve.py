@@ -78,6 +78,7 @@ def add(app: FastAPI, context: Context) -> None:
         texts = _texts(body.inputs[0])
         context.check_inputs(texts, single=False)
         ask.exchange.inputs = len(texts)
+        _check_task(body.parameters)
         wanted = _wanted(body)
         work = _predict if body.parameters.task == "predict" else _score
         outputs = await work(ask, context, texts, body.parameters)
@@ -182,6 +183,16 @@ def _texts(tensor: Tensor) -> list[str]:
         message = f"data has {len(texts)} element{'s' * (len(texts) != 1)}, shape says {tensor.shape[0]}."
         raise InvalidRequest(message, param=f"{param}.data", code="invalid_value")
     return texts
+
+
+def _check_task(parameters: InferParameters) -> None:
+    """Raises InvalidRequest for a parameter of the other task, which would change nothing."""
+    task = parameters.task
+    other = {"predict": ("context", "end_of_sentence"), "score": ("k", "prefix")}[task]
+    for name in other:
+        if name in parameters.model_fields_set:
+            message = f"{name} means nothing to the task {task}."
+            raise InvalidRequest(message, param=f"parameters.{name}", code="invalid_value")
 
 
 def _wanted(body: InferRequest) -> set[str]:

@@ -114,6 +114,16 @@ async def test_health_tells_why_not(local: Local) -> None:
         ({"parameters": {"k": 0}}, "parameters.k"),
         ({"parameters": {"k": 100_000}}, "parameters.k"),
         (
+            {"parameters": {"task": "score", "k": 3}, "inputs": [tensor("")]},
+            "parameters.k",
+        ),
+        (
+            {"parameters": {"task": "score", "prefix": "a"}, "inputs": [tensor("")]},
+            "parameters.prefix",
+        ),
+        ({"parameters": {"context": "a"}, "inputs": [tensor("")]}, "parameters.context"),
+        ({"parameters": {"end_of_sentence": True}, "inputs": [tensor("")]}, "parameters.end_of_sentence"),
+        (
             {"parameters": {"task": "score", "end_of_sentence": False}, "inputs": [tensor("")]},
             "inputs[0].data[0]",
         ),
