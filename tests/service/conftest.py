@@ -1,6 +1,7 @@
 """A real server as a process of its own, and the app in this process around an engine of the test's own."""
 
 import contextlib
+import itertools
 import json
 import logging
 import os
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -62,6 +64,8 @@ class ServerProcess:
             stdout=subprocess.DEVNULL,
             text=True,
         )
+        number = dict(itertools.pairwise(arguments)).get("--http-workers", "0")
+        self._workers = int(number) if number != "1" else 0  # One is known by its answers.
         self.lines: list[dict[str, object]] = []
         self.url = ""
         self._listening = threading.Event()
@@ -82,11 +86,19 @@ class ServerProcess:
         self._listening.set()
 
     def wait_ready(self) -> None:
-        """Asks until the server is ready; each answer takes its time, so this is no spinning."""
+        """Asks until the server is ready; each answer takes its time, so this is no spinning. Of several
+        workers, until each has said so: the next connection may be any one's."""
         with httpx.Client(base_url=self.url, timeout=30) as client:
             while client.get("/health/ready").status_code != 200:
                 if self.process.poll() is not None:
                     raise RuntimeError(f"the server ended: {self.lines}")
+        end = time.monotonic() + 60
+        while self._workers > len(
+            {line.get("process") for line in self.lines if line.get("message") == "ready"}
+        ):
+            if time.monotonic() > end or self.process.poll() is not None:
+                raise RuntimeError(f"not all workers are ready: {self.lines}")
+            time.sleep(0.01)
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
