@@ -143,7 +143,7 @@ class Supervisor:
         engine = self._children.named(ENGINE)
         if engine is not None:
             seconds = round(self._ready_at - engine.started, 3)
-            logger.info("the engine is ready", extra={"fields": {"seconds": seconds}})
+            logger.info("the engine is warm", extra={"fields": {"seconds": seconds}})
             self._steps.after(self._settings.engine_timeout / 4, partial(self._check_engine, engine))
 
     def _check_engine(self, engine: Child) -> None:

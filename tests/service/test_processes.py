@@ -193,11 +193,11 @@ def test_one_server_of_several_processes(workers: ServerProcess, bundle: Bundle)
     assert ours == one
     # What is said once, or once by each engine process: the supervisor perhaps after somebody was answered.
     engines = 1 + int(pages[0]["engine_restarts_total", ()])
-    until(lambda: sum(line["message"] == "the engine is ready" for line in workers.lines) >= engines)
+    until(lambda: sum(line["message"] == "the engine is warm" for line in workers.lines) >= engines)
     loaded = [line["process"] for line in workers.lines if "loaded" in str(line["message"])]
     assert loaded == ["engine"] * engines
     assert [line["process"] for line in workers.lines if "url" in line] == ["supervisor"]
-    ready = [line["process"] for line in workers.lines if line["message"] == "the engine is ready"]
+    ready = [line["process"] for line in workers.lines if line["message"] == "the engine is warm"]
     assert ready == ["supervisor"] * engines
     # Each worker by itself: when it answers.
     assert {line["process"] for line in workers.lines if line["message"] == "ready"} == set(WORKERS)
