@@ -2,8 +2,7 @@
 
 Makes reclustered copies of it with ``headfirst recluster`` and compares them on the lines that its training
 held out: perplexity, what an exact top-k scores, the time of the search alone, and the engine's time for a
-whole prediction. Writes ``default-clusters-DATE.json`` and ``.md``; copies that
-are there are not made again.
+whole prediction. Writes ``default-clusters-DATE.json`` and ``.md``; copies that are there are not made again.
 
 Times are CPU time of the thread that works, so that other programs disturb them little; candidates take
 turns.
@@ -32,7 +31,7 @@ from benchmarks.serving.texts import Texts
 from models.benchmarking.machine import machine
 from models.bundle import DEFAULT, Bundle
 from models.config import ModelConfig
-from models.training.corpus import CorpusOptions, Tokens, lines, text_files
+from models.training.corpus import CorpusOptions, Tokens, is_held_out, lines, text_files
 from models.training.evaluation import evaluate
 from service.loading import settle
 from service.messages import Predict
@@ -106,7 +105,7 @@ def held_out(bundle: Bundle, corpus: Path) -> list[Tokens]:
     """The lines that training leaves out, each with its ``</s>``."""
     vocabulary, every = bundle.vocabulary, CorpusOptions(1).holdout_every
     texts = [
-        line for file in text_files(corpus) for i, line in enumerate(lines(file)) if i % every == every // 2
+        line for file in text_files(corpus) for i, line in enumerate(lines(file)) if is_held_out(i, every)
     ]
     return [np.array([*ids, vocabulary.end_id], np.uint32) for ids in vocabulary.encode_batch(texts)]
 

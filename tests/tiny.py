@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
@@ -21,6 +22,14 @@ def tiny_words(size: int = 280) -> list[str]:
     """`size` distinct English-like words, the special ones first."""
     words = [UNKNOWN, END, *_COMMON, *("".join(parts) for parts in _SYLLABLES)]
     return list(dict.fromkeys(words))[:size]
+
+
+def tiny_text(path: Path, lines: int) -> Path:
+    """Writes lines of nine such words, drawn evenly."""
+    draw = random.Random(1)
+    words = [word for word in tiny_words() if word.isalpha()]
+    path.write_text("\n".join(" ".join(draw.choices(words, k=9)) for _ in range(lines)))
+    return path
 
 
 def tiny_config(

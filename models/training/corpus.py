@@ -67,6 +67,11 @@ def text_files(path: Path) -> list[Path]:
     return files
 
 
+def is_held_out(line: int, every: int) -> bool:
+    """Whether training leaves a file's line, counted from 0, for validation: one of `every`."""
+    return line % every == every // 2
+
+
 def lines(path: Path) -> Iterator[str]:
     """The non-empty lines of a text file, decompressed by its suffix."""
     opener = _OPENERS.get(path.suffix, io.open)
@@ -155,7 +160,7 @@ def _build(
     split = splitter(tokenization)
     for file in files:
         for i, line in enumerate(lines(file)):
-            heldout = i % options.holdout_every == options.holdout_every // 2
+            heldout = is_held_out(i, options.holdout_every)
             part = parts[heldout]
             part.extend(provisional.setdefault(word, len(provisional)) for word in split(line))
             part.append(1)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from models.bundle import Bundle
 from models.config import Band
-from models.training.corpus import CorpusError, Tokens, lines
+from models.training.corpus import CorpusError, Tokens, is_held_out, lines
 from models.training.cutoffs import Costs, Plan, TrainingCosts, Widths, candidates, cheapest
 from models.training.evaluation import hidden_rows
 from models.training.opening import Masses, ServingCosts, masses, words_scored
@@ -160,7 +160,7 @@ def sample_lines(
         for i, line in enumerate(lines(file)):
             if i < holdout_every:
                 every.append(line)
-            if i % holdout_every == holdout_every // 2:
+            if is_held_out(i, holdout_every):
                 some.append(line)
         chosen += some if len(some) > 1 else every
     if not chosen:

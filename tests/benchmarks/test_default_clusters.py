@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from benchmarks import default_clusters
 from benchmarks.default_clusters import SHIPPED, Variant, held_out, in_turn, judge, make, verdict
 from models.bundle import Bundle
 from models.training.recluster import assemble, starting_rows
-from tests.tiny import tiny_bundle, tiny_config, tiny_words
+from tests.tiny import tiny_bundle, tiny_config, tiny_text
 
 EDGES = (40, 80, 120, 200, 280)
 
@@ -29,11 +28,7 @@ def model(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    draw = random.Random(1)
-    words = [word for word in tiny_words() if word.isalpha()]
-    path = tmp_path / "text.txt"
-    path.write_text("\n".join(" ".join(draw.choices(words, k=9)) for _ in range(20_000)))
-    return path
+    return tiny_text(tmp_path / "text.txt", 20_000)
 
 
 @pytest.fixture

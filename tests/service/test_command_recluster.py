@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from models.bundle import Bundle
 from models.training import planning
 from models.training.timing import TimeModel, TimeModels
 from tests.service.commands import refusal, run
-from tests.tiny import tiny_bundle, tiny_config, tiny_words
+from tests.tiny import tiny_bundle, tiny_config, tiny_text
 
 
 @pytest.fixture(autouse=True)
@@ -27,11 +26,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def text(tmp_path: Path) -> Path:
-    draw = random.Random(1)
-    words = [word for word in tiny_words() if word.isalpha()]
-    path = tmp_path / "text.txt"
-    path.write_text("\n".join(" ".join(draw.choices(words, k=9)) for _ in range(120)))
-    return path
+    return tiny_text(tmp_path / "text.txt", 120)
 
 
 def test_a_bundle_with_many_clusters(text: Path, tmp_path: Path) -> None:
