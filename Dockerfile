@@ -66,7 +66,7 @@ RUN set -eu; \
     /opt/headfirst/bin/python -m compileall -q -j 0 -x /torch/testing/_internal/ \
       --invalidation-mode unchecked-hash /opt/headfirst/lib; \
     /opt/headfirst/bin/python -P -c "import sys, torch, service; \
-        from models.kernels.library import load; \
+        from models.kernels.cpu.library import load; \
         load(); \
         from importlib.metadata import metadata; \
         known = metadata('headfirst').get_all('Provides-Extra'); \

@@ -23,12 +23,12 @@ import numpy as np
 import torch
 
 from benchmarks.serving.machine import machine
-from models.adaptive_softmax import AdaptiveSoftmax
-from models.config import LSTMConfig, ModelConfig
+from models.config.model import LSTMConfig, ModelConfig
+from models.softmax.adaptive_softmax import AdaptiveSoftmax
+from models.training.clusters.cutoffs import Widths, words_of_share
+from models.training.clusters.planning import bands_of, training_plans
 from models.training.corpus import Counts, text_files, word_counts
-from models.training.cutoffs import Widths, words_of_share
 from models.training.memory import keep_memory
-from models.training.planning import bands_of, training_plans
 
 Cutoffs = tuple[int, ...]
 Step = Callable[[int], float]

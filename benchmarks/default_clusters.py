@@ -30,15 +30,15 @@ from benchmarks.serving.machine import ROOT, digest
 from benchmarks.serving.texts import Texts
 from models.benchmarking.machine import machine
 from models.bundle import DEFAULT, Bundle
-from models.config import ModelConfig
+from models.config.model import ModelConfig
 from models.training.corpus import CorpusOptions, Tokens, is_held_out, lines, text_files
 from models.training.evaluation import evaluate
-from service.loading import settle
-from service.messages import Predict
-from service.metrics import STAGES, Metrics
-from service.runner import Runner
-from service.sequence import Group, Job, Sequence, Slice
-from service.state_cache import StateCache
+from service.contract.messages import Predict
+from service.engine.runner import Runner
+from service.engine.state_cache import StateCache
+from service.engine.work import Group, Job, Sequence, Slice
+from service.fleet.loading import settle
+from service.metrics.registry import STAGES, Metrics
 
 SHIPPED = "as shipped"
 BATCHES = 1, 16, 64

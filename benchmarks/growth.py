@@ -27,16 +27,16 @@ import numpy.typing as npt
 import torch
 
 from benchmarks.serving.machine import machine
-from models.adaptive_softmax import AdaptiveSoftmax
+from models.benchmarking.charts import Series, plot
 from models.bundle import DEFAULT, Bundle
-from models.config import LSTMConfig, ModelConfig
+from models.config.model import LSTMConfig, ModelConfig
 from models.kernels.choice import choose
+from models.softmax.adaptive_softmax import AdaptiveSoftmax
+from models.training.clusters.cutoffs import Plan, Widths, candidates
+from models.training.clusters.opening import Masses
+from models.training.clusters.planning import MANY, bands_of, masses_of, sample_lines, serving_plans
+from models.training.clusters.timing import Array
 from models.training.corpus import text_files, word_counts
-from models.training.cutoffs import Plan, Widths, candidates
-from models.training.opening import Masses
-from models.training.planning import MANY, bands_of, masses_of, sample_lines, serving_plans
-from models.training.timing import Array
-from service.charts import Series, plot
 
 K = 10
 NUMBERS = (*MANY, 300, 400, 600, 800)

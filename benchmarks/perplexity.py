@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 
 from models.bundle import DEFAULT, Bundle
+from models.text.vocabulary import Vocabulary
 from models.training.corpus import Tokens, lines
 from models.training.evaluation import evaluate
-from models.vocabulary import Vocabulary
 
 
 def tokens(line: str, vocabulary: Vocabulary, wikitext: bool) -> Tokens:

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from models.bundle import Bundle
-from service.app import create_app
-from service.engine import Engine
-from service.loading import examples
-from service.metrics import Metrics
-from service.routes.models import card
-from service.served import Catalog, Served
-from service.settings import Settings
+from service.engine.engine import Engine
+from service.fleet.loading import examples
+from service.fleet.served import Catalog, Served
+from service.http.api.models import card
+from service.http.app import create_app
+from service.metrics.registry import Metrics
+from service.settings.settings import Settings
 
 PAGE = Path(__file__).with_name("http.md")
 MODEL = Path(__file__).parents[1] / "models" / "default"

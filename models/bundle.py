@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from models.bodies.lstm import LSTMBody
-from models.config import ModelConfig
+from models.config.model import ModelConfig
 from models.language_model import LanguageModel
-from models.vocabulary import Vocabulary, Words
+from models.text.vocabulary import Vocabulary, Words
 from models.weightless import weightless
 
 CONFIG: Final = "config.json"

@@ -8,26 +8,26 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from models.adaptive_embedding import AdaptiveEmbedding
-from models.adaptive_softmax import AdaptiveSoftmax, TopK
 from models.bodies.base import Body, RowState, State, last_rows
-from models.bodies.config import (
+from models.bodies.gated_convolution import GatedConvolutionBody
+from models.bodies.lstm import LSTMBody
+from models.bodies.transformer import TransformerBody
+from models.bodies.transformer_xl import TransformerXLBody
+from models.config.bodies import (
     GatedConvolutionConfig,
     LSTMConfig,
     TransformerConfig,
     TransformerXLConfig,
 )
-from models.bodies.gated_convolution import GatedConvolutionBody
-from models.bodies.lstm import LSTMBody
-from models.bodies.transformer import TransformerBody
-from models.bodies.transformer_xl import TransformerXLBody
-from models.config import ModelConfig
-from models.differentiated_softmax import DifferentiatedSoftmax
+from models.config.model import ModelConfig
 from models.kernels.base import TorchKernel
 from models.kernels.choice import Choice, choose
-from models.kernels.cpu_lstm import CpuLSTM
-from models.kernels.library import KernelError
-from models.sampling import Draw, Drawn, draw, greedy
+from models.kernels.cpu.library import KernelError
+from models.kernels.cpu.lstm import CpuLSTM
+from models.softmax.adaptive_embedding import AdaptiveEmbedding
+from models.softmax.adaptive_softmax import AdaptiveSoftmax, TopK
+from models.softmax.differentiated_softmax import DifferentiatedSoftmax
+from models.softmax.sampling import Draw, Drawn, draw, greedy
 
 __all__ = ["LanguageModel", "RowState", "State"]
 
@@ -121,11 +121,11 @@ class LanguageModel(nn.Module):
         return self.kernel.target_logprobs_bounded(hidden, targets)
 
     def draw(self, hidden: Tensor, draws: Sequence[Draw]) -> Drawn:
-        """A next word for each row, drawn from the exact distribution; see `models.sampling.draw`."""
+        """A next word for each row, drawn from the exact distribution; see `models.softmax.sampling.draw`."""
         return draw(self.softmax, hidden, draws, self.topk)
 
     def greedy(self, hidden: Tensor, bias: Mapping[int, float]) -> tuple[int, float]:
-        """The most probable biased word after one row (1, d); see `models.sampling.greedy`."""
+        """The most probable biased word after one row (1, d); see `models.softmax.sampling.greedy`."""
         return greedy(self.topk, self.target_logprobs, hidden, bias, self.softmax.excluded)
 
     def state_bytes(self, words: int) -> int:

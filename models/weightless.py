@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from models.config import ModelConfig
+from models.config.model import ModelConfig
 from models.language_model import LanguageModel
 
 _INITIALIZERS = frozenset(

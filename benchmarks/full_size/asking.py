@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from models.bundle import Bundle
-from service.engine import Engine
-from service.messages import Predict
-from service.metrics import Metrics
-from service.settings import Settings
+from service.contract.messages import Predict
+from service.engine.engine import Engine
+from service.metrics.registry import Metrics
+from service.settings.settings import Settings
 
 CONTEXT, TYPED, ROWS = 64, 8, 8
 """Words before the first prediction, predictions, texts scored side by side."""

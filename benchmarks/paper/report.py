@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.paper.methods import CURVE, TABLE, Setting
-from models.training.timing import TimeModel
-from service.charts import Series, plot
+from models.benchmarking.charts import Series, plot
+from models.training.clusters.timing import TimeModel
 
 Results = dict[str, dict[str, Any]]
 

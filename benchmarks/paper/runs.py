@@ -13,16 +13,16 @@ import torch
 
 from benchmarks.measures import perplexities, rows_of, scored, top_seconds
 from benchmarks.paper.methods import Method, Setting, config
-from models.training.corpus import Corpus, Tokens
-from models.training.cutoffs import Widths, words_of_share
-from models.training.evaluation import split_lines
-from models.training.planning import (
+from models.training.clusters.cutoffs import Widths, words_of_share
+from models.training.clusters.planning import (
     measured_widths,
     product_points,
     training_plans,
     training_sizes,
 )
-from models.training.timing import fit
+from models.training.clusters.timing import fit
+from models.training.corpus import Corpus, Tokens
+from models.training.evaluation import split_lines
 from models.training.trainer import Trainer
 
 HEAD_SHARE = 0.87

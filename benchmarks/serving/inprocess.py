@@ -26,10 +26,10 @@ import torch
 from benchmarks.serving.apps.answering import K
 from benchmarks.serving.texts import Texts, contexts
 from models.bundle import Bundle
-from service.engine import Engine
-from service.messages import Answer, Message, Predict, Score, Scored
-from service.metrics import Metrics
-from service.settings import Settings
+from service.contract.messages import Answer, Message, Predict, Score, Scored
+from service.engine.engine import Engine
+from service.metrics.registry import Metrics
+from service.settings.settings import Settings
 
 LEVELS = 1, 8, 64, 256
 WORDS = 200

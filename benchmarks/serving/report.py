@@ -11,7 +11,7 @@ from benchmarks.serving.engine_section import engine_section
 from benchmarks.serving.open_section import open_section
 from benchmarks.serving.results import LOADS, Results
 from benchmarks.serving.table import table
-from service.charts import grouped_bars
+from models.benchmarking.charts import grouped_bars
 
 
 def charts(results: Results) -> dict[str, str]:

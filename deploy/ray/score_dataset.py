@@ -26,10 +26,10 @@ import ray
 from ray.data import ActorPoolStrategy
 
 from models.bundle import DEFAULT, Bundle
-from service.bulk.checkpoint import Checkpoint
-from service.bulk.job import Options, score_span
-from service.bulk.source import BulkError, Columns, Source, Span, format_of
-from service.bulk.tally import Tally
+from service.offline.bulk.checkpoint import Checkpoint
+from service.offline.bulk.job import Options, score_span
+from service.offline.bulk.source import BulkError, Columns, Source, Span, format_of
+from service.offline.bulk.tally import Tally
 
 SUFFIXES = (".jsonl", ".ndjson", ".parquet", ".pq")
 REPORT_SECONDS = 10.0

@@ -17,7 +17,7 @@ from ray.serve import Application
 from ray.serve.config import AutoscalingConfig, RequestRouterConfig
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.settings import Settings, flag, load_settings
+from service.settings.settings import Settings, flag, load_settings
 
 ROUTER: Final = "ray.serve.experimental.consistent_hash_router:ConsistentHashRouter"
 """Ray's own: a ring of replicas; a session goes to the next one on it, and a replica that comes or goes moves
@@ -65,11 +65,12 @@ class Headfirst:
     async def __init__(self, flags: list[str]) -> None:
         import torch
 
-        from service import logs, tracing
-        from service.app import create_app
-        from service.fleet import Fleet
-        from service.loading import load, settle
-        from service.metrics import Metrics
+        from service import logs
+        from service.fleet.fleet import Fleet
+        from service.fleet.loading import load, settle
+        from service.http.app import create_app
+        from service.http.telemetry import tracing
+        from service.metrics.registry import Metrics
 
         settings = load_settings(flags)
         logs.configure(settings.log_format, settings.log_level)

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.adaptive_softmax import AdaptiveSoftmax
+from models.softmax.adaptive_softmax import AdaptiveSoftmax
 
 Run = Callable[[Tensor, int], object]
 """Hidden rows (B, d) and k -> whatever has the answer."""

@@ -24,8 +24,8 @@ from typing import Final, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from models.adaptive_softmax import AdaptiveSoftmax
 from models.benchmarking.baselines import compiled
+from models.softmax.adaptive_softmax import AdaptiveSoftmax
 
 Precision = Literal["fp32", "bf16", "int8"]
 

@@ -18,14 +18,14 @@ from typing import Final, Literal
 
 from torch import Tensor
 
-from models.adaptive_softmax import AdaptiveSoftmax
 from models.benchmarking.machine import Ceilings
-from models.kernels.cpu import CpuKernel
+from models.kernels.cpu.kernel import CpuKernel
+from models.softmax.adaptive_softmax import AdaptiveSoftmax
 
 Bound = Literal["memory", "cache", "compute"]
 
 SCREENED_WIDTH: Final = 48
-"""As in ``models/kernels/cpu/api.cpp``."""
+"""As in ``models/kernels/cpu/src/api.cpp``."""
 
 
 @dataclass(frozen=True, slots=True)

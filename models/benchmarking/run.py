@@ -9,9 +9,9 @@ from time import perf_counter
 from typing import Any, Final
 
 from models.benchmarking.machine import Ceilings, machine
-from models.benchmarking.scoring import score_rows
+from models.benchmarking.score_table import score_rows
 from models.benchmarking.subject import Subject
-from models.benchmarking.topk import Plan, topk_rows
+from models.benchmarking.topk_table import Plan, topk_rows
 
 OnStep = Callable[[str, float], None]
 """Hears what is being done, and the share of the whole that is."""

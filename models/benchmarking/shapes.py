@@ -10,8 +10,8 @@ else depends on it. From the k-th best logit t of the short-list a cluster is pu
 - so high that its best word is at t + 1/4: it is opened, and has words among the k best (``x``).
 
 Which rows get what: for ``none`` all ``.``; for ``measured`` what a trained model does, see
-`models.benchmarking.opening`; for ``all`` the same with ``.`` raised to ``o``. What a search really opened is
-in every result.
+`models.benchmarking.openings`; for ``all`` the same with ``.`` raised to ``o``. What a search really opened
+is in every result.
 
 The weights are float32, as most published checkpoints' are. A row is the sum of 30 short-list words such that
 their logits fall as Zipf's law has it, the best between 12 and 16: a few words stand out of a noise of
@@ -29,8 +29,8 @@ from typing import Final, Literal, TypedDict, get_args
 import torch
 from torch import Tensor
 
-from models.adaptive_softmax import AdaptiveSoftmax
-from models.config import Band, LSTMConfig, ModelConfig
+from models.config.model import Band, LSTMConfig, ModelConfig
+from models.softmax.adaptive_softmax import AdaptiveSoftmax
 
 Expansion = Literal["none", "measured", "all"]
 EXPANSIONS: Final[tuple[Expansion, ...]] = get_args(Expansion)
@@ -94,7 +94,7 @@ class _Measured(TypedDict):
 
 @cache
 def _measured() -> _Measured:
-    """See `models.benchmarking.opening`."""
+    """See `models.benchmarking.openings`."""
     measured: _Measured = json.loads(Path(__file__).with_name("openings.json").read_text())
     return measured
 

@@ -9,7 +9,6 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor
 
-from models.adaptive_softmax import AdaptiveSoftmax
 from models.benchmarking import shapes
 from models.benchmarking.baselines import (
     MOST_COMPILED_BYTES,
@@ -25,7 +24,8 @@ from models.benchmarking.composite import Composite
 from models.benchmarking.shapes import Expansion
 from models.benchmarking.text import SAMPLE, hidden_rows
 from models.bundle import DEFAULT, Bundle
-from models.kernels.cpu import CpuKernel
+from models.kernels.cpu.kernel import CpuKernel
+from models.softmax.adaptive_softmax import AdaptiveSoftmax
 
 SHAPES: Final = ("default", *shapes.SHAPES)
 POOL: Final = 512

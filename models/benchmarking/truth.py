@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from models.adaptive_softmax import AdaptiveSoftmax
+from models.softmax.adaptive_softmax import AdaptiveSoftmax
 
 WORDS_AT_ONCE = 1 << 14
 TIE = 1e-5

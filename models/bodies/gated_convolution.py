@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.bodies.base import FLOAT_BYTES, RowState
-from models.bodies.config import GatedConvolutionConfig
+from models.config.bodies import GatedConvolutionConfig
 
 
 class GatedConvolutionBody(nn.Module):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from models.bodies.base import FLOAT_BYTES
-from models.bodies.config import LSTMConfig
+from models.config.bodies import LSTMConfig
 
 State = tuple[Tensor, ...]
 

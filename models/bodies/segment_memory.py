@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.bodies.config import TransformerXLConfig
+from models.config.bodies import TransformerXLConfig
 
 # Elements of the largest temporary of the attention: 32 MiB of float32.
 CHUNK_ELEMENTS = 1 << 23

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from models.bodies.base import FLOAT_BYTES, RowState
-from models.bodies.config import TransformerConfig
 from models.bodies.past import Past, alike, count_words, extended
+from models.config.bodies import TransformerConfig
 
 
 class TransformerBody(nn.Module):

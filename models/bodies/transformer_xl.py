@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.bodies.base import FLOAT_BYTES
-from models.bodies.config import TransformerXLConfig
 from models.bodies.segment_memory import Chunk, SegmentMemory
+from models.config.bodies import TransformerXLConfig
 
 State = tuple[Tensor, ...]
 

@@ -11,11 +11,11 @@ from models.importers.base import CheckpointError, Converted
 __all__ = ["FORMATS", "CheckpointError", "Converted", "convert"]
 
 FORMATS: Final = {
-    "fairseq": "fairseq",
-    "transfo-xl-hf": "transfo_xl_hf",
-    "transfo-xl-pytorch": "transfo_xl_pytorch",
-    "transfo-xl-nvidia": "transfo_xl_nvidia",
-    "torch-adaptive": "torch_adaptive",
+    "fairseq": "fairseq.checkpoint",
+    "transfo-xl-hf": "transfo_xl.hf",
+    "transfo-xl-pytorch": "transfo_xl.pytorch",
+    "transfo-xl-nvidia": "transfo_xl.nvidia",
+    "torch-adaptive": "torch_adaptive.checkpoint",
     "awd-lstm": "awd_lstm",
 }
 """What a format is called on the command line, and the module that reads it."""

@@ -20,12 +20,12 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from models.config import Band, InputBand, ModelConfig
+from models.config.model import Band, InputBand, ModelConfig
+from models.config.tokenization import Whitespace
 from models.importers.base import CheckpointError, Converted, Weights
-from models.importers.checkpoint import attributes, load, module_state
 from models.importers.lstm import take_lstm
-from models.tokenization import Whitespace
-from models.vocabulary import Vocabulary, Words
+from models.importers.pickles.checkpoint import attributes, load, module_state
+from models.text.vocabulary import Vocabulary, Words
 
 WORDS = Words(unknown="<unk>", end="<eos>", tokenization=Whitespace())
 TEXTS = ("train.txt", "valid.txt", "test.txt")

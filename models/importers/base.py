@@ -10,9 +10,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from models.config import ModelConfig
+from models.config.model import ModelConfig
 from models.language_model import LanguageModel
-from models.vocabulary import Vocabulary
+from models.text.vocabulary import Vocabulary
 from models.weightless import weightless
 
 

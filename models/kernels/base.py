@@ -3,8 +3,8 @@
 `TorchKernel` reads the head's weights once a call, in their own type, and each opened cluster's once for the
 rows that open it; it writes their logits, and reads them again for their maxima, sums and order. So at one
 row it takes the weights' bytes over the bandwidth of memory, plus some 50 calls of torch; at many rows the
-flop over the peak and several passes over the logits. It holds `models.topk.SEARCH_ELEMENTS` logits at once,
-in about five temporaries: 320 MiB at most, whatever the batch.
+flop over the peak and several passes over the logits. It holds `models.softmax.topk.SEARCH_ELEMENTS` logits
+at once, in about five temporaries: 320 MiB at most, whatever the batch.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from models.adaptive_softmax import AdaptiveSoftmax, TopK
+from models.softmax.adaptive_softmax import AdaptiveSoftmax, TopK
 
 
 @runtime_checkable

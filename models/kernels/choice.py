@@ -22,10 +22,10 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from models.adaptive_softmax import AdaptiveSoftmax, TopK
 from models.kernels.base import BoundedKernel, Kernel, TorchKernel
-from models.kernels.cpu import CpuKernel
-from models.kernels.library import KernelError
+from models.kernels.cpu.kernel import CpuKernel
+from models.kernels.cpu.library import KernelError
+from models.softmax.adaptive_softmax import AdaptiveSoftmax, TopK
 
 logger = logging.getLogger(__name__)
 
@@ -137,7 +137,7 @@ def _kernel(softmax: AdaptiveSoftmax, device: torch.device) -> Kernel:
     if device.type != "cuda":
         raise KernelError(f"there is no kernel for {device.type}")
     try:
-        from models.kernels.triton_kernel import TritonKernel, best_dtype
+        from models.kernels.triton.kernel import TritonKernel, best_dtype
     except ImportError as error:
         raise KernelError(f"the GPU's kernels need Triton: {error}") from error
     if best_dtype(softmax) != torch.float16:

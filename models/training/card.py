@@ -9,10 +9,10 @@ from importlib import metadata
 
 import torch
 
-from models.bodies.config import BodyConfig, LSTMConfig
+from models.config.bodies import BodyConfig, LSTMConfig
 from models.language_model import LanguageModel
+from models.text.vocabulary import Vocabulary
 from models.training.evaluation import Evaluation
-from models.vocabulary import Vocabulary
 
 EXAMPLES = (
     "",

@@ -18,8 +18,8 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
-from models.tokenization import Kind
-from models.vocabulary import END, UNKNOWN, Vocabulary, Words, new_tokenizer, splitter
+from models.config.tokenization import Kind
+from models.text.vocabulary import END, UNKNOWN, Vocabulary, Words, new_tokenizer, splitter
 
 Tokens = npt.NDArray[np.uint32]
 Counts = npt.NDArray[np.int64]

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from models.config import LSTMConfig
+from models.config.model import LSTMConfig
 from models.language_model import LanguageModel
+from models.text.vocabulary import Vocabulary
 from models.training.corpus import Corpus, Tokens
 from models.training.evaluation import evaluate
 from models.training.trainer import Trainer, TrainingError, TrainingOptions
-from models.vocabulary import Vocabulary
 
 ROWS, WINDOW = 16, 32
 KEPT_FOR_CHOICE = 0.1

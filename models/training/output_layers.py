@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy.typing as npt
 
-from models.config import Band, InputBand, OutputBand
-from models.training.cutoffs import equal_mass_cutoffs
+from models.config.model import Band, InputBand, OutputBand
+from models.training.clusters.cutoffs import equal_mass_cutoffs
 from models.training.layer import Layer
 
 

@@ -20,11 +20,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from models.adaptive_softmax import AdaptiveSoftmax
-from models.config import Band, ModelConfig
+from models.config.model import Band, ModelConfig
 from models.language_model import LanguageModel
-from models.training.cutoffs import Costs
-from models.training.timing import Array
+from models.softmax.adaptive_softmax import AdaptiveSoftmax
+from models.training.clusters.cutoffs import Costs
+from models.training.clusters.timing import Array
 
 MASS_ROWS = 64
 """Rows whose full distribution is in memory at once."""

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.adaptive_softmax import AdaptiveSoftmax, linear
+from models.softmax.adaptive_softmax import AdaptiveSoftmax, linear
 
 
 class SampledLoss:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from models.adaptive_softmax import AdaptiveSoftmax
+from models.softmax.adaptive_softmax import AdaptiveSoftmax
 from models.training.corpus import Counts
 
 

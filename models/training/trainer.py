@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.bodies.lstm import State
-from models.config import ModelConfig
+from models.config.model import ModelConfig
 from models.language_model import LanguageModel
 from models.training.corpus import Corpus, Tokens
 from models.training.evaluation import Evaluation, evaluate, split_lines

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from service.commands.options import Threads
-from service.commands.session import UserError, session, standard_output
+from service.commands.shared.options import Threads
+from service.commands.shared.session import UserError, session, standard_output
 
 if TYPE_CHECKING:
     from models.benchmarking.run import OnStep
-    from models.benchmarking.topk import Plan
+    from models.benchmarking.topk_table import Plan
 
 MOST_ROWS: Final = 10_000
 MOST_WORDS: Final = 1000
@@ -117,7 +117,7 @@ def whole(
 
 
 def _plan(batch: str, k: str, seconds: float, compiled: bool) -> Plan:
-    from models.benchmarking.topk import Plan
+    from models.benchmarking.topk_table import Plan
 
     return Plan(_numbers("--batch", batch, MOST_ROWS), _numbers("--k", k, MOST_WORDS), seconds, compiled)
 
@@ -135,7 +135,7 @@ def _run(
     import torch
 
     from models.benchmarking import report
-    from models.kernels.library import KernelError
+    from models.kernels.cpu.library import KernelError
     from models.training.corpus import CorpusError
 
     if threads is not None:

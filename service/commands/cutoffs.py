@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.commands.clusters import parse_bands, progress
-from service.commands.options import Device, Threads
-from service.commands.session import UserError, load_bundle, session, show, standard_output
+from service.commands.shared.clusters import parse_bands, progress
+from service.commands.shared.options import Device, Threads
+from service.commands.shared.session import UserError, load_bundle, session, show, standard_output
 
 if TYPE_CHECKING:
     import torch
 
     from models.bundle import Bundle
+    from models.training.clusters.cutoffs import Plan, Widths
+    from models.training.clusters.planning import Recommendation
+    from models.training.clusters.timing import TimeModels
     from models.training.corpus import Counts
-    from models.training.cutoffs import Plan, Widths
-    from models.training.planning import Recommendation
-    from models.training.timing import TimeModels
 
 
 class Purpose(StrEnum):
@@ -75,10 +75,10 @@ def cutoffs(
         import torch
 
         from models.bundle import BundleError, resolve_device
+        from models.training.clusters.cutoffs import words_of_share
+        from models.training.clusters.planning import FEW, MANY
         from models.training.corpus import CorpusError
-        from models.training.cutoffs import words_of_share
         from models.training.memory import keep_memory
-        from models.training.planning import FEW, MANY
 
         keep_memory()  # as training does
         if precision not in ("float32", "bfloat16"):
@@ -110,7 +110,7 @@ def cutoffs(
 def _widths(
     bundle: Bundle | None, vocabulary_size: int, hidden_size: int, factor: float, bands: str
 ) -> Widths:
-    from models.training.cutoffs import Widths
+    from models.training.clusters.cutoffs import Widths
 
     if bands:
         size = vocabulary_size if bundle is None else bundle.config.vocabulary_size
@@ -142,7 +142,7 @@ def _for_training(
     numbers: list[int],
     shortlist: int,
 ) -> Recommendation:
-    from models.training.planning import measured_widths, training_plans, training_sizes
+    from models.training.clusters.planning import measured_widths, training_plans, training_sizes
 
     total = len(measured_widths(widths)) * len(training_sizes(len(counts), batch))
     with progress("measuring", total) as heard:
@@ -160,9 +160,9 @@ def _for_serving(
     words: bool,
     shortlist: int,
 ) -> Recommendation:
+    from models.training.clusters.cutoffs import candidates
+    from models.training.clusters.planning import masses_of, sample_lines, serving_plans
     from models.training.corpus import text_files
-    from models.training.cutoffs import candidates
-    from models.training.planning import masses_of, sample_lines, serving_plans
 
     if k > bundle.config.vocabulary_size - len(bundle.vocabulary.special_ids):
         raise UserError(f"-k must not be more than the vocabulary's words, got {k}")
@@ -202,7 +202,7 @@ def _report(found: Recommendation, widths: Widths, unit: str) -> None:
 
 
 def _bands(plan: Plan, widths: Widths) -> str:
-    from models.training.planning import bands_of
+    from models.training.clusters.planning import bands_of
 
     edges, at, parts = plan.cutoffs[1:], 0, []
     for band in bands_of(plan.cutoffs, widths):
@@ -221,7 +221,7 @@ def _short(edges: tuple[int, ...]) -> str:
 
 
 def _draw(charts: Path, found: Recommendation, widths: Widths, purpose: Purpose, unit: str) -> None:
-    from service.charts import Series, plot
+    from models.benchmarking.charts import Series, plot
 
     charts.mkdir(parents=True, exist_ok=True)
     curve = [(plan.clusters, _value(plan, unit)) for plan in found.plans]
@@ -237,7 +237,7 @@ def draw_g(times: TimeModels, title: str) -> str:
     """SVG: measured times over rows x columns, and the fitted g, for each width."""
     import numpy as np
 
-    from service.charts import Series, plot
+    from models.benchmarking.charts import Series, plot
 
     series, colors = [], []
     for number, (width, model) in enumerate(times.fitted.items()):

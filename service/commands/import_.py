@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from service.commands.session import UserError, session, show
+from service.commands.shared.session import UserError, session, show
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -60,7 +60,7 @@ def import_(
     The bundle is loaded and asked before it is put in place.
     """
     with session("import"):
-        from service.importing import check_out, memory_bound
+        from service.commands.shared.import_child import check_out, memory_bound
 
         try:
             check_out(out, force)
@@ -86,7 +86,7 @@ def _convert(options: dict[str, Any]) -> dict[str, Any]:
     """Runs the child. Raises UserError for its error, or for its end without one."""
     console = Console(stderr=True)
     # -P: a directory that holds a checkpoint may hold modules named like ours.
-    command = [sys.executable, "-P", "-m", "service.importing", json.dumps(options)]
+    command = [sys.executable, "-P", "-m", "service.commands.shared.import_child", json.dumps(options)]
     answer: dict[str, Any] = {}
     with (
         tempfile.TemporaryFile("w+") as noise,

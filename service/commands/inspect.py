@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.commands.options import Device
-from service.commands.session import load_bundle, session, show, standard_output
+from service.commands.shared.options import Device
+from service.commands.shared.session import load_bundle, session, show, standard_output
 
 if TYPE_CHECKING:
     from models.bundle import Bundle
@@ -39,7 +39,7 @@ def inspect(
             out.write(to_json(facts, indent=2) + b"\n")
             out.flush()
         else:
-            from service.commands.inspect_tables import tables
+            from service.commands.shared.tables import tables
 
             show(*tables(facts))
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.commands.options import Device, Mode, Model, ModeName, Pretokenized, Threads
-from service.commands.session import UserError, load_bundle, session, show, standard_output
+from service.commands.shared.options import Device, Mode, Model, ModeName, Pretokenized, Threads
+from service.commands.shared.session import UserError, load_bundle, session, show, standard_output
 
 if TYPE_CHECKING:
     from models.bundle import Bundle
-    from service.predicting import PredictedText
+    from service.offline.predictor import PredictedText
 
 
 def predict(
@@ -45,8 +45,8 @@ def predict(
 def _predictions(
     bundle: Bundle, text: str, k: int, prefix: str, mode: ModeName, pretokenized: bool
 ) -> Iterator[tuple[list[str], list[PredictedText]]]:
-    from service.lines import Lines, LinesError
-    from service.predicting import Predictor
+    from service.offline.lines import Lines, LinesError
+    from service.offline.predictor import Predictor
 
     try:
         predictor = Predictor(bundle, k, prefix, mode is ModeName.FAST, pretokenized)
@@ -75,7 +75,7 @@ def _print_tables(bundle: Bundle, texts: list[str], results: list[PredictedText]
     from rich.table import Table
     from rich.text import Text
 
-    from service.scoring import logprob_error
+    from service.offline.scorer import logprob_error
 
     cutoffs, n_clusters = bundle.config.cutoffs, bundle.config.n_clusters
     for text, result in zip(texts, results, strict=True):

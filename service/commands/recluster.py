@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.commands.clusters import progress
-from service.commands.options import Threads
-from service.commands.session import UserError, load_bundle, session, show
+from service.commands.shared.clusters import progress
+from service.commands.shared.options import Threads
+from service.commands.shared.session import UserError, load_bundle, session, show
 
 if TYPE_CHECKING:
     import torch
@@ -54,9 +54,9 @@ def recluster(
     """
     with session("recluster"):
         from models.bundle import Bundle, BundleError
+        from models.training.clusters.planning import sample_lines
         from models.training.corpus import CorpusError, text_files
         from models.training.memory import keep_memory
-        from models.training.planning import sample_lines
         from models.training.recluster import assemble
         from models.training.trainer import TrainingError
 
@@ -120,9 +120,9 @@ def _edges(
 
     import torch
 
-    from models.training.cutoffs import Widths, candidates, cheapest
-    from models.training.opening import masses
-    from models.training.planning import serving_plans
+    from models.training.clusters.cutoffs import Widths, candidates, cheapest
+    from models.training.clusters.opening import masses
+    from models.training.clusters.planning import serving_plans
     from models.training.recluster import Refinement, reclustered_config
 
     config = bundle.config

@@ -13,17 +13,17 @@ from typing import IO, TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from service.commands import bulk
-from service.commands.options import Device, Mode, Model, ModeName, Pretokenized, Threads
-from service.commands.session import UserError, load_bundle, session, standard_output
+from service.commands.shared import dataset as bulk
+from service.commands.shared.options import Device, Mode, Model, ModeName, Pretokenized, Threads
+from service.commands.shared.session import UserError, load_bundle, session, standard_output
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from models.bundle import Bundle
-    from service.lines import Lines
-    from service.rows import Rows
-    from service.scoring import ScoredText, Scorer
+    from service.offline.lines import Lines
+    from service.offline.rows import Rows
+    from service.offline.scorer import ScoredText, Scorer
 
 
 BULK: Final = "A data set"
@@ -116,8 +116,8 @@ def score(
         with session("score"):
             if file is not None or output_format is not Format.JSONL:
                 raise UserError(f"--input goes without {'--format' if file is None else 'FILE'}")
-            from service.bulk.job import Options
-            from service.bulk.source import Columns
+            from service.offline.bulk.job import Options
+            from service.offline.bulk.source import Columns
 
             columns = Columns(prefix, bool(per_word), mode is ModeName.FAST)
             options = Options(
@@ -127,7 +127,7 @@ def score(
             bulk.run(data, output, options, place, restart=restart, overwrite=overwrite)
         return
     with session("score"):
-        from service.lines import Lines, LinesError
+        from service.offline.lines import Lines, LinesError
 
         if file is None:
             raise UserError("give a FILE, or a data set as --input")
@@ -154,7 +154,7 @@ def _check_output(output: Path | None, file: str) -> None:
 def _scorer(
     bundle: Bundle, context: str, end_of_sentence: bool, batch_tokens: int, fast: bool, pretokenized: bool
 ) -> Scorer:
-    from service.scoring import Scorer
+    from service.offline.scorer import Scorer
 
     try:
         return Scorer(bundle, context, end_of_sentence, batch_tokens, fast, pretokenized)
@@ -163,7 +163,7 @@ def _scorer(
 
 
 def _format(output_format: Format, per_word: bool) -> tuple[str, Rows]:
-    from service.rows import TEXT_HEADER, WORD_HEADER, as_csv, json_rows, tsv_texts, tsv_words
+    from service.offline.rows import TEXT_HEADER, WORD_HEADER, as_csv, json_rows, tsv_texts, tsv_words
 
     if output_format is Format.JSONL:
         return "", json_rows(per_word)
@@ -191,7 +191,7 @@ def _open(output: Path | None) -> Iterator[IO[bytes]]:
 
 
 def _write(lines: Lines, scorer: Scorer, header: str, rows: Rows, out: IO[bytes], summary: Summary) -> None:
-    from service.commands.bar import Bar
+    from service.commands.shared.progress import Bar
 
     out.write(header.encode())
     out.flush()
@@ -234,7 +234,7 @@ class Summary:
         return self.words / max(time.monotonic() - self.started, 1e-9)
 
     def __str__(self) -> str:
-        from service.scoring import perplexity
+        from service.offline.scorer import perplexity
 
         proper = self.words - (self.sentences - self.blank if self.end_of_sentence else 0)
         blank = f" ({self.blank:,} blank)" if self.blank else ""

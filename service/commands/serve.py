@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
-from service.settings import ConfigurationError, Settings, load_settings, unknown_variables
+from service.settings.settings import ConfigurationError, Settings, load_settings, unknown_variables
 
 logger = logging.getLogger("headfirst")
 
@@ -34,7 +34,8 @@ def run(arguments: Sequence[str]) -> int:
 
     # This takes seconds; help and wrong flags do without it.
     from models.bundle import BundleError
-    from service import logs, tracing
+    from service import logs
+    from service.http.telemetry import tracing
 
     logs.configure(settings.log_format, settings.log_level)
     # It means a reload, of which there is nothing yet; by itself it would end the server that starts.
@@ -56,13 +57,13 @@ def run(arguments: Sequence[str]) -> int:
 def _run(settings: Settings) -> None:
     import torch
 
-    from service.app import create_app
-    from service.fleet import Fleet
-    from service.loading import load, settle
-    from service.local_server import LocalServer
-    from service.metrics import Metrics
-    from service.server import bind
-    from service.tracing import open_tracing
+    from service.fleet.fleet import Fleet
+    from service.fleet.loading import load, settle
+    from service.http.app import create_app
+    from service.http.server import bind
+    from service.http.telemetry.tracing import open_tracing
+    from service.metrics.registry import Metrics
+    from service.processes.single import LocalServer
 
     listening = bind(settings.host, settings.port)
     with listening:
@@ -88,7 +89,7 @@ def _run(settings: Settings) -> None:
 
 
 def _run_processes(settings: Settings) -> int:
-    from service.supervisor import Supervisor
+    from service.processes.supervisor import Supervisor
 
     return Supervisor(settings).run()
 

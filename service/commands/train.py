@@ -14,9 +14,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from models.tokenization import Kind
+from models.config.tokenization import Kind
 from models.training.layer import Layer
-from service.commands.clusters import CutoffsRequest, bands_to
+from service.commands.shared.clusters import CutoffsRequest, bands_to
 
 if TYPE_CHECKING:
     from models.training.corpus import Corpus, CorpusOptions
@@ -103,7 +103,7 @@ def train(
     import torch
 
     from models.bundle import Bundle, BundleError, resolve_device
-    from models.config import LSTMConfig, ModelConfig
+    from models.config.model import LSTMConfig, ModelConfig
     from models.training.card import TrainingFacts, model_card
     from models.training.corpus import CorpusError, CorpusOptions
     from models.training.memory import keep_memory

@@ -1,5 +1,5 @@
 // Where a word is being typed, and how a predicted one is put into the text. The spacing rules are those of
-// models/spacing.py, applied word by word; a test holds the two against each other.
+// models/text/spacing.py, applied word by word; a test holds the two against each other.
 
 const ATTACH_LEFT = new Set([...". , ; : ! ? ) ] } % ... ° ™ ® ©".split(" ")]);
 const ATTACH_RIGHT = new Set([..."( [ { $ # @ ~ £ € ¥ ¿ ¡".split(" ")]);

@@ -15,7 +15,7 @@ from benchmarks import default_clusters
 from benchmarks.default_clusters import SHIPPED, Variant, held_out, in_turn, judge, make, verdict
 from models.bundle import Bundle
 from models.training.recluster import assemble, starting_rows
-from tests.tiny import tiny_bundle, tiny_config, tiny_text
+from tests.support.tiny import tiny_bundle, tiny_config, tiny_text
 
 EDGES = (40, 80, 120, 200, 280)
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from benchmarks.full_size import transfo_xl_wt103
 from benchmarks.full_size.fairseq_wiki103 import FORMAT, PARAMETERS, Shape, make
-from models.bodies.config import TransformerConfig, TransformerXLConfig
-from models.config import ModelConfig
+from models.config.bodies import TransformerConfig, TransformerXLConfig
+from models.config.model import ModelConfig
 from models.importers import convert
 from models.weightless import weightless
 

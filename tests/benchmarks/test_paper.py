@@ -19,12 +19,12 @@ from benchmarks.paper import runs as paper_runs
 from benchmarks.paper.methods import SHAPED, SMALL, TABLE, Method
 from benchmarks.paper.report import charts, markdown
 from benchmarks.paper.runs import Runs
+from models.training.clusters.opening import Masses
+from models.training.clusters.timing import Point
 from models.training.corpus import Corpus, CorpusOptions, prepare
 from models.training.evaluation import evaluate, split_lines
 from models.training.layer import Layer
-from models.training.opening import Masses
-from models.training.timing import Point
-from tests.tiny import tiny_model
+from tests.support.tiny import tiny_model
 
 SETTING = replace(
     SMALL,
@@ -58,7 +58,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> None:
     def measure(sizes: list[tuple[int, int]], width: int, *_: object, **__: object) -> list[Point]:
         return [Point(k, batch, 1e-6 + 1e-9 * width * max(k * batch, 256)) for k, batch in sizes]
 
-    monkeypatch.setattr("models.training.planning.measure", measure)
+    monkeypatch.setattr("models.training.clusters.planning.measure", measure)
     monkeypatch.setattr(paper_runs, "HEAD_SHARE", 0.5)
     monkeypatch.setattr(paper_runs, "top_seconds", lambda *_: 1e-3)
 
@@ -104,7 +104,7 @@ def test_shapes_are_compared_over_seeds(corpus: Corpus, tmp_path: Path) -> None:
 
 
 def test_perplexities_of_bands_make_up_that_of_all(corpus: Corpus) -> None:
-    from tests.tiny import tiny_config
+    from tests.support.tiny import tiny_config
 
     model = tiny_model(tiny_config(120, (30, 60, 120), ((1, 8), (1, 4))))
     lines = split_lines(corpus.heldout, 1)

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.serving.open_loop import Load
 from benchmarks.serving.texts import Texts, body, write_for_lua
-from service.charts import grouped_bars
+from models.benchmarking.charts import grouped_bars
 
 
 def test_cold_texts_differ_from_their_first_word_on():

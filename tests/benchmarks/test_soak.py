@@ -9,7 +9,7 @@ import pytest
 from benchmarks.serving import machine, peers
 from benchmarks.serving.mixed import KINDS, WEIGHTS, Mix
 from benchmarks.serving.soak import faults, growth, report, soak
-from tests.tiny import tiny_bundle
+from tests.support.tiny import tiny_bundle
 
 
 def found(**changes):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from service.metrics import Metrics
-from tests.service.doubles import model_card
+from service.metrics.registry import Metrics
+from tests.support.engines import model_card
 
 Labels = dict[str, str]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.settings import Settings, load_settings, unknown_variables
+from service.settings.settings import Settings, load_settings, unknown_variables
 from tests.deploy.tools import DEPLOY, load_yaml
 
 COMPOSE = load_yaml(DEPLOY / "docker-compose.yml")

@@ -15,12 +15,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from models.tokenization import Jieba, Moses
+from models.config.tokenization import Jieba, Moses
 from tests.deploy import container
 from tests.deploy.container import Image
 from tests.deploy.tools import check, run
-from tests.models.test_tokenizations import bundle
-from tests.service.test_tracing_live import Collector, collector
+from tests.models.text.test_tokenizations import bundle
+from tests.service.scenarios.test_tracing_live import Collector, collector
 
 __all__ = ["collector"]
 

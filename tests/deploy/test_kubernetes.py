@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from service.metrics import ENDPOINTS
-from service.settings import load_settings, unknown_variables
+from service.metrics.registry import ENDPOINTS
+from service.settings.settings import load_settings, unknown_variables
 from tests.deploy.tools import DEPLOY, check, kubectl, linter, run
 
 OVERLAYS = ("cpu", "gpu")

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import yaml
 
-from service.errors import NotFound
-from service.metrics import ENDPOINTS
-from service.settings import Settings
+from service.contract.errors import NotFound
+from service.metrics.registry import ENDPOINTS
+from service.settings.settings import Settings
 from tests.deploy import promql
 from tests.deploy.test_kubernetes import VERSIONS, Manifests
 from tests.deploy.tools import DEPLOY, linter, run

@@ -16,9 +16,9 @@ import pytest
 
 from tests.deploy.ray_environment import environment, ray_python
 from tests.deploy.tools import DEPLOY
-from tests.service.commands import run
-from tests.service.wire import sentences
-from tests.tiny import tiny_bundle
+from tests.support.commands import run
+from tests.support.http import sentences
+from tests.support.tiny import tiny_bundle
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

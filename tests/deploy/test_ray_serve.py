@@ -14,12 +14,12 @@ import pytest
 
 from tests.deploy.ray_environment import environment, free_port, ray_python
 from tests.deploy.tools import ROOT
-from tests.service.collector import Collector, collecting
 
 # The contract, as every other server of ours has to keep it; `client` and `server` are those below.
-from tests.service.test_http_contract import *  # noqa: F403
-from tests.service.test_tracing_live import PARENT, TRACE
-from tests.tiny import tiny_bundle
+from tests.service.http.test_http_contract import *  # noqa: F403
+from tests.service.scenarios.test_tracing_live import PARENT, TRACE
+from tests.support.otel import Collector, collecting
+from tests.support.tiny import tiny_bundle
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

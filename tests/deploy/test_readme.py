@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import yaml
 
-from service.settings import Settings, flag, unknown_variables
+from service.settings.settings import Settings, flag, unknown_variables
 from tests.deploy.test_kubernetes import Manifests
 from tests.deploy.test_prometheus import ALERTS
 from tests.deploy.tools import DEPLOY, ROOT, check, kubectl

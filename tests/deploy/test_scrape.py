@@ -18,7 +18,7 @@ from tests.deploy.test_grafana import PANELS, concrete
 from tests.deploy.test_prometheus import FILES, RULES
 from tests.deploy.tools import program
 from tests.service.conftest import ServerProcess
-from tests.tiny import tiny_bundle
+from tests.support.tiny import tiny_bundle
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 

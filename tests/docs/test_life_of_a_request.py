@@ -12,15 +12,15 @@ from types import CodeType, FrameType
 import pytest
 
 from models.bundle import Bundle
-from service.app import create_app
-from service.engine import Engine
-from service.loading import examples
-from service.metrics import Metrics
-from service.routes.models import card
-from service.served import Catalog, Served
-from service.server import Server, bind
-from service.settings import Settings
-from tests.tiny import tiny_bundle
+from service.engine.engine import Engine
+from service.fleet.loading import examples
+from service.fleet.served import Catalog, Served
+from service.http.api.models import card
+from service.http.app import create_app
+from service.http.server import Server, bind
+from service.metrics.registry import Metrics
+from service.settings.settings import Settings
+from tests.support.tiny import tiny_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "life-of-a-request.md").read_text("utf-8")

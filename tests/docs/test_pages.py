@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from service.metrics import ENDPOINTS, Metrics
-from service.settings import Settings, flag
+from service.metrics.registry import ENDPOINTS, Metrics
+from service.settings.settings import Settings, flag
 from tests.docs import shell
 from tests.docs.generators import DOCS, load_generator
 from tests.docs.shell import ROOT

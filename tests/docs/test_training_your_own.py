@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.service.commands import json_rows, run
+from tests.support.commands import json_rows, run
 
 PAGE = (Path(__file__).parents[2] / "docs" / "training-your-own.md").read_text()
 STEPS = "10"

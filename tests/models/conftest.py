@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from models.vocabulary import END, UNKNOWN, Vocabulary
-from tests.models.words import WORDS
-from tests.tiny import tiny_bundle
+from models.text.vocabulary import END, UNKNOWN, Vocabulary
+from tests.support.tiny import tiny_bundle
+from tests.support.words import WORDS
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from models.bundle import Bundle, BundleError
-from models.vocabulary import Vocabulary
-from tests.tiny import tiny_words
+from models.text.vocabulary import Vocabulary
+from tests.support.tiny import tiny_words
 
 
 def change_config(path: Path, **changes: object) -> None:

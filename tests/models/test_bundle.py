@@ -11,10 +11,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from models.bundle import Bundle, BundleError, resolve_device
-from models.config import LSTMConfig, ModelConfig
+from models.config.model import LSTMConfig, ModelConfig
 from models.language_model import LanguageModel
-from models.vocabulary import END, UNKNOWN, Vocabulary
-from tests.tiny import tiny_config, tiny_model, tiny_words
+from models.text.vocabulary import END, UNKNOWN, Vocabulary
+from tests.support.tiny import tiny_config, tiny_model, tiny_words
 
 VOCABULARY = Vocabulary.from_words(tiny_words())
 

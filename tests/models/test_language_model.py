@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from models.language_model import LanguageModel
-from tests.tiny import tiny_config, tiny_model
+from tests.support.tiny import tiny_config, tiny_model
 
 LENGTHS = [1, 9, 4, 4, 2, 7]
 

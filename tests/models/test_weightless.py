@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from models.weightless import weightless
-from tests.tiny import tiny_config, tiny_model
+from tests.support.tiny import tiny_config, tiny_model
 
 
 def test_shapes_are_those_of_the_model() -> None:
@@ -22,7 +22,7 @@ def test_torch_imports_no_compiler() -> None:
     code = (
         "import sys\n"
         "from models.weightless import weightless\n"
-        "from tests.tiny import tiny_config\n"
+        "from tests.support.tiny import tiny_config\n"
         "weightless(tiny_config(), frozenset({0}))\n"
         "assert 'torch._dynamo' not in sys.modules\n"
     )

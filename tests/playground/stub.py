@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain
 from typing import Any
 
-from service.routes.playground import CONTENT_TYPES, DIRECTORY, StaticFile
+from service.http.api.playground import CONTENT_TYPES, DIRECTORY, StaticFile
 
 END = "</s>"
 CUTOFFS = [2000, 2400, 3000, 4000, 6000, 9000, 14000, 22000, 34000, 52000, 80000]

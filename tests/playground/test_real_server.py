@@ -8,7 +8,7 @@ import pytest
 
 from tests.playground.conftest import Watch
 from tests.service.conftest import ServerProcess
-from tests.tiny import tiny_bundle
+from tests.support.tiny import tiny_bundle
 
 pytest.importorskip("playwright.sync_api", reason="pip install playwright")
 from playwright.sync_api import expect

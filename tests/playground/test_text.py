@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models.spacing import join
+from models.text.spacing import join
 from tests.playground.stub import Stub
 
 pytest.importorskip("playwright.sync_api", reason="pip install playwright")

@@ -17,16 +17,16 @@ import httpx
 import pytest
 
 from models.bundle import Bundle
-from service.app import HeadfirstApp, create_app
-from service.loading import examples
-from service.messages import Answer, Message
-from service.metrics import Metrics
-from service.routes.models import card
-from service.served import Catalog, Served
-from service.settings import Settings
-from tests.service.doubles import FakeEngine, compute
-from tests.service.spy import Make, running_engines
-from tests.tiny import tiny_bundle
+from service.contract.messages import Answer, Message
+from service.fleet.loading import examples
+from service.fleet.served import Catalog, Served
+from service.http.api.models import card
+from service.http.app import HeadfirstApp, create_app
+from service.metrics.registry import Metrics
+from service.settings.settings import Settings
+from tests.support.engines import FakeEngine, compute
+from tests.support.spy import Make, running_engines
+from tests.support.tiny import tiny_bundle
 
 
 @pytest.fixture(scope="session")

@@ -10,13 +10,13 @@ from models.benchmarking import shapes
 from models.benchmarking.baselines import torch_module
 from models.benchmarking.composite import Composite, Precision
 from models.benchmarking.machine import Ceilings, machine
-from models.benchmarking.opening import beyond, openings, shares
+from models.benchmarking.openings import beyond, openings, shares
 from models.benchmarking.roofline import work
 from models.benchmarking.shapes import Shape, patterns, rows, synthetic
 from models.benchmarking.truth import is_top, largest_error, true_logprobs
 from models.benchmarking.turns import LEAST_TURNS, alone, take_turns
-from models.kernels.cpu import CpuKernel
-from tests.models.kernels.softmaxes import make_softmax, needs_extension
+from models.kernels.cpu.kernel import CpuKernel
+from tests.support.softmaxes import make_softmax, needs_extension
 
 SMALL = Shape(1024, (2000, 6000, 12000), (64, 16))
 TINY = Shape(128, (2000, 2600, 4000), (64, 16))

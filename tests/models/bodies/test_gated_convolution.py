@@ -10,8 +10,8 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from models.bodies.config import GatedConvolutionConfig
 from models.bodies.gated_convolution import GatedConvolutionBody
+from models.config.bodies import GatedConvolutionConfig
 
 INPUTS = 6
 LENGTHS = torch.tensor([20, 7, 13, 1])

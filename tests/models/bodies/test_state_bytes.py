@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.models.bodies import test_gated_convolution, test_transformer, test_transformer_xl
-from tests.models.test_lstm import CONFIGS, HIDDEN, build
+from tests.models.bodies.test_lstm import CONFIGS, HIDDEN, build
 
 WORDS = 30
 

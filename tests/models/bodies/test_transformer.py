@@ -13,9 +13,9 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from models.bodies.base import RowState
-from models.bodies.config import TransformerConfig
 from models.bodies.past import BLOCK, alike
 from models.bodies.transformer import TransformerBody, _sinusoids
+from models.config.bodies import TransformerConfig
 
 UNITS = 16
 LENGTHS = torch.tensor([30, 11, 20, 1])

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 import models.bodies.segment_memory as segment_memory
-from models.bodies.config import TransformerXLConfig
 from models.bodies.transformer_xl import TransformerXLBody, TransformerXLLayer
-from models.config import ModelConfig
+from models.config.bodies import TransformerXLConfig
+from models.config.model import ModelConfig
 
 D = 12
 REACHES: dict[str, dict[str, Any]] = {

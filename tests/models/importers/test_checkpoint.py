@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from models.importers import CheckpointError
-from models.importers.checkpoint import attributes, load, load_safetensors, module_state, tensors_of
-from models.importers.unpickling import Stub
+from models.importers.pickles.checkpoint import attributes, load, load_safetensors, module_state, tensors_of
+from models.importers.pickles.unpickling import Stub
 
 FORMS = {"zip": True, "legacy": False}
 forms = pytest.mark.parametrize("zipped", FORMS.values(), ids=FORMS.keys())

@@ -13,14 +13,14 @@ import pytest
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from models.bodies.config import GatedConvolutionConfig, TransformerConfig
 from models.bundle import Bundle
+from models.config.bodies import GatedConvolutionConfig, TransformerConfig
+from models.config.tokenization import Whitespace
 from models.importers import convert
-from models.importers.checkpoint import load
+from models.importers.pickles.checkpoint import load
 from models.language_model import LanguageModel
-from models.tokenization import Whitespace
-from tests.models.importers.answers import TOLERANCE, close, rows
-from tests.models.importers.fairseq import CASES, DATA, LONG, TRANSFORMERS, converted, expected, imported
+from tests.support.fairseq_models import CASES, DATA, LONG, TRANSFORMERS, converted, expected, imported
+from tests.support.imported_answers import TOLERANCE, close, rows
 
 Get = Callable[[str], Bundle]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from models.importers import CheckpointError
-from models.importers.fairseq_dictionary import Dictionary, read_dictionary
+from models.importers.fairseq.dictionary import Dictionary, read_dictionary
 
 
 def read(folder: Path, text: str | bytes) -> Dictionary:

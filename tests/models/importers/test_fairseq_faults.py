@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.bodies.config import ConvolutionLayer
+from models.config.bodies import ConvolutionLayer
 from models.importers import CheckpointError, convert
-from models.importers.checkpoint import load
-from models.importers.fairseq_convolution import MAX_LAYERS
-from tests.models.importers.fairseq import DATA
+from models.importers.fairseq.convolution import MAX_LAYERS
+from models.importers.pickles.checkpoint import load
+from tests.support.fairseq_models import DATA
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -285,8 +285,8 @@ def test_what_is_no_list_of_layers(text: object, tmp_path: Path) -> None:
 
 
 def test_the_published_expressions() -> None:
-    from models.importers.fairseq_convolution import _layers
-    from models.importers.fairseq_options import Options
+    from models.importers.fairseq.convolution import _layers
+    from models.importers.fairseq.options import Options
 
     def parsed(text: str) -> list[ConvolutionLayer]:
         return _layers(Options("fconv_lm", {"decoder_layers": text}, Path("x")))

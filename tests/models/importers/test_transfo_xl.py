@@ -12,11 +12,11 @@ import torch
 
 from models.bodies.transformer_xl import TransformerXLBody
 from models.bundle import Bundle
+from models.config.tokenization import Moses
 from models.importers import convert
 from models.language_model import LanguageModel
-from models.tokenization import Moses
-from tests.models.importers.answers import TOLERANCE, close, rows
-from tests.models.importers.transfo_xl import CASES, DATA, expected, form, imported
+from tests.support.imported_answers import TOLERANCE, close, rows
+from tests.support.transfo_xl_models import CASES, DATA, expected, form, imported
 
 ONE_CLUSTER = {"hf-no-tails", "hf-untied-projections", "nvidia-untied", "pytorch-lm1b"}
 Get = Callable[[str], Bundle]

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from models.importers import CheckpointError, convert
-from tests.models.importers.transfo_xl import DATA, form
+from tests.support.transfo_xl_models import DATA, form
 
 Change = Callable[[dict[str, Any]], object]
 

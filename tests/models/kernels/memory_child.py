@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from models.benchmarking.shapes import Shape, rows, synthetic
-from models.kernels.cpu import CpuKernel
+from models.kernels.cpu.kernel import CpuKernel
 
 SHAPE = Shape(128, (20_000, 60_000, 200_000), (64, 32))
 STATUS = Path("/proc/self/status")

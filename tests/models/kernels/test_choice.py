@@ -8,12 +8,13 @@ import sys
 import pytest
 import torch
 
-from models.kernels import choice, cpu_weights
+from models.kernels import choice
 from models.kernels.base import BoundedKernel, Kernel, TorchKernel
 from models.kernels.choice import choose
-from models.kernels.cpu import CpuKernel
-from models.kernels.library import KernelError
-from tests.models.kernels.softmaxes import make_softmax, needs_extension
+from models.kernels.cpu import weights as cpu_weights
+from models.kernels.cpu.kernel import CpuKernel
+from models.kernels.cpu.library import KernelError
+from tests.support.softmaxes import make_softmax, needs_extension
 
 
 @needs_extension
@@ -125,6 +126,6 @@ def test_the_gpu_does_not_round_weights() -> None:
 
 
 def test_the_gpu_without_triton(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "models.kernels.triton_kernel", None)
+    monkeypatch.setitem(sys.modules, "models.kernels.triton.kernel", None)
     with pytest.raises(KernelError, match="need Triton"):
         choice._kernel(make_softmax(8, (30,)), torch.device("cuda"))

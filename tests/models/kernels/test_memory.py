@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from models import topk
-from models.adaptive_softmax import CHUNK_ELEMENTS
-from models.topk import NO_WORD, SEARCH_ELEMENTS
+from models.softmax import topk
+from models.softmax.adaptive_softmax import CHUNK_ELEMENTS
+from models.softmax.topk import NO_WORD, SEARCH_ELEMENTS
 from tests.models.kernels.memory_child import SHAPE, STATUS
-from tests.models.kernels.softmaxes import make_softmax, needs_extension
+from tests.support.softmaxes import make_softmax, needs_extension
 
 MIB = 1 << 20
 ROWS = 512
@@ -45,7 +45,7 @@ def peak(mode: str, operation: str, k: int = 10) -> int:
 @needs_extension
 @pytest.mark.parametrize(("mode", "k"), [("exact", 1000), ("fast", 10)])
 def test_topk_of_the_cpu_kernel(mode: str, k: int) -> None:
-    # As `models.kernels.cpu` states.
+    # As `models.kernels.cpu.kernel` states.
     stated = 64 * SHAPE.cutoffs[0] * 4 + 4 * MIB + 16 * ROWS * k
     assert 0 < peak(mode, "topk", k) < stated < ALL / 10
 

@@ -1,0 +1,1 @@
+"""`config.json`: architecture, bodies, tokenization."""

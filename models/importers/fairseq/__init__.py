@@ -1,0 +1,1 @@
+"""fairseq's transformer and convolutional language models."""

@@ -1,0 +1,1 @@
+"""Any LSTM with torch's AdaptiveLogSoftmaxWithLoss, described by a TOML file."""

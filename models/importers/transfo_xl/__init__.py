@@ -1,0 +1,1 @@
+"""Transformer-XL: Hugging Face's, the authors' PyTorch, NVIDIA's."""

@@ -1,0 +1,1 @@
+"""The C++ kernels: `src/` compiled, loaded through ctypes."""

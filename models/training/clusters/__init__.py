@@ -1,0 +1,1 @@
+"""Where to cut the vocabulary: the paper's computation-time model, planned and measured."""

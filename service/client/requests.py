@@ -1,0 +1,159 @@
+"""What the Python clients have in common: what is sent, when it is sent again, and what can go wrong."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any, Generic, Literal, TypeVar
+
+import httpx
+from pydantic import ValidationError
+
+from service.client.retries import RETRIED, Retries
+from service.http.schemas.native import (
+    ErrorAnswer,
+    ModelCard,
+    ModelList,
+    PredictAnswer,
+    PredictResult,
+    ScoreAnswer,
+    ScoreResult,
+)
+
+Http = TypeVar("Http", httpx.Client, httpx.AsyncClient)
+Transport = TypeVar("Transport", httpx.BaseTransport, httpx.AsyncBaseTransport)
+Texts = str | Sequence[str]
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+SESSION_HEADER = "x-session-id"
+"""See `deploy/README.md`: Envoy and Ray hash it."""
+
+# Asking changes nothing on the server, so what broke off is asked for again. What takes too long is not: the
+# server is busy with it.
+_RETRIED_FAILURES = (httpx.ConnectError, httpx.ConnectTimeout, httpx.RemoteProtocolError, httpx.ReadError)
+
+
+class ClientError(Exception):
+    """Base of all that a client raises."""
+
+
+class ConnectionFailed(ClientError):  # noqa: N818 -- what happened
+    """There was no answer: no server, or none in time. The cause is httpx's own exception."""
+
+
+class ServerError(ClientError):
+    """The server answered with an error.
+
+    Attributes:
+        status: of HTTP.
+        message: for a person.
+        type: the family of errors.
+        code: the precise reason.
+        param: the field at fault; of a list in several requests, the index is that within one of them.
+        request_id: under which the server logged it.
+    """
+
+    def __init__(self, response: httpx.Response) -> None:
+        self.status = response.status_code
+        self.request_id = response.headers.get("x-request-id")
+        self.message, self.type, self.code = response.reason_phrase, "unknown", "unknown"
+        self.param: str | None = None
+        try:
+            error = ErrorAnswer.model_validate_json(response.content).error
+        except ValidationError:
+            pass  # Not ours: a proxy's answer, of which the status is all that can be told.
+        else:
+            self.message, self.type, self.code, self.param = (
+                error.message,
+                error.type,
+                error.code,
+                error.param,
+            )
+        super().__init__(f"{self.status}: {self.message}")
+
+
+class Asker(ABC, Generic[Http, Transport]):
+    """What both clients have: the settings, what is sent, and when it is sent again. See `Client`."""
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        api_key: str | None = None,
+        model: str | None = None,
+        mode: Literal["exact", "fast"] | None = None,
+        session: str | None = None,
+        timeout: float = 60.0,
+        retries: Retries | None = None,
+        batch_size: int = 256,
+        transport: Transport | None = None,
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        headers = key_headers(api_key) | session_headers(session)
+        self._http: Http = self._open(base_url=url, headers=headers, timeout=timeout, transport=transport)
+        self._shared = {
+            name: value for name, value in (("model", model), ("mode", mode)) if value is not None
+        }
+        self._batch_size = batch_size
+        self._retries = retries or Retries()
+
+    @abstractmethod
+    def _open(self, **settings: Any) -> Http:
+        """httpx's client."""
+
+    def _requests(
+        self, path: str, inputs: Texts, session: str | None, **fields: Any
+    ) -> Iterator[httpx.Request]:
+        texts = [inputs] if isinstance(inputs, str) else list(inputs)
+        headers = session_headers(session)
+        for start in range(0, len(texts), self._batch_size):
+            body = {"inputs": texts[start : start + self._batch_size], **self._shared, **fields}
+            yield self._http.build_request("POST", path, json=body, headers=headers)
+
+    def _wait(self, attempt: int, outcome: httpx.Response | httpx.TransportError) -> float | None:
+        """Seconds until the next attempt; None where `outcome` stands."""
+        if isinstance(outcome, httpx.Response):
+            if outcome.status_code not in RETRIED:
+                return None
+            return self._retries.wait(attempt, outcome.headers.get("retry-after"))
+        return self._retries.wait(attempt) if isinstance(outcome, _RETRIED_FAILURES) else None
+
+    def _content(self, outcome: httpx.Response | httpx.TransportError) -> bytes:
+        if not isinstance(outcome, httpx.Response):
+            reason = str(outcome) or type(outcome).__name__
+            raise ConnectionFailed(f"{self._http.base_url}: {reason}") from outcome
+        if not outcome.is_success:
+            raise ServerError(outcome)
+        return outcome.content
+
+
+def predicted(content: bytes) -> list[PredictResult]:
+    """The results of an answer of /v1/predict."""
+    return PredictAnswer.model_validate_json(content).results
+
+
+def scored(content: bytes) -> list[ScoreResult]:
+    """The results of an answer of /v1/score."""
+    return ScoreAnswer.model_validate_json(content).results
+
+
+def listed(content: bytes) -> list[ModelCard]:
+    """The models of an answer of /v1/models."""
+    return ModelList.model_validate_json(content).data
+
+
+def key_headers(api_key: str | None) -> dict[str, str]:
+    """The headers that show the key."""
+    return {} if api_key is None else {"authorization": f"Bearer {api_key}"}
+
+
+def session_headers(session: str | None) -> dict[str, str]:
+    """The headers by which what stands before several replicas sends all requests of a session to one.
+
+    Raises:
+        ValueError: it cannot stand in a header.
+    """
+    if session is None:
+        return {}
+    if not session or not all("!" <= character <= "~" for character in session):
+        raise ValueError("session must be one or more printable ASCII characters without spaces")
+    return {SESSION_HEADER: session}

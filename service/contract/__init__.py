@@ -1,0 +1,1 @@
+"""What every room may know: messages, answers, errors, numbers. Imports no other room."""

@@ -1,0 +1,1 @@
+"""Messages in, futures out: queues, batches, states, the model. Owns the device."""

@@ -1,0 +1,218 @@
+"""The models of this process and their engines: started, loaded again, watched, ended.
+
+A reload loads the new bundles beside the old ones and warms their engines. Only then does whoever uses them
+switch, all at once; an old engine ends when the last request has been answered that began with it. So no
+request fails, and a bundle that cannot be served changes nothing.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from models.bundle import Bundle, BundleError
+from service.contract.errors import Draining, HeadfirstError, ReloadFailed, ReloadRunning
+from service.contract.messages import Reloaded
+from service.engine.engine import Engine
+from service.fleet import served
+from service.fleet.loading import Loaded, check_cache, give_back_memory, load
+from service.fleet.served import Catalog, Served
+from service.metrics.registry import Metrics
+from service.settings.settings import Settings
+
+logger = logging.getLogger("headfirst")
+
+WARM_SECONDS = 0.01
+"""How often the state of an engine is looked at that warms up."""
+
+
+class Running(served.Engine, Protocol):
+    """As much of `service.engine.engine.Engine` as its process uses."""
+
+    @property
+    def stalled(self) -> float:
+        """Seconds since the batch began that is being run; 0 while none is."""
+
+    def start(self) -> None:
+        """Starts; returns at once."""
+
+    def fail(self, reason: str) -> None:
+        """Gives the engine up."""
+
+    def drain(self, timeout: float) -> bool:
+        """Accepts nothing more; whether all that was accepted is answered within `timeout` seconds."""
+
+    def stop(self) -> None:
+        """Ends; what is not answered fails."""
+
+
+class Users(Protocol):
+    """Whoever asks the engines, as far as a reload has to do with them."""
+
+    async def switch(self, models: Sequence[Served]) -> None:
+        """New requests ask these from now on, in the place of those of the same names."""
+
+    async def finish(self) -> None:
+        """Returns when no request is left that asks what a `switch` took away."""
+
+
+MakeEngine = Callable[[Bundle, Settings, Metrics], Running]
+
+
+class Fleet:
+    """Used on the event loop's thread, but before the loop runs.
+
+    Args:
+        settings: of the server; the memory for cached states is divided evenly.
+        metrics: of all engines.
+        loaded: at least one model, the first being that of requests which name none.
+        copies: as in `load`.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        loaded: Sequence[Loaded],
+        copies: Path | None = None,
+        make_engine: MakeEngine = Engine,
+    ) -> None:
+        self._models = len(loaded)
+        share = settings.state_cache_bytes // self._models
+        self._settings = settings.model_copy(update={"state_cache_bytes": share})
+        self._metrics = metrics
+        self._copies = copies
+        self._make_engine = make_engine
+        self._engines: list[Running] = []
+        self._reloading = False
+        self._retiring: asyncio.Task[None] | None = None
+        self._ending = False
+        self.catalog = Catalog([self._add(each) for each in loaded])
+
+    def _add(self, loaded: Loaded) -> Served:
+        check_cache(loaded.bundle, self._settings, self._models)
+        engine = self._make_engine(loaded.bundle, self._settings, self._metrics)
+        self._engines.append(engine)
+        return Served(loaded.bundle, engine, loaded.card, loaded.examples, loaded.tokenizer)
+
+    # -- as one engine ----------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> served.State:
+        """The worst of the models'."""
+        return self.catalog.state
+
+    @property
+    def reason(self) -> str:
+        """Why not every model is ready; empty when they are."""
+        return self.catalog.reason
+
+    def start(self) -> None:
+        """Starts all engines; returns at once."""
+        for engine in self._engines:
+            engine.start()
+
+    def drain(self, timeout: float) -> bool:
+        """Accepts nothing more; whether all that was accepted is answered within `timeout` seconds."""
+        self._ending = True
+        end = time.monotonic() + timeout
+        drained = [engine.drain(max(0.0, end - time.monotonic())) for engine in list(self._engines)]
+        return all(drained)
+
+    def stop(self) -> None:
+        """Ends all engines; what is not answered fails."""
+        self._ending = True
+        for engine in list(self._engines):
+            engine.stop()
+
+    def check(self) -> None:
+        """Gives up each engine whose batch takes longer than it may."""
+        for engine in self._engines:
+            if engine.state != "dead" and engine.stalled > self._settings.engine_timeout:
+                engine.fail(f"its batch made no progress for {self._settings.engine_timeout:g} s")
+
+    # -- loading again ----------------------------------------------------------------------------------
+
+    async def reload(self, names: Sequence[str] | None, users: Users) -> list[Reloaded]:
+        """Loads the models of these names, or all, from where they were loaded first: all of them or none.
+
+        It runs to its end even if nobody waits for it any more. There are never more than two engines of a
+        model: the next reload begins when the old ones of the last have ended.
+
+        Raises:
+            ModelNotFound: there is none of a name.
+            ReloadRunning: one runs already.
+            ReloadFailed: a bundle cannot be served; the message is one line that names the fault.
+            Draining: the server is about to exit.
+        """
+        old = list(self.catalog) if names is None else [self.catalog.get(name) for name in names]
+        if self._ending:
+            raise Draining
+        if self._reloading:
+            raise ReloadRunning
+        self._reloading = True
+        return await asyncio.shield(asyncio.get_running_loop().create_task(self._reload(old, users)))
+
+    async def _reload(self, old: list[Served], users: Users) -> list[Reloaded]:
+        started = time.monotonic()
+        try:
+            if self._retiring is not None:
+                await self._retiring
+            new = await self._prepare(old)
+            self.catalog.switch(new)
+            await users.switch(new)
+            self._retiring = asyncio.get_running_loop().create_task(self._retire(old, users))
+        except Exception as error:
+            self._metrics.model_reloads_total.labels("failure").inc()
+            known = isinstance(error, BundleError | HeadfirstError)
+            line = " ".join(str(error).split()) if known else f"{type(error).__name__} while loading"
+            logger.error(f"reload failed, what was served goes on: {line}", exc_info=None if known else error)
+            if isinstance(error, HeadfirstError):
+                raise
+            raise ReloadFailed(line) from error
+        finally:
+            self._reloading = False
+        self._metrics.model_reloads_total.labels("success").inc(len(new))
+        results = [
+            Reloaded(one.name, one.card.digest or "", other.card.digest or "")
+            for one, other in zip(old, new, strict=True)
+        ]
+        for each in results:
+            fields: dict[str, Any] = {"model": each.model, "old": each.old, "new": each.new}
+            fields["seconds"] = round(time.monotonic() - started, 3)
+            logger.info("reloaded a model", extra={"fields": fields})
+        return results
+
+    async def _prepare(self, old: list[Served]) -> list[Served]:
+        """Loads and warms what is at their paths now; leaves nothing behind if that fails."""
+        sources = {source.name: source for source in self._settings.sources}
+        new: list[Served] = []
+        engines: list[Running] = []
+        try:
+            for each in old:
+                loaded = await asyncio.to_thread(load, sources[each.name], self._settings, self._copies)
+                new.append(self._add(loaded))
+                engines.append(self._engines[-1])
+                engines[-1].start()
+            for engine in engines:
+                while engine.state == "starting":  # noqa: ASYNC110 -- it is another thread's, and tells nobody
+                    await asyncio.sleep(WARM_SECONDS)
+                if engine.state != "ready":
+                    raise Draining if self._ending else ReloadFailed(f"The new engine is {engine.reason}.")
+        except BaseException:
+            await self._end(engines)
+            raise
+        return new
+
+    async def _retire(self, old: list[Served], users: Users) -> None:
+        await users.finish()
+        await self._end([engine for engine in self._engines if any(engine is each.engine for each in old)])
+        old.clear()
+        give_back_memory()
+
+    async def _end(self, engines: Sequence[Running]) -> None:
+        for engine in engines:
+            await asyncio.to_thread(engine.stop)
+            self._engines.remove(engine)

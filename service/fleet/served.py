@@ -1,0 +1,109 @@
+"""The models that requests can ask: vocabulary and engine of each, and which of them a name means."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from models.bundle import Bundle
+from service.contract.errors import ModelNotFound
+from service.contract.messages import Answer, Message
+from service.http.api.words_as_json import WordsAsJson
+from service.http.schemas.native import ModelCard
+
+State = Literal["starting", "ready", "draining", "dead"]
+
+_WORST_FIRST: tuple[State, ...] = ("dead", "draining", "starting")
+
+
+class Engine(Protocol):
+    """As much of `service.engine.engine.Engine` as HTTP uses."""
+
+    @property
+    def state(self) -> State:
+        """Whether it accepts messages, and if not, whether it ever will."""
+
+    @property
+    def reason(self) -> str:
+        """Why it is not ready; for a person."""
+
+    def submit(self, messages: Sequence[Message]) -> Sequence[Future[Answer]]:
+        """Accepts all messages or none; raises QueueFull, NotReady, Draining or TooLarge."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Served:
+    """A model as of one loading: what a request tokenizes with, and the engine that knows these tokens.
+
+    A request takes one of these and keeps it to its end, whatever is loaded meanwhile.
+
+    Args:
+        bundle: in an HTTP worker, one without weights.
+        examples: the model's own answers for the OpenAPI page, by path.
+        tokenizer: a file with the vocabulary that nobody changes, where HTTP workers read it.
+    """
+
+    bundle: Bundle
+    engine: Engine
+    card: ModelCard
+    examples: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    tokenizer: Path | None = None
+    words: WordsAsJson = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "words", WordsAsJson(self.bundle.vocabulary))
+
+    @property
+    def name(self) -> str:
+        """What requests call it."""
+        return self.bundle.name
+
+
+class Catalog:
+    """Name -> the model that is served under it now. Used on the event loop's thread.
+
+    Args:
+        models: at least one, in the order of /v1/models; the first is that of requests which name none.
+    """
+
+    def __init__(self, models: Iterable[Served]) -> None:
+        self._models = {served.name: served for served in models}
+        self._first = next(iter(self._models))
+
+    def __iter__(self) -> Iterator[Served]:
+        return iter(self._models.values())
+
+    @property
+    def first(self) -> Served:
+        """The model of requests which name none."""
+        return self._models[self._first]
+
+    def get(self, name: str | None) -> Served:
+        """The model of this name. Raises ModelNotFound."""
+        try:
+            return self._models[self._first if name is None else name]
+        except KeyError:
+            raise ModelNotFound from None
+
+    def switch(self, models: Iterable[Served]) -> None:
+        """New requests get these from now on, in the place of those of the same names."""
+        self._models |= {served.name: served for served in models}
+
+    @property
+    def state(self) -> State:
+        """The worst of all: ready if every model is."""
+        return self._worst()[0]
+
+    @property
+    def reason(self) -> str:
+        """Why not every model is ready; empty when they are."""
+        return self._worst()[1]
+
+    def _worst(self) -> tuple[State, str]:
+        engines = [(served.name, served.engine) for served in self]
+        for state in _WORST_FIRST:
+            for name, engine in engines:
+                if engine.state == state:
+                    return state, engine.reason if len(engines) == 1 else f"{name}: {engine.reason}"
+        return "ready", ""

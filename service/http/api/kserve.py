@@ -1,0 +1,265 @@
+"""/v2: the Open Inference Protocol, for clients and platforms that speak KServe.
+
+`task` in the request's `parameters` says what is asked of the BYTES tensor `text`. `predict` answers `words`
+and `logprobs` (n, k), rows with fewer words ending in empty ones of the lowest float; `score` answers
+`logprob`, `perplexity`, `word_count` and `unknown_words` (n). Errors have our one shape.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+
+import service
+from service.contract.errors import HeadfirstError, InvalidRequest, ModelNotFound, Unauthorized
+from service.contract.messages import Score
+from service.http.request.call import Ask
+from service.http.request.context import Context
+from service.http.request.parsing import parse_object
+from service.http.request.questions import Questions
+from service.http.request.routing import UNREADY, Endpoint, add_model_route, add_route
+from service.http.schemas.kserve import (
+    Datatype,
+    InferAnswer,
+    InferParameters,
+    InferRequest,
+    Live,
+    ModelMetadata,
+    ModelReady,
+    OutputTensor,
+    Ready,
+    ServerMetadata,
+    Tensor,
+    TensorMetadata,
+)
+from service.offline.scorer import DIGITS, perplexity, rounded
+
+INFER = "/v2/models/{model}/infer"
+
+_NO_LOGPROB = -3.4028234663852886e38
+"""The lowest float32: JSON has no infinity."""
+_OUTPUTS: dict[str, tuple[tuple[str, Datatype], ...]] = {
+    "predict": (("words", "BYTES"), ("logprobs", "FP32")),
+    "score": (
+        ("logprob", "FP64"),
+        ("perplexity", "FP64"),
+        ("word_count", "INT64"),
+        ("unknown_words", "INT64"),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Inference:
+    """A request, and the model that its path names."""
+
+    model: str | None
+    request: InferRequest
+
+    @property
+    def timeout_ms(self) -> int | None:
+        """Of the request."""
+        return self.request.parameters.timeout_ms
+
+
+def add(app: FastAPI, context: Context) -> None:
+    """Adds the routes to `app`."""
+
+    async def infer(request: Request) -> Response:
+        model = request.path_params["model"]
+        ask = await Ask.read_object(
+            request, lambda raw: Inference(model, parse_object(InferRequest, raw)), context
+        )
+        body = ask.body.request
+        texts = _texts(body.inputs[0])
+        context.check_inputs(texts, single=False)
+        ask.exchange.inputs = len(texts)
+        _check_task(body.parameters)
+        wanted = _wanted(body)
+        work = _predict if body.parameters.task == "predict" else _score
+        outputs = await work(ask, context, texts, body.parameters)
+        answer = InferAnswer(
+            model_name=ask.served.name,
+            id=body.id,
+            outputs=[one for one in outputs if one.name in wanted],
+        )
+        return ask.json(answer.model_dump_json(exclude_none=True).encode())
+
+    async def server(request: Request) -> Response:
+        return _json(ServerMetadata(version=service.__version__))
+
+    async def live(request: Request) -> Response:
+        context.check_live()
+        return _json(Live())
+
+    async def ready(request: Request) -> Response:
+        context.check_ready()
+        return _json(Ready())
+
+    async def model_ready(request: Request) -> Response:
+        served = context.models.get(request.path_params["model"])
+        context.check_ready()
+        return _json(ModelReady(name=served.name))
+
+    async def metadata(request: Request) -> Response:
+        served = context.models.get(request.path_params["model"])
+        outputs = [
+            TensorMetadata(name=name, datatype=kind, shape=[-1, -1] if task == "predict" else [-1])
+            for task, tensors in _OUTPUTS.items()
+            for name, kind in tensors
+        ]
+        inputs = [TensorMetadata(name="text", datatype="BYTES", shape=[-1])]
+        return _json(ModelMetadata(name=served.name, inputs=inputs, outputs=outputs))
+
+    for path in (INFER, "/v2/models/{model}/versions/{version}/infer"):
+        add_model_route(
+            app,
+            path,
+            _version_checked(infer),
+            request=InferRequest,
+            answer=InferAnswer,
+            example=None,
+            summary="Open Inference Protocol: predict or score.",
+        )
+    protocol: list[tuple[str, Endpoint, type[BaseModel], tuple[HeadfirstError, ...]]] = [
+        ("/v2", server, ServerMetadata, ()),
+        ("/v2/health/live", live, Live, UNREADY),
+        ("/v2/health/ready", ready, Ready, UNREADY),
+    ]
+    for middle in ("", "/versions/{version}"):
+        protocol += [
+            (f"/v2/models/{{model}}{middle}", metadata, ModelMetadata, (Unauthorized(), ModelNotFound())),
+            (
+                f"/v2/models/{{model}}{middle}/ready",
+                model_ready,
+                ModelReady,
+                (Unauthorized(), ModelNotFound(), *UNREADY),
+            ),
+        ]
+    for path, endpoint, answer, errors in protocol:
+        add_route(
+            app,
+            path,
+            _version_checked(endpoint),
+            errors=errors,
+            response_model=answer,
+            summary=f"Open Inference Protocol: {answer.__name__}.",
+            tags=["kserve"],
+        )
+
+
+def _version_checked(endpoint: Endpoint) -> Endpoint:
+    """Models have one version, 1."""
+
+    async def checked(request: Request) -> Response:
+        if request.path_params.get("version", "1") != "1":
+            raise ModelNotFound("The model has no version but 1.", param="version")
+        return await endpoint(request)
+
+    return checked
+
+
+def _texts(tensor: Tensor) -> list[str]:
+    """The elements of the input. Raises InvalidRequest if it is another tensor, or not as it says."""
+    param = "inputs[0]"
+    if tensor.name != "text":
+        raise InvalidRequest("The one input is called text.", param=f"{param}.name", code="invalid_value")
+    if tensor.datatype != "BYTES":
+        raise InvalidRequest("text must be BYTES.", param=f"{param}.datatype", code="invalid_value")
+    if tensor.parameters:
+        message = "Tensors have no parameters here: elements are strings in data."
+        raise InvalidRequest(message, param=f"{param}.parameters", code="unsupported")
+    if len(tensor.shape) not in (1, 2) or (len(tensor.shape) == 2 and tensor.shape[1] != 1):
+        raise InvalidRequest("text must be [n] or [n, 1].", param=f"{param}.shape", code="invalid_value")
+    data = [one[0] if isinstance(one, list) and len(one) == 1 else one for one in tensor.data]
+    texts = [one for one in data if isinstance(one, str)]
+    if len(texts) != len(data):
+        raise InvalidRequest("data must be strings.", param=f"{param}.data", code="invalid_type")
+    if len(texts) != tensor.shape[0]:
+        message = f"data has {len(texts)} element{'s' * (len(texts) != 1)}, shape says {tensor.shape[0]}."
+        raise InvalidRequest(message, param=f"{param}.data", code="invalid_value")
+    return texts
+
+
+def _check_task(parameters: InferParameters) -> None:
+    """Raises InvalidRequest for a parameter of the other task, which would change nothing."""
+    task = parameters.task
+    other = {"predict": ("context", "end_of_sentence"), "score": ("k", "prefix")}[task]
+    for name in other:
+        if name in parameters.model_fields_set:
+            message = f"{name} means nothing to the task {task}."
+            raise InvalidRequest(message, param=f"parameters.{name}", code="invalid_value")
+
+
+def _wanted(body: InferRequest) -> set[str]:
+    """The names of the outputs to answer. Raises InvalidRequest for one that the task has not."""
+    task = body.parameters.task
+    there = {name for name, _ in _OUTPUTS[task]}
+    if body.outputs is None:
+        return there
+    for index, output in enumerate(body.outputs):
+        if output.name not in there:
+            message = f"The task {task} gives {', '.join(sorted(there))}."
+            raise InvalidRequest(message, param=f"outputs[{index}].name", code="invalid_value")
+        if output.parameters.get("binary_data"):
+            message = "Binary tensors are not supported: ask for JSON."
+            raise InvalidRequest(message, param=f"outputs[{index}].parameters", code="unsupported")
+    return {output.name for output in body.outputs}
+
+
+async def _predict(
+    ask: Ask[Inference], context: Context, texts: list[str], parameters: InferParameters
+) -> list[OutputTensor]:
+    k, vocabulary = parameters.k, ask.served.bundle.vocabulary
+    context.check_k(k, "parameters.k")
+    questions = Questions(ask, context, parameters.mode, _place)
+    messages = await ask.work(lambda: questions.predict(vocabulary.encode_batch(texts), k, parameters.prefix))
+    answers = await ask.of(messages)
+    words: list[str] = []
+    logprobs: list[float] = []
+    for answer in answers:
+        missing = k - len(answer.ids)
+        words += [vocabulary.word(one) for one in answer.ids] + [""] * missing
+        logprobs += [round(value, DIGITS) for value in answer.logprobs] + [_NO_LOGPROB] * missing
+    return _tensors("predict", [len(texts), k], words, logprobs)
+
+
+async def _score(
+    ask: Ask[Inference], context: Context, texts: list[str], parameters: InferParameters
+) -> list[OutputTensor]:
+    vocabulary = ask.served.bundle.vocabulary
+    context.check_chars(parameters.context, "parameters.context")
+    questions = Questions(ask, context, parameters.mode, _place)
+
+    def prepare() -> list[Score]:
+        history, *tokenized = vocabulary.encode_batch([parameters.context, *texts])
+        context.check_words(len(history), "parameters.context")
+        return questions.score(history, tokenized, parameters.end_of_sentence)
+
+    messages = await ask.work(prepare)
+    answers = await ask.of(messages)
+    totals = [rounded(answer.logprobs)[1] for answer in answers]
+    counts = [len(message.targets) for message in messages]
+    unknown = [message.targets.count(vocabulary.unknown_id) for message in messages]
+    perplexities = [perplexity(total, count) for total, count in zip(totals, counts, strict=True)]
+    return _tensors("score", [len(texts)], totals, perplexities, counts, unknown)
+
+
+def _place(index: int) -> str:
+    """What `param` calls a text."""
+    return f"inputs[0].data[{index}]"
+
+
+def _tensors(task: str, shape: list[int], *columns: Sequence[Any]) -> list[OutputTensor]:
+    return [
+        OutputTensor(name=name, shape=shape, datatype=kind, data=list(data))
+        for (name, kind), data in zip(_OUTPUTS[task], columns, strict=True)
+    ]
+
+
+def _json(answer: BaseModel) -> Response:
+    return Response(answer.model_dump_json(), media_type="application/json")

@@ -1,0 +1,71 @@
+"""GET /v1/models and /v1/models/{name}: what is served."""
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+
+from models.bundle import WEIGHTS, Bundle
+from service.contract.errors import ModelNotFound, Unauthorized
+from service.http.request.context import Context
+from service.http.request.routing import REQUEST_ID, add_route
+from service.http.schemas.native import ModelCard, ModelList
+
+
+def add(app: FastAPI, context: Context) -> None:
+    """Adds the route to `app`."""
+
+    def answer() -> ModelList:
+        return ModelList(data=[served.card for served in context.models])
+
+    async def models(request: Request) -> Response:
+        return Response(answer().model_dump_json().encode(), media_type="application/json")
+
+    async def model(request: Request) -> Response:
+        found = context.models.get(request.path_params["name"])
+        return Response(found.card.model_dump_json().encode(), media_type="application/json")
+
+    add_route(
+        app,
+        "/v1/models/{name:path}",
+        model,
+        errors=(Unauthorized(), ModelNotFound()),
+        example=context.models.first.card.model_dump(),
+        response_model=ModelCard,
+        summary="What is the model of this name?",
+        tags=["model"],
+        openapi_extra={
+            "parameters": [
+                {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}},
+                REQUEST_ID,
+            ]
+        },
+    )
+    add_route(
+        app,
+        "/v1/models",
+        models,
+        errors=(Unauthorized(),),
+        example=answer().model_dump(),
+        response_model=ModelList,
+        summary="Which models are served?",
+        tags=["model"],
+        openapi_extra={"parameters": [REQUEST_ID]},
+    )
+
+
+def card(bundle: Bundle, digest: str | None = None) -> ModelCard:
+    """What there is to tell about a loaded bundle, and its `digest`, if known."""
+    return ModelCard(
+        id=bundle.name,
+        created=int((bundle.path / WEIGHTS).stat().st_mtime),
+        name=bundle.name,
+        architecture=bundle.config.architecture,
+        vocabulary_size=bundle.config.vocabulary_size,
+        cutoffs=list(bundle.config.cutoffs),
+        clusters=bundle.config.n_clusters,
+        parameters=bundle.model.parameter_count(),
+        dtype=bundle.dtype,
+        device=str(bundle.device),
+        kernels=bundle.model.kernels,
+        digest=digest,
+    )

@@ -1,0 +1,108 @@
+"""POST /v1/score: how probable is this text?"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic_core import from_json, to_json
+from starlette.requests import Request
+from starlette.responses import Response
+
+from models.bundle import Bundle
+from models.text.vocabulary import Token, Vocabulary
+from service.contract.messages import Score, Scored
+from service.http.api.examples import scored
+from service.http.request.call import INLINE_CHARS, Ask
+from service.http.request.context import Context
+from service.http.request.parsing import place
+from service.http.request.questions import Questions
+from service.http.request.routing import add_model_route
+from service.http.schemas.native import ScoreAnswer, ScoreRequest
+from service.offline.scorer import logprob_error, perplexity, rounded
+
+PATH = "/v1/score"
+
+WORDS_A_PIECE = 1000
+
+
+def add(app: FastAPI, context: Context) -> None:
+    """Adds the route to `app`."""
+
+    async def score(request: Request) -> Response:
+        ask = await Ask.read(request, ScoreRequest, context)
+        body, vocabulary = ask.body, ask.served.bundle.vocabulary
+        end = [end_of_sentence(vocabulary)] if body.end_of_sentence else []
+        context.check_chars(body.context, "context")
+        ask.large = ask.large or len(body.context) > INLINE_CHARS
+        questions = Questions(ask, context, body.mode, lambda index: place(index, ask.single))
+
+        def prepare() -> tuple[list[list[Token]], list[Score]]:
+            given = [body.context, *body.inputs]
+            history, *texts = vocabulary.tokenize_batch(given, body.pretokenized)
+            context.check_words(len(history), "context")
+            ids = [[token.id for token in tokens] for tokens in texts]
+            messages = questions.score([token.id for token in history], ids, body.end_of_sentence)
+            return [tokens + end for tokens in texts], messages
+
+        texts, messages = await ask.work(prepare)
+        answers = await ask.of(messages)
+        words = sum(map(len, texts))
+        pieces = _pieces(vocabulary.unknown_id, texts, answers, body.per_word)
+        return await ask.answer(pieces, words, answers)
+
+    add_model_route(
+        app,
+        PATH,
+        score,
+        request=ScoreRequest,
+        answer=ScoreAnswer,
+        example=context.models.first.examples.get(PATH),
+        summary="How probable is each text?",
+    )
+
+
+def example(bundle: Bundle) -> dict[str, Any]:
+    """What the model answers to the first example of a request."""
+    vocabulary = bundle.vocabulary
+    request = ScoreRequest.model_validate(ScoreRequest.EXAMPLES[0])
+    texts = [[*tokens, end_of_sentence(vocabulary)] for tokens in vocabulary.tokenize_batch(request.inputs)]
+    answers = [scored(bundle, [token.id for token in tokens]) for tokens in texts]
+    answer: dict[str, Any] = from_json(b"".join(_pieces(vocabulary.unknown_id, texts, answers, True)))
+    return answer
+
+
+def end_of_sentence(vocabulary: Vocabulary) -> Token:
+    """The token `</s>`."""
+    return Token(vocabulary.end_id, vocabulary.word(vocabulary.end_id))
+
+
+def _pieces(
+    unknown_id: int, texts: Sequence[list[Token]], answers: Sequence[Scored], per_word: bool
+) -> Iterator[bytes]:
+    before = b'{"results":['
+    for tokens, answer in zip(texts, answers, strict=True):
+        logprobs, total = rounded(answer.logprobs)
+        summary = {
+            "logprob": total,
+            "perplexity": perplexity(total, len(logprobs)),
+            "word_count": len(logprobs),
+            "unknown_words": sum(token.id == unknown_id for token in tokens),
+            **logprob_error(answer.error),
+        }
+        yield before + to_json(summary, inf_nan_mode="null")[:-1]
+        if per_word:
+            yield b',"words":['
+            for start in range(0, len(tokens), WORDS_A_PIECE):
+                words = [
+                    {"word": token.surface, "logprob": logprob, "known": token.id != unknown_id}
+                    for token, logprob in zip(
+                        tokens[start : start + WORDS_A_PIECE],
+                        logprobs[start : start + WORDS_A_PIECE],
+                        strict=True,
+                    )
+                ]
+                yield (b"," if start else b"") + to_json(words, inf_nan_mode="null")[1:-1]
+            yield b"]"
+        yield b"}"
+        before = b","
+    yield b"]}"

@@ -1,0 +1,88 @@
+"""The app: routes and what surrounds them, around the served models."""
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+import service
+from service.fleet.served import Catalog
+from service.http.api import admin, health, kserve, models, playground, predict, score
+from service.http.api import metrics as metrics_route
+from service.http.edge.admission import Admission
+from service.http.edge.keys import Key
+from service.http.edge.lifecycle import Lifecycle
+from service.http.edge.middleware import Guard, LimitBody, Observe
+from service.http.edge.refusals import Refusals
+from service.http.openai import completions, tokenizer
+from service.http.request.context import Context
+from service.http.request.routing import Dispatch
+from service.http.telemetry.recorder import Recorder
+from service.http.telemetry.tracing import Tracing
+from service.metrics.registry import Metrics
+from service.settings.settings import Settings
+
+DESCRIPTION = """\
+Word-level language models with an adaptive softmax: *which words come next?* and *how probable is this text?*
+
+* `inputs` is one text or a list of texts; `results` is always a list, in the same order.
+* Log-probabilities are natural logarithms. `</s>` is the end of a sentence; an empty text is its start.
+* A body is read as JSON in UTF-8 whatever its `Content-Type` says. Control characters in a text are white
+  space.
+* Every error has the shape `{"error": {"message", "type", "param", "code"}}`; every answer has an
+  `X-Request-Id`.
+* `Server-Timing` tells where the time went, in milliseconds.
+"""
+
+
+class HeadfirstApp(FastAPI):
+    """FastAPI's routes and documentation, with our three layers in the place of all of its own.
+
+    `Observe` answers every exception itself, so that there is one place where an error gets its shape. The
+    page at /docs is FastAPI's: its scripts come from a public CDN, `/openapi.json` from here alone.
+    """
+
+    def __init__(self, context: Context, tracing: Tracing | None = None) -> None:
+        super().__init__(
+            title="Headfirst",
+            version=service.__version__,
+            description=DESCRIPTION,
+            redoc_url=None,
+            swagger_ui_oauth2_redirect_url=None,
+            license_info={"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
+            redirect_slashes=False,
+        )
+        self.context = context
+        api_key = context.settings.read_api_key()
+        key = None if api_key is None else Key(api_key)
+        self._admission = Admission(context.lifecycle, key)
+        self._recorder = Recorder(context.metrics, tracing)
+        self.refusals = Refusals(self._admission, self._recorder)
+        for route in (predict, score, completions, tokenizer, models, kserve, health, admin, metrics_route):
+            route.add(self, context)
+        playground.add(self)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Straight to our layers: what FastAPI does before (mounting, telemetry) costs more than they do."""
+        if self.middleware_stack is None:
+            self.middleware_stack = self.build_middleware_stack()
+        scope["app"] = self
+        await self.middleware_stack(scope, receive, send)
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """From the inside out: the routes, body limit, key and admission, id and log and metrics."""
+        context = self.context
+        stack: ASGIApp = LimitBody(Dispatch(self), context.settings.max_body_bytes)
+        stack = Guard(stack, self._admission)
+        return Observe(stack, self._recorder, context.lifecycle)
+
+
+def create_app(
+    settings: Settings, models: Catalog, metrics: Metrics, tracing: Tracing | None = None
+) -> HeadfirstApp:
+    """The app that serves `models`; `app.context` is how to drain it and to follow a reload.
+
+    Raises:
+        ConfigurationError: a key cannot be read.
+    """
+    lifecycle = Lifecycle(settings.max_concurrent_requests)
+    metrics.describe_models(served.card for served in models)
+    return HeadfirstApp(Context(settings, models, metrics, lifecycle), tracing)

@@ -1,0 +1,1 @@
+"""One call of a model, from its body to its answer."""

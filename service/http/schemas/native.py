@@ -1,0 +1,224 @@
+"""Requests, answers and errors of /v1; `service.http.request.parsing` makes a body one of them."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema
+
+MAX_PREFIX_CHARS = 200
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Inputs = Annotated[
+    list[str],
+    BeforeValidator(_as_list),
+    WithJsonSchema(
+        {
+            "title": "Inputs",
+            "description": "One text or a list of texts; `results` has one entry for each, in this order.",
+            "anyOf": [
+                {"type": "string"},
+                {"type": "array", "items": {"type": "string"}, "minItems": 1},
+            ],
+        }
+    ),
+]
+
+
+class ModelRequest(BaseModel):
+    """What every request to the model has."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, protected_namespaces=(), use_attribute_docstrings=True
+    )
+
+    inputs: Inputs
+    pretokenized: bool = False
+    """Whether texts are words of the vocabulary between white space, special words by their own names; they
+    are then taken as they are, not tokenized as the model's text was."""
+    model: str | None = None
+    """Name of a served model; null means the first one of /v1/models."""
+    timeout_ms: int | None = Field(None, ge=1)
+    """Milliseconds after which the answer is 504; the server has a default and an upper limit."""
+    mode: Literal["exact", "fast"] | None = None
+    """`exact`, or `fast`: the same words in the same order sooner, their log-probabilities within
+    `logprob_error`; where the server has nothing faster, it answers exactly. Null: as the server is set."""
+
+
+class PredictRequest(ModelRequest):
+    """Which words come next after each text?"""
+
+    EXAMPLES: ClassVar[list[JsonValue]] = [
+        {"inputs": "Thank you very", "k": 3},
+        {"inputs": ["", "I would like"], "prefix": "t"},
+    ]
+    model_config = ConfigDict(json_schema_extra={"examples": EXAMPLES})
+
+    k: int = Field(10, ge=1)
+    """How many words; the server limits it (1000 unless set otherwise)."""
+    prefix: str | None = Field(None, max_length=MAX_PREFIX_CHARS)
+    """Only words that start so; null or empty means any word."""
+    explain: bool = False
+    """Whether each result tells which tail clusters were opened to find its words."""
+
+
+class ScoreRequest(ModelRequest):
+    """How probable is each text?"""
+
+    EXAMPLES: ClassVar[list[JsonValue]] = [
+        {"inputs": "Thank you very much."},
+        {"inputs": ["much.", "well."], "context": "Thank you very"},
+    ]
+    model_config = ConfigDict(json_schema_extra={"examples": EXAMPLES})
+
+    context: str = ""
+    """Text that the inputs follow; it is read but not scored."""
+    end_of_sentence: bool = True
+    """Whether the end of the sentence, `</s>`, is scored after each text."""
+    per_word: bool = True
+    """Whether each result lists its words."""
+
+
+_LOGPROB_ERROR = (
+    "The most by which a word's logprob may be off, in nats, where the fast mode answered; absent where the "
+    "answer is exact."
+)
+
+
+class PredictedWord(BaseModel):
+    """A word that may come next."""
+
+    word: str
+    logprob: float = Field(description="Natural logarithm of its probability.")
+
+
+class Explanation(BaseModel):
+    """How the words were found."""
+
+    clusters: list[int] = Field(description="The tail clusters that were opened, numbered from 0, ascending.")
+
+
+class PredictResult(BaseModel):
+    """The words that may follow one input, best first."""
+
+    words: list[PredictedWord] = Field(
+        description="At most k words; fewer where the vocabulary has fewer that start with the prefix."
+    )
+    context_words: int = Field(description="How many of the input's last words the model used.")
+    unknown_words: int = Field(description="How many of those are not in its vocabulary.")
+    explain: Explanation | None = Field(None, description="Absent unless `explain` is asked for.")
+    logprob_error: float | None = Field(None, description=_LOGPROB_ERROR)
+
+
+class PredictAnswer(BaseModel):
+    """Answer of /v1/predict."""
+
+    results: list[PredictResult]
+
+
+class ScoredWord(BaseModel):
+    """A word of the input and its probability."""
+
+    word: str = Field(description="As it was typed; `</s>` is the end of the sentence.")
+    logprob: float | None = Field(
+        description="Natural logarithm; null where the model holds it for impossible."
+    )
+    known: bool = Field(
+        description="False where the vocabulary lacks it; its logprob is then that of `<unk>`."
+    )
+
+
+class ScoreResult(BaseModel):
+    """How probable one input is."""
+
+    logprob: float | None = Field(description="Sum of the words' log-probabilities.")
+    perplexity: float | None = Field(
+        description="exp(-logprob / word_count); null where too large for a double."
+    )
+    word_count: int = Field(description="Scored words, `</s>` among them if asked for.")
+    unknown_words: int
+    words: list[ScoredWord] = Field(default=[], description="Absent if `per_word` is false.")
+    logprob_error: float | None = Field(None, description=_LOGPROB_ERROR + " Their sum: so much a word.")
+
+
+class ScoreAnswer(BaseModel):
+    """Answer of /v1/score."""
+
+    results: list[ScoreResult]
+
+
+class ModelCard(BaseModel):
+    """A served model."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    id: str
+    object: Literal["model"] = "model"
+    owned_by: Literal["headfirst"] = "headfirst"
+    created: int = Field(description="When the weights' file was written, in seconds since 1970.")
+    name: str
+    architecture: str
+    vocabulary_size: int
+    cutoffs: list[int] = Field(
+        description="Ends of the head and of each tail cluster; the last is the vocabulary."
+    )
+    clusters: int = Field(description="Tail clusters.")
+    parameters: int
+    dtype: str
+    device: str
+    kernels: dict[str, str] = Field(description="What runs the body and the softmax, as measured at load.")
+    digest: str | None = Field(None, description="Of the bundle's files: another one after a reload is new.")
+
+
+class ModelList(BaseModel):
+    """Answer of /v1/models; also in the shape that OpenAI clients read."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelCard]
+
+
+class ReloadRequest(BaseModel):
+    """Which models to load again, each from where it was loaded first."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
+
+    model: str | None = None
+    """Name of a served model; null means all of them."""
+
+
+class ReloadedModel(BaseModel):
+    """A model that was loaded again."""
+
+    model: str
+    changed: bool = Field(description="Whether the bundle was another one than before.")
+    old: str = Field(description="Digest of what was served before, as in /v1/models.")
+    new: str = Field(description="Digest of what is served now.")
+
+
+class ReloadAnswer(BaseModel):
+    """Answer of /admin/reload: requests that came after it are answered by these."""
+
+    models: list[ReloadedModel]
+
+
+class Health(BaseModel):
+    """Answer of the health paths; a 503 has the error shape, with the reason as its code."""
+
+    status: Literal["ok"] = "ok"
+
+
+class ErrorDetail(BaseModel):
+    """What is wrong."""
+
+    message: str = Field(description="For a person.")
+    type: str = Field(description="The family of errors.")
+    param: str | None = Field(description="The field at fault, e.g. `k` or `inputs[3]`.")
+    code: str = Field(description="The precise reason, for a program.")
+
+
+class ErrorAnswer(BaseModel):
+    """Every error has this shape."""
+
+    error: ErrorDetail

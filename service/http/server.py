@@ -1,0 +1,163 @@
+"""uvicorn that drains first: after SIGTERM it still listens, says 503, and finishes what it accepted."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Generator, Iterable
+from functools import partial
+from typing import Literal, Protocol, cast
+
+import uvicorn
+
+from service.http.app import HeadfirstApp
+from service.http.edge.protocol import HttpProtocol
+from service.settings.settings import ConfigurationError
+
+logger = logging.getLogger("headfirst")
+
+QUIET_SECONDS = 0.2
+"""After its last answer the server listens on for this long, so that requests on their way get a 503."""
+
+KEEP_ALIVE_SECONDS = 75
+"""Longer than the idle time of common load balancers, so that it is they who close an idle connection."""
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Drainable(Protocol):
+    """As much of the engine as starting and ending needs."""
+
+    @property
+    def state(self) -> Literal["starting", "ready", "draining", "dead"]:
+        """`starting` until it is warm."""
+
+    def drain(self, timeout: float) -> bool:
+        """Finishes what was accepted; whether all of it was done within `timeout` seconds."""
+
+    def stop(self) -> None:
+        """Ends; what is still unanswered fails."""
+
+
+class Server(uvicorn.Server):
+    """Serves `app` on a bound socket until a signal, then drains `engine` within `drain_timeout` seconds.
+
+    uvicorn's own shutdown closes the listening socket first, and nobody could ask for the readiness any more.
+    A second signal ends the process at once.
+    """
+
+    def __init__(self, app: HeadfirstApp, engine: Drainable, drain_timeout: float) -> None:
+        # A part of the time is uvicorn's, to close connections: a little more than its timeout below.
+        self._closing_seconds = min(1.5, drain_timeout / 2)
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=cast(type[asyncio.Protocol], partial(HttpProtocol, refusals=app.refusals)),
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                ws="none",
+                proxy_headers=False,
+                server_header=False,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                # In whole seconds; 0 would mean at once.
+                timeout_graceful_shutdown=1,
+            )
+        )
+        self._lifecycle = app.context.lifecycle
+        self._engine = engine
+        self._drain_timeout = drain_timeout
+        self._warming: asyncio.Task[None] | None = None
+        self._draining: asyncio.Task[None] | None = None
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Handles the signals itself for as long as it serves."""
+        loop = asyncio.get_running_loop()
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, self._on_signal, number)
+        try:
+            yield
+        finally:
+            for number in _SIGNALS:
+                loop.remove_signal_handler(number)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listens, and says where."""
+        await super().startup(sockets)
+        log_urls(sockets or [])
+        self._warming = asyncio.get_running_loop().create_task(self._tell_ready())
+
+    async def _tell_ready(self) -> None:
+        started = time.monotonic()
+        while self._engine.state == "starting":  # noqa: ASYNC110 -- it is another thread's, and soon over
+            await asyncio.sleep(0.01)
+        fields = {"seconds": round(time.monotonic() - started, 3)}
+        logger.info(self._engine.state, extra={"fields": fields})
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        if self._draining is not None:
+            logger.warning("second signal: exits at once", extra={"fields": {"signal": number.name}})
+            os._exit(128 + number)
+        self._lifecycle.draining = True
+        fields = {"signal": number.name, "in_flight": self._lifecycle.in_flight}
+        logger.info("draining; a second signal exits at once", extra={"fields": fields})
+        self._draining = asyncio.get_running_loop().create_task(self._drain())
+
+    async def _drain(self) -> None:
+        started = time.monotonic()
+        budget = self._drain_timeout - self._closing_seconds
+        try:
+            async with asyncio.timeout(budget):
+                await self._lifecycle.wait_idle()
+                await asyncio.sleep(QUIET_SECONDS)
+        except TimeoutError:
+            if self._lifecycle.in_flight:
+                fields = {"in_flight": self._lifecycle.in_flight}
+                logger.warning("drain timeout: unanswered requests get 503", extra={"fields": fields})
+        left = max(0.0, budget - (time.monotonic() - started))
+        try:
+            await asyncio.to_thread(self._engine.drain, left)
+            await asyncio.to_thread(self._engine.stop)
+        finally:
+            self.should_exit = True
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket bound to an address, not listening yet.
+
+    Raises:
+        ConfigurationError: there is no such address here, or the port is taken or not allowed.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise ConfigurationError(f"--host {host}: {error.strerror}") from error
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except OSError as error:
+        listening.close()
+        raise ConfigurationError(f"--host {host} --port {port}: {error.strerror}") from error
+    listening.setblocking(False)
+    return listening
+
+
+def log_urls(sockets: Iterable[socket.socket]) -> None:
+    """Says where each of the sockets can be reached."""
+    for listening in sockets:
+        url = _url(listening)
+        logger.info(f"playground {url}/  documentation {url}/docs", extra={"fields": {"url": url}})
+
+
+def _url(listening: socket.socket) -> str:
+    """Where to click; an address that stands for all of them is shown as this machine's own."""
+    host, port = listening.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 -- shown, not bound
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

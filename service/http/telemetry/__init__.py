@@ -1,0 +1,1 @@
+"""What is kept of each request: its record, metrics, traces."""

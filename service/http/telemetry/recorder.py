@@ -1,0 +1,83 @@
+"""What is kept of every request: its metrics, its log line, its trace."""
+
+import logging
+import time
+from functools import cache
+
+from starlette.types import Scope
+
+from service.contract.errors import HeadfirstError
+from service.http.telemetry.endpoints import MODEL_ENDPOINTS, endpoint_of
+from service.http.telemetry.exchange import Exchange
+from service.http.telemetry.exemplars import Exemplars
+from service.http.telemetry.request_id import request_id
+from service.http.telemetry.tracing import Tracing
+from service.metrics.registry import Metrics
+
+access = logging.getLogger("headfirst.access")
+
+
+class Recorder:
+    """Begins and ends the record of each request. Used on the event loop.
+
+    Args:
+        metrics: counted in.
+        tracing: traces requests, if given.
+    """
+
+    def __init__(self, metrics: Metrics, tracing: Tracing | None = None) -> None:
+        self.metrics = metrics
+        self._tracing = tracing
+        self._exemplars = Exemplars()
+        # Looking a series up takes longer than counting in it.
+        self._requests = cache(lambda endpoint, status: metrics.requests_total.labels(endpoint, str(status)))
+        self._durations = cache(metrics.request_duration_seconds.labels)
+        self._rejected = cache(metrics.rejected_total.labels)
+
+    def begin(self, scope: Scope) -> Exchange:
+        """The record of a request whose head is there."""
+        # Of several headers with one name the first counts.
+        headers = dict(reversed(scope["headers"]))
+        own_id = request_id(headers.get(b"x-request-id", b"")).decode()
+        exchange = Exchange(own_id, endpoint_of(scope["path"]), headers)
+        if self._tracing is not None:
+            exchange.trace = self._tracing.begin(exchange.endpoint)
+        return exchange
+
+    def failed(self, exchange: Exchange, error: HeadfirstError) -> None:
+        """Notes what a request gets for an answer; counts one to a model that gets none of the model's."""
+        if exchange.trace is not None:
+            exchange.trace.error = error.code
+        if error.reason is not None and exchange.endpoint in MODEL_ENDPOINTS:
+            self._rejected(error.reason).inc()
+
+    def end(self, scope: Scope, exchange: Exchange) -> None:
+        """Counts and logs a request that is answered, or that nobody waits for any more."""
+        seconds = time.monotonic() - exchange.started
+        self._requests(exchange.endpoint, exchange.status).inc()
+        trace_id = None if self._tracing is None else self._tracing.end(exchange, scope["method"])
+        traceparent = exchange.headers.get(b"traceparent")
+        exemplar = self._exemplars.labels(exchange.endpoint, seconds, exchange.id, trace_id, traceparent)
+        self._durations(exchange.endpoint).observe(seconds, exemplar)
+        if access.isEnabledFor(logging.INFO):
+            access.info("request", extra={"fields": _fields(scope, exchange, seconds, trace_id)})
+
+
+def _fields(scope: Scope, exchange: Exchange, seconds: float, trace_id: str | None) -> dict[str, object]:
+    fields: dict[str, object] = {
+        "id": exchange.id,
+        "method": scope["method"],
+        # As sent, still percent-encoded: no control characters reach the log. Never the query.
+        "path": scope.get("raw_path", scope["path"].encode())[:200].decode("ascii", "backslashreplace"),
+        "status": exchange.status,
+        "inputs": exchange.inputs,
+        "bytes_in": exchange.bytes_in,
+        "bytes_out": exchange.bytes_out,
+        "total_ms": round(seconds * 1e3, 3),
+    }
+    if exchange.queue_seconds is not None and exchange.engine_seconds is not None:
+        fields["queue_ms"] = round(exchange.queue_seconds * 1e3, 3)
+        fields["engine_ms"] = round(exchange.engine_seconds * 1e3, 3)
+    if trace_id is not None:
+        fields["trace_id"] = trace_id
+    return fields

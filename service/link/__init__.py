@@ -1,0 +1,1 @@
+"""The socket between the HTTP workers and the engine process."""

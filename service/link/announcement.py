@@ -1,0 +1,75 @@
+"""What HTTP workers know of a bundle that the engine process has: everything but the weights."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+
+from models.bundle import Bundle, BundleError
+from models.config.model import ModelConfig
+from models.text.vocabulary import Vocabulary, Words
+from models.weightless import weightless
+from service.fleet.served import Served
+from service.http.schemas.native import ModelCard
+
+
+class ServedModel(msgspec.Struct, frozen=True):
+    """Crosses from the engine process to the supervisor and the workers, as msgpack.
+
+    Args:
+        engine: the number by which messages name its engine; another one after each loading.
+        tokenizer: a copy of tokenizer.json, named after its content.
+        card: a `ModelCard` as JSON.
+        config: the content of config.json.
+        examples: the model's own answers for the OpenAPI page, by path.
+    """
+
+    engine: int
+    name: str
+    path: str
+    tokenizer: str
+    dtype: str
+    device: str
+    card: str
+    config: str
+    examples: dict[str, dict[str, Any]]
+
+    @classmethod
+    def of(cls, served: Served, engine: int) -> "ServedModel":
+        """Describes a model that was loaded with a copy of its tokenizer.json."""
+        bundle = served.bundle
+        return cls(
+            engine=engine,
+            name=bundle.name,
+            path=str(bundle.path),
+            tokenizer=str(served.tokenizer),
+            dtype=bundle.dtype,
+            device=str(bundle.device),
+            card=served.card.model_dump_json(),
+            config=bundle.config.model_dump_json(),
+            examples=dict(served.examples),
+        )
+
+    def model_card(self) -> ModelCard:
+        """What there is to tell about it."""
+        return ModelCard.model_validate_json(self.card)
+
+    def tokenizes_as(self, other: "ServedModel") -> bool:
+        """Whether `bundle` would be the same for both."""
+        return (self.name, self.tokenizer, self.config) == (other.name, other.tokenizer, other.config)
+
+    def bundle(self) -> Bundle:
+        """The bundle without weights: its model has shapes only (torch's "meta" device) and cannot run.
+
+        Raises:
+            BundleError: the copy of tokenizer.json is gone, or is none.
+        """
+        config = ModelConfig.model_validate_json(self.config)
+        try:
+            vocabulary = Vocabulary.load(Path(self.tokenizer), Words.of(config))
+        except (OSError, ValueError) as error:
+            raise BundleError(str(error)) from error
+        model = weightless(config, vocabulary.special_ids)
+        device = torch.device(self.device)
+        return Bundle(self.name, Path(self.path), config, vocabulary, model, self.dtype, device)

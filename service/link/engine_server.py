@@ -1,0 +1,186 @@
+"""The engines' side of the socket: takes connections of HTTP workers and asks a `Fleet` for them."""
+
+import asyncio
+import logging
+import signal
+import socket
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from service.contract.errors import HeadfirstError
+from service.fleet.fleet import Fleet
+from service.fleet.served import Served
+from service.link import wire
+from service.link.announcement import ServedModel
+from service.link.engine_end import WorkerConnection
+from service.metrics.registry import Metrics
+
+logger = logging.getLogger(__name__)
+
+STARTING_SECONDS = 0.01
+WATCH_SECONDS = 0.5
+"""How often the state of the engines is looked at: while they warm up, and afterwards."""
+
+
+class EngineServer:
+    """Asks the engines for all connections, and tells these which models there are. Used on the event loop.
+
+    Args:
+        fleet: not started yet.
+        metrics: of its engines.
+        on_ready: called once, when the engines are.
+        on_alive: called every `alive_seconds` from then on, as long as none of them hangs.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        metrics: Metrics,
+        on_ready: Callable[[], None],
+        on_alive: Callable[[], None] = lambda: None,
+        alive_seconds: float = 10.0,
+    ) -> None:
+        self.fleet = fleet
+        self.metrics = metrics
+        self.connections: set[WorkerConnection] = set()
+        self.engines: dict[int, Served] = {}
+        """Whom messages can ask, by number."""
+        self._on_ready = on_ready
+        self._on_alive = on_alive
+        self._alive_seconds = alive_seconds
+        self._stopping = False
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._number = 1
+        """Of the last `Models`."""
+        self._last_engine = 0
+        self.models = self._list_models()
+        """What it says."""
+
+    async def serve(self, listening: socket.socket) -> bool:
+        """Starts the engines and serves until one dies, or until SIGTERM came and no worker is connected any
+        more. Whether it was the latter. SIGHUP loads all models again.
+
+        The order of a shutdown is so right whoever gets the signal first: workers finish, then the engine.
+        """
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self.stop)
+        loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
+        server = await loop.create_unix_server(lambda: WorkerConnection(self), sock=listening)
+        self.fleet.start()
+        watch = loop.create_task(self._watch())
+        ended = loop.create_task(self._until(lambda: self._stopping and not self.connections))
+        try:
+            await asyncio.wait([watch, ended], return_when=asyncio.FIRST_COMPLETED)
+            if watch.done():
+                watch.result()
+                return False
+            return True
+        finally:
+            for task in (watch, ended, *self._tasks):
+                task.cancel()
+            server.close()
+            # Until here the futures had somebody to go to.
+            for connection in list(self.connections):
+                connection.close()
+            self.fleet.stop()
+            loop.remove_signal_handler(signal.SIGTERM)
+            loop.remove_signal_handler(signal.SIGHUP)
+
+    def stop(self) -> None:
+        """Ends `serve` as soon as no worker is connected."""
+        self._stopping = True
+        self.changed()
+
+    def opened(self, connection: "WorkerConnection") -> None:
+        """A worker is there."""
+        self.connections.add(connection)
+        connection.send(
+            wire.Models(self._number, self.models), wire.State(self.fleet.state, self.fleet.reason)
+        )
+
+    def closed(self, connection: "WorkerConnection") -> None:
+        """A worker is gone."""
+        self.connections.discard(connection)
+        self.changed()
+
+    def changed(self) -> None:
+        """Something is other than it was that somebody may wait for."""
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.add(waiter)
+            try:
+                await waiter
+            finally:
+                self._waiters.discard(waiter)
+
+    # -- loading again ----------------------------------------------------------------------------------
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Runs `work` beside all else."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def switch(self, models: Sequence[Served]) -> None:
+        """Tells all workers what the fleet has now; returns when their new requests ask that."""
+        self._number += 1
+        self.models = self._list_models()
+        for connection in self.connections:
+            connection.send(wire.Models(self._number, self.models))
+        await self._until(lambda: all(each.switched == self._number for each in self.connections))
+
+    async def finish(self) -> None:
+        """Returns when no worker's request asks any more what the last `switch` took away."""
+        await self._until(lambda: all(each.finished == self._number for each in self.connections))
+        used = {model.engine for model in self.models}
+        gone = [self.engines.pop(number) for number in list(self.engines) if number not in used]
+        kept = {served.tokenizer for served in self.engines.values()}
+        for served in gone:
+            if served.tokenizer is not None and served.tokenizer not in kept:
+                served.tokenizer.unlink(missing_ok=True)
+
+    def _list_models(self) -> tuple[ServedModel, ...]:
+        numbers = {served: number for number, served in self.engines.items()}
+        for served in self.fleet.catalog:
+            if served not in numbers:
+                self._last_engine += 1
+                numbers[served] = self._last_engine
+                self.engines[self._last_engine] = served
+        return tuple(ServedModel.of(served, numbers[served]) for served in self.fleet.catalog)
+
+    def _on_hangup(self) -> None:
+        logger.info("reloading all models", extra={"fields": {"signal": "SIGHUP"}})
+        self.start(self._reload_all())
+
+    async def _reload_all(self) -> None:
+        try:
+            await self.fleet.reload(None, self)
+        except HeadfirstError as error:  # The fleet has logged what was wrong with a bundle.
+            logger.warning(f"no model was reloaded: {error.message}")
+
+    # -- watching ---------------------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        """Returns when an engine is dead."""
+        # Its states are other threads', and it tells nobody when one changes.
+        while self.fleet.state == "starting":  # noqa: ASYNC110
+            await asyncio.sleep(STARTING_SECONDS)
+        if self.fleet.state == "ready":
+            for connection in self.connections:
+                connection.send(wire.State(self.fleet.state, self.fleet.reason))
+            self._on_ready()
+        told = -self._alive_seconds
+        while self.fleet.state != "dead":
+            if time.monotonic() - told >= self._alive_seconds:
+                told = time.monotonic()
+                self._on_alive()
+            await asyncio.sleep(WATCH_SECONDS)
+            self.fleet.check()
+        logger.error(f"the engine process ends: {self.fleet.reason}")

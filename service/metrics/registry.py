@@ -1,0 +1,272 @@
+"""Every number that the server shows about itself, in one registry of its own.
+
+All series exist before the first request, so that a rate over the first one is right and a dashboard is never
+empty. Names have the prefix `headfirst_` and base units; labels have few values, fixed at start.
+"""
+
+from collections.abc import Iterable
+from typing import Literal, Protocol
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.openmetrics import exposition as openmetrics
+
+from service.http.schemas.native import ModelCard
+
+# A `_created` series beside every counter would double the page and no rule of ours reads one.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+LATENCY_BUCKETS = tuple(float(f"{50e-6 * 1.5**i:.4g}") for i in range(36))
+"""Seconds: 50 microseconds, growing by 1.5, to 73 s."""
+
+POWERS_OF_TWO = tuple(float(2**i) for i in range(17))
+
+STAGES = ("prepare", "body", "topk", "score", "answer")
+REASONS = (
+    "queue_full",
+    "too_large",
+    "invalid",
+    "expired",
+    "cancelled",
+    "not_ready",
+    "draining",
+    "unauthorized",
+)
+
+RELOADS = ("success", "failure")
+
+_MODEL = (200, 400, 401, 404, 405, 413, 422, 429, 499, 500, 503, 504)
+_PAGE = (200, 304, 404, 405, 413, 500)
+ENDPOINTS: dict[str, tuple[int, ...]] = {
+    "/v1/predict": _MODEL,
+    "/v1/score": _MODEL,
+    "/v1/completions": _MODEL,
+    "/tokenize": _MODEL,
+    "/detokenize": _MODEL,
+    "/tokenizer_info": (200, 401, 405, 413, 500),
+    "/v1/models/{name}": (200, 401, 404, 405, 413, 500),
+    "/v2/models/{model}/infer": _MODEL,
+    "/v2/models/{model}": (200, 401, 404, 405, 413, 500, 503),
+    "/v2": (200, 405, 413, 500),
+    "/v2/health/live": (200, 405, 413, 500, 503),
+    "/v2/health/ready": (200, 405, 413, 500, 503),
+    "/v1/models": (200, 401, 405, 413, 500),
+    "/health": (200, 405, 413, 500, 503),
+    "/health/live": (200, 405, 413, 500, 503),
+    "/health/ready": (200, 405, 413, 500, 503),
+    "/admin/reload": (200, 400, 401, 403, 404, 405, 409, 413, 422, 500, 503),
+    "/metrics": (200, 405, 413, 500),
+    "/docs": (200, 405, 413, 500),
+    "/openapi.json": (200, 405, 413, 500),
+    "/": _PAGE,
+    "/{file}": _PAGE,
+    "other": (401, 404, 405, 413, 500),
+}
+"""Route templates and the statuses that each can answer; `other` is every path that no route knows."""
+
+
+MODEL_LABELS = ("model", "architecture", "vocabulary_size", "clusters", "parameters", "dtype", "device")
+
+
+def model_labels(card: ModelCard) -> list[str]:
+    """The values of `MODEL_LABELS` for a model."""
+    return [
+        card.name,
+        card.architecture,
+        str(card.vocabulary_size),
+        str(card.clusters),
+        str(card.parameters),
+        card.dtype,
+        card.device,
+    ]
+
+
+class Watched(Protocol):
+    """As much of an engine as is read when somebody asks for the page."""
+
+    @property
+    def model(self) -> str:
+        """The name under which its model is served."""
+
+    @property
+    def state(self) -> Literal["starting", "ready", "draining", "dead"]:
+        """Whether it accepts messages."""
+
+    @property
+    def queue_depth(self) -> int:
+        """Messages that wait for their first batch."""
+
+    @property
+    def queue_tokens(self) -> int:
+        """Tokens of all messages that are accepted and not answered."""
+
+    @property
+    def cache_bytes(self) -> int:
+        """Memory held by cached states."""
+
+
+class Metrics:
+    """The registry and its metrics; an attribute is named as its metric without the prefix.
+
+    The number of tokens computed in all batches is `headfirst_batch_tokens_sum`; the padding share is
+    `headfirst_batch_padding_tokens_total` over the sum of the two.
+
+    Several models are counted together; only `model_info` has a series for each.
+
+    Args:
+        n_clusters: tail clusters of the served model: labels "0", "1", ... of `cluster_expansions_total`.
+    """
+
+    def __init__(self, n_clusters: int = 0) -> None:
+        self.registry = CollectorRegistry()
+        self._engines: tuple[Watched, ...] = ()
+
+        self.requests_total = self._counter(
+            "requests_total", "Answered HTTP requests", ["endpoint", "status"]
+        )
+        self.request_duration_seconds = self._histogram(
+            "request_duration_seconds",
+            "Time from a request's first byte to its answer's last",
+            LATENCY_BUCKETS,
+            ["endpoint"],
+        )
+        self.requests_in_progress = self._gauge(
+            "requests_in_progress", "HTTP requests that are being answered"
+        )
+        self.rejected_total = self._counter(
+            "rejected_total",
+            "Requests refused, and inputs dropped from the queue (expired, cancelled), by reason",
+            ["reason"],
+        )
+
+        self.queue_depth = self._gauge("queue_depth", "Inputs that wait for a batch")
+        self.queue_tokens = self._gauge("queue_tokens", "Tokens of the inputs that wait for a batch")
+        self.queue_duration_seconds = self._histogram(
+            "queue_duration_seconds", "Time an input waits for its first batch", LATENCY_BUCKETS
+        )
+        self.batch_size = self._histogram("batch_size", "Inputs in a batch", POWERS_OF_TWO[:11])
+        self.batch_tokens = self._histogram("batch_tokens", "Tokens computed in a batch", POWERS_OF_TWO)
+        self.batch_padding_tokens_total = self._counter(
+            "batch_padding_tokens_total", "Padding computed for nothing, in tokens"
+        )
+        self.step_duration_seconds = self._histogram(
+            "step_duration_seconds", "Time of one batch's stage", LATENCY_BUCKETS, ["stage"]
+        )
+
+        self.cluster_expansions_total = self._counter(
+            "cluster_expansions_total", "Rows for which a tail cluster was opened in a top-k", ["cluster"]
+        )
+        self.cluster_rows_total = self._counter("cluster_rows_total", "Rows for which a top-k was computed")
+        self.state_cache_hits_total = self._counter(
+            "state_cache_hits_total", "Inputs that found a prefix state"
+        )
+        self.state_cache_misses_total = self._counter("state_cache_misses_total", "Inputs that found none")
+        self.state_cache_bytes = self._gauge("state_cache_bytes", "Memory held by cached states")
+
+        self.inference_failures_total = self._counter(
+            "inference_failures_total", "Inputs on which the model failed"
+        )
+        self.out_of_memory_total = self._counter(
+            "out_of_memory_total", "Steps for which the device had no memory and that were split"
+        )
+        self.engine_ready = self._gauge(
+            "engine_ready", "1 while every model has an engine that accepts requests, else 0"
+        )
+        self.engine_restarts_total = self._counter(
+            "engine_restarts_total", "Engine processes that were started in the place of one that ended"
+        )
+        self.model_reloads_total = self._counter(
+            "model_reloads_total", "Models that were to be loaded again while they are served", ["result"]
+        )
+        self.model_info = self._gauge(
+            "model_info",
+            "A served model; always 1",
+            MODEL_LABELS,
+        )
+
+        for endpoint, statuses in ENDPOINTS.items():
+            self.request_duration_seconds.labels(endpoint)
+            for status in statuses:
+                self.requests_total.labels(endpoint, str(status))
+        _create(self.rejected_total, REASONS)
+        _create(self.step_duration_seconds, STAGES)
+        _create(self.model_reloads_total, RELOADS)
+        _create(self.cluster_expansions_total, map(str, range(n_clusters)))
+
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+
+    def watch(self, engine: Watched) -> None:
+        """Shows the engine's gauges with those of the others."""
+        self._engines = (*self._engines, engine)
+        self.queue_depth.set_function(lambda: sum(each.queue_depth for each in self._engines))
+        self.queue_tokens.set_function(lambda: sum(each.queue_tokens for each in self._engines))
+        self.state_cache_bytes.set_function(lambda: sum(each.cache_bytes for each in self._engines))
+        self.engine_ready.set_function(self._all_ready)
+
+    def forget(self, engine: Watched) -> None:
+        """Shows the engine's gauges no more; what it counted stays."""
+        self._engines = tuple(each for each in self._engines if each is not engine)
+
+    def _all_ready(self) -> bool:
+        """A model that is being reloaded has two engines, of which one is enough."""
+        ready = {each.model for each in self._engines if each.state == "ready"}
+        return bool(ready) and all(each.model in ready for each in self._engines)
+
+    def describe_models(self, models: Iterable[ModelCard]) -> None:
+        """Sets `model_info` to the models that are served from now on."""
+        self.model_info.clear()
+        for labels in map(model_labels, models):
+            self.model_info.labels(*labels).set(1)
+
+    def render(self, *, exemplars: bool = False) -> bytes:
+        """The page in Prometheus' text format 0.0.4 (`CONTENT_TYPE`), or with exemplars in OpenMetrics 1.0.0
+        (`OPENMETRICS_TYPE`)."""
+        return encode(self.registry, exemplars=exemplars)
+
+    def _counter(self, name: str, documentation: str, labels: Iterable[str] = ()) -> Counter:
+        return Counter(f"headfirst_{name}", documentation, list(labels), registry=self.registry)
+
+    def _gauge(self, name: str, documentation: str, labels: Iterable[str] = ()) -> Gauge:
+        return Gauge(
+            f"headfirst_{name}",
+            documentation,
+            list(labels),
+            registry=self.registry,
+            # Where several workers answer: their sum. Of no effect in one process.
+            multiprocess_mode="livesum",
+        )
+
+    def _histogram(
+        self, name: str, documentation: str, buckets: tuple[float, ...], labels: Iterable[str] = ()
+    ) -> Histogram:
+        return Histogram(
+            f"headfirst_{name}", documentation, list(labels), registry=self.registry, buckets=buckets
+        )
+
+
+def encode(registry: CollectorRegistry, *, exemplars: bool) -> bytes:
+    """A registry's page; see `Metrics.render`."""
+    if exemplars:
+        page: bytes = openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call]
+        return page
+    return generate_latest(registry)
+
+
+def _create(metric: Counter | Histogram, values: Iterable[str]) -> None:
+    for value in values:
+        metric.labels(value)

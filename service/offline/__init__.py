@@ -1,0 +1,1 @@
+"""The model without a server, for files and pipes."""

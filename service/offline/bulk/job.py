@@ -1,0 +1,115 @@
+"""A bulk job: which rows are scored how, and what is done with a part of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from models.bundle import CONFIG, TOKENIZER, WEIGHTS, Bundle
+from service.offline.bulk.checkpoint import Checkpoint
+from service.offline.bulk.source import BulkError, Columns, Fault, Source, Span
+from service.offline.bulk.tally import Tally
+from service.offline.scorer import BATCH_TOKENS, ScoredText, Scorer
+
+VERSION: Final = 1
+PART_ROWS: Final = 10_000
+WINDOW_CHARS: Final = 1 << 18
+WINDOW_ROWS: Final = 4096
+"""As many texts of a part are tokenized at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How rows are scored; what changes the output is part of what a checkpoint belongs to."""
+
+    text_column: str
+    context: str = ""
+    end_of_sentence: bool = True
+    pretokenized: bool = False
+    batch_tokens: int = BATCH_TOKENS
+    part_rows: int = PART_ROWS
+    columns: Columns = field(default_factory=Columns)
+
+    def scorer(self, bundle: Bundle) -> Scorer:
+        """Raises BulkError: the context is not valid Unicode."""
+        try:
+            return Scorer(
+                bundle,
+                self.context,
+                self.end_of_sentence,
+                self.batch_tokens,
+                self.columns.fast,
+                self.pretokenized,
+            )
+        except ValueError as error:
+            raise BulkError(f"--context is {error}") from None
+
+    def identity(self, inputs: Sequence[Path], model: Path) -> dict[str, Any]:
+        """What makes parts of one job parts of the same: the files as they are now, the model's content.
+
+        Raises:
+            BulkError: a file cannot be read.
+        """
+        try:
+            files = [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in inputs]
+            digest = hashlib.sha256()
+            for name in (CONFIG, TOKENIZER, WEIGHTS):
+                with (model / name).open("rb") as file:
+                    digest.update(hashlib.file_digest(file, "sha256").digest())
+        except OSError as error:
+            raise BulkError(f"{error.filename}: {error.strerror or error}") from None
+        return {"version": VERSION, "input": files, "model": digest.hexdigest(), **asdict(self)}
+
+
+def score_span(
+    source: Source,
+    span: Span,
+    scorer: Scorer,
+    columns: Columns,
+    checkpoint: Checkpoint,
+    on_share: Callable[[float], None] = lambda share: None,
+) -> Tally:
+    """Scores the rows of a span and keeps them; `on_share` hears of the share of them that was done now.
+
+    Raises:
+        BulkError: the rows cannot be read, or have a column of a name that is to be added.
+    """
+    part = source.read(span)
+    texts = [
+        text if isinstance(text, Fault) or _is_unicode(text) else Fault.NOT_UNICODE for text in part.texts
+    ]
+    results: list[ScoredText | None] = [None] * len(texts)
+    for window in _windows(texts):
+        scored = scorer.score([texts[row] for row in window])
+        for row, result in zip(window, scored, strict=True):
+            results[row] = result
+        on_share(len(window) / len(texts))
+    tally = Tally.of(span.first, texts, results)
+    checkpoint.commit(span, tally, lambda path: part.write(path, results, columns))
+    return tally
+
+
+def _windows(texts: Sequence[str | Fault]) -> Iterator[list[int]]:
+    """The rows that have a text, in order, a bounded number of characters at a time."""
+    window, chars = list[int](), 0
+    for row, text in enumerate(texts):
+        if isinstance(text, Fault):
+            continue
+        window.append(row)
+        chars += len(text)
+        if chars >= WINDOW_CHARS or len(window) >= WINDOW_ROWS:
+            yield window
+            window, chars = [], 0
+    if window:
+        yield window
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,142 @@
+"""What a data set is to a bulk job: rows with a text each, read in spans and written with their scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from service.offline.scorer import ScoredText
+
+
+class BulkError(ValueError):
+    """What is wrong with the data set or the job, in one line."""
+
+
+class Fault(StrEnum):
+    """Why a row has no score. Its scores are null; it is counted, and never lost."""
+
+    NULL = "null"
+    NOT_TEXT = "not a string"
+    ABSENT = "without the column"
+    NOT_AN_OBJECT = "not a JSON object"
+    NOT_UNICODE = "not valid Unicode"
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Consecutive rows that are scored and kept together.
+
+    Attributes:
+        number: counts the spans of a job, from 0.
+        first: the first row, from 0.
+        rows: how many; 0 only where there is no row at all.
+        offset: where the format finds the first row; in bytes for JSON lines.
+    """
+
+    number: int
+    first: int
+    rows: int
+    offset: int = 0
+
+
+class Part(Protocol):
+    """The rows of a span."""
+
+    @property
+    def texts(self) -> Sequence[str | Fault]:
+        """A text a row, or why there is none."""
+
+    def write(self, path: Path, results: Sequence[ScoredText | None], columns: Columns) -> None:
+        """Writes the rows with their scores; None is a row without. Raises BulkError for a column that is
+        there already."""
+
+
+class Source(Protocol):
+    """A data set that is open."""
+
+    def spans(self, rows: int) -> list[Span]:
+        """All of it, `rows` in each span but the last. Raises BulkError."""
+
+    def read(self, span: Span) -> Part:
+        """Those rows; spans in their order are read without going back. Raises BulkError."""
+
+
+class Format(Protocol):
+    """A way to keep rows in files."""
+
+    suffix: str
+
+    def open(self, path: Path, text_column: str) -> AbstractContextManager[Source]:
+        """Raises BulkError: it cannot be read, or has no such column."""
+
+    def join(self, parts: Sequence[tuple[Path, int]], path: Path) -> None:
+        """Writes the rows of all parts into one file; of each part a path and its number of rows.
+
+        Raises:
+            BulkError: a part does not have as many.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The columns that are added to a data set, and their values.
+
+    Args:
+        prefix: stands before each of their names.
+        per_word: whether the words of a row are listed.
+        fast: whether there is `logprob_error`.
+    """
+
+    prefix: str = ""
+    per_word: bool = False
+    fast: bool = False
+
+    @property
+    def names(self) -> list[str]:
+        """In their order; without the prefix these are the fields of ``/v1/score``."""
+        names = [*_ALWAYS]
+        names += ["logprob_error"] * self.fast
+        names += ["words"] * self.per_word
+        return [self.prefix + name for name in names]
+
+    def values(self, result: ScoredText | None) -> dict[str, Any]:
+        """Name -> value for one row. A perplexity is None without words, infinite beyond doubles."""
+        if result is None:
+            return dict.fromkeys(self.names)
+        found = result.result(self.per_word)
+        if not result.tokens:
+            found["perplexity"] = None
+        if self.fast:
+            found.setdefault("logprob_error", 0.0)
+        return {name: found[name.removeprefix(self.prefix)] for name in self.names}
+
+
+_ALWAYS: Final = ("logprob", "perplexity", "word_count", "unknown_words")
+
+
+def format_of(path: Path, *, writing: bool = False) -> Format:
+    """The format that a file's name tells.
+
+    Raises:
+        BulkError: it tells none, or one whose package is not installed.
+    """
+    from service.offline.bulk.jsonl import JsonLines
+
+    name = path.name.lower()
+    if name.endswith((".jsonl", ".ndjson")):
+        return JsonLines()
+    if name.endswith((".jsonl.gz", ".ndjson.gz", ".jsonl.xz", ".ndjson.xz")) and not writing:
+        return JsonLines()
+    if name.endswith((".parquet", ".pq")):
+        try:
+            from service.offline.bulk.parquet import Parquet
+        except ModuleNotFoundError as error:
+            if error.name != "pyarrow":
+                raise
+            raise BulkError("Parquet needs pyarrow: pip install 'headfirst[parquet]'") from None
+        return Parquet()
+    raise BulkError(f"{path}: the name must end in .jsonl or .parquet")

@@ -1,0 +1,119 @@
+"""Which words come next, in this process: texts -> batches of similar length -> the k best words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+
+from models.bundle import Bundle
+from models.language_model import RowState
+from models.softmax.adaptive_softmax import NO_WORD
+from service.offline.chunks import batches, run
+from service.offline.scorer import DIGITS, logprob_error
+
+BATCH_TOKENS: Final = 4096
+SEARCH_ELEMENTS: Final = 1 << 22
+"""Rows times words of one search at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class PredictedText:
+    """The most probable next words, best first, natural logarithms; `clusters` were opened to find them."""
+
+    ids: list[int]
+    words: list[str]
+    logprobs: list[float]
+    clusters: list[int]
+    context_words: int
+    unknown_words: int
+    error: float = 0.0
+    """The most by which a log-probability may be off."""
+
+    def result(self) -> dict[str, Any]:
+        """What ``/v1/predict`` answers for it."""
+        return {
+            "words": [
+                {"word": word, "logprob": logprob}
+                for word, logprob in zip(self.words, self.logprobs, strict=True)
+            ],
+            "context_words": self.context_words,
+            "unknown_words": self.unknown_words,
+            **logprob_error(self.error),
+        }
+
+
+class Predictor:
+    """Finds next words. The whole text is read, however long it is.
+
+    Args:
+        bundle: the model.
+        k: 1 or more; more than the vocabulary has words means all of them.
+        prefix: only words that start so; empty means any word.
+        fast: whether the fast mode may answer (see `models.kernels.choice`).
+        pretokenized: whether texts are words between white space; see `Vocabulary.tokenize_batch`.
+
+    Raises:
+        ValueError: `prefix` is not valid Unicode.
+    """
+
+    def __init__(
+        self, bundle: Bundle, k: int = 10, prefix: str = "", fast: bool = False, pretokenized: bool = False
+    ) -> None:
+        self._model, self._vocabulary = bundle.model, bundle.vocabulary
+        self._k = min(k, len(self._vocabulary))
+        self._fast, self._pretokenized = fast, pretokenized
+        self._allowed = self._vocabulary.starting_with(prefix).to(bundle.device) if prefix else None
+        self._rows = max(1, SEARCH_ELEMENTS // max(self._k, 4096))
+
+    @torch.inference_mode()
+    def predict(self, texts: Sequence[str]) -> list[PredictedText]:
+        """One result a text, in order. Raises ValueError for a text that is not valid Unicode."""
+        start_id = self._vocabulary.start_id
+        contexts = [
+            [start_id, *tokens] for tokens in self._vocabulary.encode_batch(texts, self._pretokenized)
+        ]
+        found: dict[int, PredictedText] = {}
+        (start,) = self._model.split_state(self._model.initial_state(1))
+        for batch in batches([len(row) for row in contexts], BATCH_TOKENS):
+            for i in range(0, len(batch), self._rows):
+                part = batch[i : i + self._rows]
+                rows = [contexts[index] for index in part]
+                found |= zip(part, self._predict(rows, start), strict=True)
+        return [found[index] for index in range(len(texts))]
+
+    def _predict(self, rows: list[list[int]], start: RowState) -> list[PredictedText]:
+        """For `rows`, the longest first."""
+        last: dict[int, torch.Tensor] = {}
+        for chunk in run(self._model, rows, [start] * len(rows)):
+            for row, count in enumerate(chunk.lengths.tolist()):
+                if chunk.start + count == len(rows[row]):
+                    last[row] = chunk.hidden[row, count - 1]
+        hidden = torch.stack([last[row] for row in range(len(rows))])
+        allowed = None if self._allowed is None else [self._allowed] * len(rows)
+        if self._fast:
+            best, bound = self._model.topk_bounded(hidden, self._k, allowed)
+        else:
+            best, bound = self._model.topk(hidden, self._k, allowed), torch.zeros(len(rows))
+        columns = (best.ids, best.logprobs, best.expanded, bound)
+        return [
+            self._result(row[1:], *one)
+            for row, *one in zip(rows, *(column.tolist() for column in columns), strict=True)
+        ]
+
+    def _result(
+        self, context: list[int], ids: list[int], logprobs: list[float], expanded: list[bool], error: float
+    ) -> PredictedText:
+        pairs = [(word, round(value, DIGITS)) for word, value in zip(ids, logprobs, strict=True)]
+        pairs = [pair for pair in pairs if pair[0] != NO_WORD]
+        return PredictedText(
+            [word for word, _ in pairs],
+            [self._vocabulary.word(word) for word, _ in pairs],
+            [value for _, value in pairs],
+            [cluster for cluster, opened in enumerate(expanded) if opened],
+            len(context),
+            context.count(self._vocabulary.unknown_id),
+            error,
+        )

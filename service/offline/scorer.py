@@ -1,0 +1,183 @@
+"""How probable texts are, in this process: tokens -> batches of similar length -> log-probabilities."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from models.bundle import Bundle
+from models.text.vocabulary import Token
+from service.offline.chunks import STEPS, batches, run
+
+BATCH_TOKENS: Final = 4096
+DIGITS: Final = 6
+"""To which log-probabilities and perplexities are rounded, in every answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredText:
+    """A text's scored tokens, ``</s>`` among them if asked for, and a log-probability each.
+
+    Natural logarithms, rounded to six digits: their sum is the sum that a reader of the output gets.
+    """
+
+    tokens: list[Token]
+    logprobs: list[float]
+    unknown_words: int
+    unknown_id: int
+    error: float = 0.0
+    """The most by which one of the log-probabilities may be off."""
+
+    @property
+    def logprob(self) -> float:
+        """Of the whole text; 0 for one without words."""
+        return round(math.fsum(self.logprobs), DIGITS)
+
+    @property
+    def perplexity(self) -> float:
+        """exp(-logprob / words); infinite where no double holds it, NaN without words."""
+        return perplexity(self.logprob, len(self.logprobs))
+
+    def result(self, per_word: bool) -> dict[str, Any]:
+        """What ``/v1/score`` answers for it."""
+        result: dict[str, Any] = {
+            "logprob": self.logprob,
+            "perplexity": self.perplexity,
+            "word_count": len(self.tokens),
+            "unknown_words": self.unknown_words,
+            **logprob_error(self.error),
+        }
+        if per_word:
+            result["words"] = [
+                {"word": token.surface, "logprob": logprob, "known": token.id != self.unknown_id}
+                for token, logprob in zip(self.tokens, self.logprobs, strict=True)
+            ]
+        return result
+
+
+def rounded(logprobs: Sequence[float]) -> tuple[list[float], float]:
+    """Log-probabilities as answers have them, and their sum: that of what a client sees."""
+    values = [round(logprob, DIGITS) for logprob in logprobs]
+    return values, round(math.fsum(values), DIGITS)
+
+
+def logprob_error(error: float) -> dict[str, float]:
+    """The field that tells by how much logarithms may be off; none for exact ones.
+
+    Rounded up, with room for the rounding of the logarithms themselves.
+    """
+    return {"logprob_error": math.ceil(error * 10**DIGITS + 1) / 10**DIGITS} if error else {}
+
+
+def perplexity(logprob: float, words: int) -> float:
+    """exp(-logprob / words); infinite where no double holds it, NaN for no words."""
+    if not words:
+        return math.nan
+    try:
+        return round(math.exp(-logprob / words), DIGITS)
+    except OverflowError:
+        return math.inf
+
+
+class Scorer:
+    """Scores texts that all follow one context.
+
+    Args:
+        bundle: the model.
+        context: read before each text, not scored.
+        end_of_sentence: whether ``</s>`` is scored after each text.
+        batch_tokens: words that are computed side by side at most.
+        fast: whether the fast mode may answer (see `models.kernels.choice`).
+        pretokenized: whether texts are words between white space; see `Vocabulary.tokenize_batch`.
+
+    Raises:
+        ValueError: `context` is not valid Unicode.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        context: str = "",
+        end_of_sentence: bool = True,
+        batch_tokens: int = BATCH_TOKENS,
+        fast: bool = False,
+        pretokenized: bool = False,
+    ) -> None:
+        self._model, self._vocabulary = bundle.model, bundle.vocabulary
+        self._batch_tokens, self._steps = batch_tokens, min(STEPS, batch_tokens)
+        self._fast, self._pretokenized = fast, pretokenized
+        end = self._vocabulary.end_id
+        self._end = [Token(end, self._vocabulary.word(end))] if end_of_sentence else []
+        # The start word and the context are run once, not once a text.
+        with torch.inference_mode():
+            (history,) = self._vocabulary.encode_batch([context], pretokenized)
+            before = [self._vocabulary.start_id, *history]
+            start = self._model.split_state(self._model.initial_state(1))
+            for chunk in run(self._model, [before], start, self._steps, keep_states=True):
+                self._hidden, (self._state,) = chunk.hidden[:, -1], chunk.states
+
+    def score(
+        self, texts: Sequence[str], on_batch: Callable[[float], None] = lambda share: None
+    ) -> list[ScoredText]:
+        """One result a text, in order. A text without words has none to score, not even ``</s>``.
+
+        `on_batch` hears after each batch of the share of the words that it was, for progress.
+
+        Raises:
+            ValueError: a text is not valid Unicode.
+        """
+        texts_tokens = [
+            tokens + self._end if tokens else []
+            for tokens in self._vocabulary.tokenize_batch(texts, self._pretokenized)
+        ]
+        targets = [[token.id for token in tokens] for tokens in texts_tokens]
+        total = sum(map(len, targets))
+        logprobs: list[list[float]] = [[] for _ in targets]
+        errors = [0.0] * len(targets)
+        for batch in batches([len(row) - 1 for row in targets], self._batch_tokens):
+            batch = [index for index in batch if targets[index]]
+            if batch:
+                rows = [targets[index] for index in batch]
+                for index, values in zip(batch, self._logprobs(rows), strict=True):
+                    logprobs[index] = [round(value, DIGITS) for value, _ in values]
+                    errors[index] = max(error for _, error in values)
+                on_batch(sum(map(len, rows)) / total)
+        unknown_id = self._vocabulary.unknown_id
+        return [
+            ScoredText(tokens, values, ids.count(unknown_id), unknown_id, error)
+            for tokens, ids, values, error in zip(texts_tokens, targets, logprobs, errors, strict=True)
+        ]
+
+    @torch.inference_mode()
+    def _logprobs(self, rows: Sequence[list[int]]) -> list[list[tuple[float, float]]]:
+        """Of every word of `rows`, the longest first, with the most by which it may be off."""
+        model, device = self._model, self._model.device
+        first = torch.tensor([row[0] for row in rows], device=device)
+        found = [[pair] for pair in self._target_logprobs(self._hidden.expand(len(rows), -1), first)]
+        inputs = [row[:-1] for row in rows if len(row) > 1]
+        for chunk in run(model, inputs, [self._state] * len(inputs), self._steps):
+            counts = chunk.lengths.tolist()
+            wanted = [
+                word
+                for row, count in zip(rows, counts, strict=False)
+                for word in row[chunk.start + 1 : chunk.start + 1 + count]
+            ]
+            inside = torch.arange(chunk.hidden.shape[1]) < chunk.lengths[:, None]
+            hidden = chunk.hidden[inside.to(device)]
+            values = self._target_logprobs(hidden, torch.tensor(wanted, device=device))
+            at = 0
+            for row_values, count in zip(found, counts, strict=False):
+                row_values += values[at : at + count]
+                at += count
+        return found
+
+    def _target_logprobs(self, hidden: Tensor, targets: Tensor) -> list[tuple[float, float]]:
+        if not self._fast:
+            return [(value, 0.0) for value in self._model.target_logprobs(hidden, targets).tolist()]
+        values, bounds = self._model.target_logprobs_bounded(hidden, targets)
+        return list(zip(values.tolist(), bounds.tolist(), strict=True))

@@ -1,0 +1,1 @@
+"""The processes of a server; one file is the whole life of one of them."""

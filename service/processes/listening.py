@@ -1,0 +1,59 @@
+"""The listening sockets of several HTTP workers: one each, all on one address.
+
+Linux spreads new connections over them (SO_REUSEPORT), where one shared socket would give most of them to
+whichever worker wakes first. The supervisor holds them too: those that a killed worker had not taken yet wait
+for the one that takes its place.
+"""
+
+import socket
+import sys
+from pathlib import Path
+
+from service.http.server import bind
+from service.settings.settings import ConfigurationError
+
+BACKLOG = 2048
+
+
+def listen(host: str, port: int, workers: int) -> list[socket.socket]:
+    """A listening socket for each worker; where they cannot share an address, the same one for all.
+
+    Raises:
+        ConfigurationError: as `bind`; also if the port is taken by another server of the same kind.
+    """
+    first = bind(host, port)
+    if sys.platform != "linux":
+        first.listen(BACKLOG)
+        return [first, *(first.dup() for _ in range(workers - 1))]
+    # Bound alone, to see that nobody else has the port: among those who share one there is no such error.
+    address = first.getsockname()
+    family, kind, protocol = first.family, first.type, first.proto
+    first.close()
+    sockets: list[socket.socket] = []
+    try:
+        for _ in range(workers):
+            sockets.append(socket.socket(family, kind, protocol))
+            sockets[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sockets[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            sockets[-1].bind(address)
+            sockets[-1].setblocking(False)
+        for each in sockets:
+            each.listen(BACKLOG)
+    except OSError as error:
+        for each in sockets:
+            each.close()
+        raise ConfigurationError(f"--host {host} --port {port}: {error.strerror}") from error
+    return sockets
+
+
+def listen_at(path: Path, listening: socket.socket) -> None:
+    """Lets a Unix socket listen at a path.
+
+    Raises:
+        ConfigurationError: the path cannot be one: it may have some 100 bytes.
+    """
+    try:
+        listening.bind(str(path))
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be a socket, set TMPDIR: {error}") from error
+    listening.listen(128)

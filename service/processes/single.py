@@ -1,0 +1,72 @@
+"""The server that is one process: its engines are in it."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Coroutine, Generator, Sequence
+from typing import Any
+
+from service.contract.errors import HeadfirstError
+from service.contract.messages import Reloaded
+from service.fleet.fleet import Fleet
+from service.http.app import HeadfirstApp
+from service.http.server import Server
+
+logger = logging.getLogger("headfirst")
+
+WATCH_SECONDS = 1.0
+"""How often a hanging engine is looked for."""
+
+
+class LocalServer(Server):
+    """`Server` that also watches its engines, and loads their models again on SIGHUP."""
+
+    def __init__(self, app: HeadfirstApp, fleet: Fleet, drain_timeout: float) -> None:
+        super().__init__(app, fleet, drain_timeout)
+        self._fleet = fleet
+        self._context = app.context
+        self._context.reload = self._reload
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Handles SIGHUP, too."""
+        loop = asyncio.get_running_loop()
+        with super().capture_signals():
+            loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
+            try:
+                yield
+            finally:
+                loop.remove_signal_handler(signal.SIGHUP)
+                # Until the process ends, as before: the signal's own action would end it.
+                signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listens and watches."""
+        await super().startup(sockets)
+        self._start(self._watch())
+
+    def _on_hangup(self) -> None:
+        logger.info("reloading all models", extra={"fields": {"signal": "SIGHUP"}})
+        self._start(self._reload_all())
+
+    async def _reload_all(self) -> None:
+        try:
+            await self._reload(None)
+        except HeadfirstError as error:  # The fleet has logged what was wrong with a bundle.
+            logger.warning(f"no model was reloaded: {error.message}")
+
+    async def _reload(self, names: Sequence[str] | None) -> list[Reloaded]:
+        return await self._fleet.reload(names, self._context)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            self._fleet.check()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

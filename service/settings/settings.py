@@ -1,0 +1,249 @@
+"""What can be set about the server: one class, from which flags, environment variables and help are made.
+
+Every field is a flag of `headfirst serve` in kebab case (`max_k` is `--max-k`) and a variable with our
+prefix (`HEADFIRST_MAX_K`). A flag wins over a variable, a variable over the default. A field's docstring is
+its help.
+"""
+
+import difflib
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, CliApp, NoDecode, SettingsConfigDict, SettingsError
+
+from service.settings.model_sources import ModelSource, parse_sources, split_list
+from service.settings.processors import processors
+
+MIB = 1024 * 1024
+PREFIX = "HEADFIRST_"
+
+
+class ConfigurationError(ValueError):
+    """A setting is wrong; the message is one line that names it and says what is allowed."""
+
+
+class Settings(BaseSettings):
+    """Start the server: load a model and answer over HTTP. Each flag is also a HEADFIRST_... variable."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        extra="ignore",
+        frozen=True,
+        protected_namespaces=(),
+        use_attribute_docstrings=True,
+        cli_prog_name="headfirst serve",
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+        cli_show_env_vars=True,
+        cli_exit_on_error=False,
+    )
+
+    model: Annotated[tuple[str, ...], NoDecode] = ()
+    """Model bundles to serve: NAME=PATH or PATH, given again for each, or separated by commas; requests that
+    name no model get the first. None means the model that ships with the package."""
+    model_name: str | None = Field(None, min_length=1, max_length=200)
+    """Name under which a single model is served; none means the bundle directory's name."""
+    device: str = "auto"
+    """Where the model runs: auto (a GPU if there is one), cpu, cuda or cuda:N."""
+    threads: int | None = Field(None, ge=1, le=1024)
+    """CPU threads for the model; none leaves the choice to torch."""
+    engine_threads: int | None = Field(None, ge=1, le=64)
+    """Batches that run at once, sharing --threads; none means 2 (on a CPU with one thread: 1)."""
+    mode: Literal["exact", "fast"] = "exact"
+    """How requests that name no mode are answered; fast: the same words, log-probabilities within a bound."""
+
+    host: str = Field("127.0.0.1", min_length=1)
+    """Address to listen on; 0.0.0.0 is every IPv4 address of this machine."""
+    port: int = Field(8080, ge=0, le=65535)
+    """Port to listen on; 0 takes a free one and logs it."""
+    api_key: SecretStr | None = Field(None, min_length=1)
+    """Key that clients send as 'Authorization: Bearer KEY'; better given by HEADFIRST_API_KEY or a file."""
+    api_key_file: Path | None = None
+    """File that holds the key on its first line."""
+    admin_key: SecretStr | None = Field(None, min_length=1)
+    """Key for /admin/reload, and no other for it then; without it the API key opens that, too."""
+    admin_key_file: Path | None = None
+    """File that holds the key for /admin/reload on its first line."""
+
+    http_workers: int | None = Field(None, ge=0, le=64)
+    """Processes that answer HTTP around one engine process; 0 does everything in one process, in 220 MiB less
+    memory. None means 1 where there are two processors or more, else 0."""
+
+    max_batch_tokens: int = Field(4096, ge=1)
+    """Tokens that the model computes in one batch at most."""
+    max_queue_requests: int = Field(1024, ge=1)
+    """Inputs that wait at most; more are refused with 429."""
+    max_queue_tokens: int = Field(262_144, ge=1)
+    """Tokens that wait at most; more are refused with 429."""
+    score_step_tokens: int = Field(256, ge=1)
+    """Tokens of bulk scoring in one step; a prediction waits for no more than this. With 1024 bulk is a tenth
+    faster, and predictions beside it come two to three times later."""
+    state_cache_bytes: int = Field(64 * MIB, ge=0)
+    """Memory for body states of earlier texts, in bytes, divided evenly by the models; 0 turns the cache
+    off."""
+    engine_timeout: float = Field(120.0, gt=0, allow_inf_nan=False)
+    """Seconds that one batch may take: an engine that takes longer hangs. Its process is killed and started
+    again; without HTTP workers the liveness fails."""
+
+    max_k: int = Field(1000, ge=1)
+    """Largest k of /v1/predict."""
+    max_inputs: int = Field(1024, ge=1)
+    """Inputs in one request at most."""
+    max_input_chars: int = Field(1_000_000, ge=1)
+    """Characters in one input at most."""
+    max_input_words: int = Field(100_000, ge=1)
+    """Words in one input at most."""
+    max_body_bytes: int = Field(8 * MIB, ge=1)
+    """Bytes of a request's body at most; more are refused with 413."""
+    max_context_words: int = Field(512, ge=2)
+    """Last words of a text that /v1/predict uses at most."""
+    max_completion_words: int = Field(1024, ge=1)
+    """Words that one completion of /v1/completions has at most."""
+    max_concurrent_requests: int = Field(512, ge=1)
+    """Requests to the model that run at once, each HTTP worker its part; more get 429."""
+
+    request_timeout: float = Field(30.0, gt=0, allow_inf_nan=False)
+    """Seconds until a request that names no time of its own is answered with 504."""
+    max_request_timeout: float = Field(300.0, gt=0, allow_inf_nan=False)
+    """Most seconds that a request can ask for; more are cut to this."""
+    drain_timeout: float = Field(30.0, ge=0, allow_inf_nan=False)
+    """Seconds that running requests have to finish after SIGTERM or Ctrl-C."""
+
+    otel_endpoint: str | None = Field(None, pattern=r"^https?://[^/]")
+    """OpenTelemetry collector (OTLP over HTTP), such as http://localhost:4318, that gets a trace of each
+    request; OpenTelemetry's own OTEL_... variables do it, too."""
+    log_format: Literal["text", "json"] = "text"
+    """Log lines for people or for machines."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe level that is logged; the line of each request is at info."""
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _split_models(cls, model: object) -> object:
+        return split_list(model) if isinstance(model, str) else model
+
+    @field_validator("device")
+    @classmethod
+    def _check_device(cls, device: str) -> str:
+        if re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", device, re.ASCII) is None:
+            raise ValueError("should be auto, cpu, cuda or cuda:N")
+        return device
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if self.api_key is not None and self.api_key_file is not None:
+            raise ValueError("give --api-key or --api-key-file, not both")
+        if self.admin_key is not None and self.admin_key_file is not None:
+            raise ValueError("give --admin-key or --admin-key-file, not both")
+        if self.max_inputs > self.max_queue_requests:
+            raise ValueError("--max-inputs must not be over --max-queue-requests")
+        if self.request_timeout > self.max_request_timeout:
+            raise ValueError("--request-timeout must not be over --max-request-timeout")
+        assert self.sources  # noqa: S101 -- raises for names and paths that cannot be
+        return self
+
+    @cached_property
+    def workers(self) -> int:
+        """How many processes answer HTTP around the engine's; 0 means that there is one process for all.
+
+        On two cores one worker answered a lone client a tenth faster than none, and 8 to 41 per cent more
+        under load; at one and a half times the capacity none answered 5 per cent more.
+        """
+        if self.http_workers is not None:
+            return self.http_workers
+        # Elsewhere a process that has used the system's frameworks is not safe to fork.
+        return 1 if processors() >= 2 and sys.platform == "linux" else 0
+
+    @cached_property
+    def sources(self) -> tuple[ModelSource, ...]:
+        """The models to be served. Names are settled once: a link that is led elsewhere renames none."""
+        default = Path(str(resources.files("models") / "default"))
+        return parse_sources(self.model, self.model_name, default)
+
+    @property
+    def bundle_path(self) -> Path:
+        """The first model's directory."""
+        return self.sources[0].path
+
+    def read_api_key(self) -> bytes | None:
+        """The key as bytes, from the setting or the file's first line; None where none is asked for.
+
+        Raises:
+            ConfigurationError: the file cannot be read, or the key is not printable ASCII without spaces.
+        """
+        return _read_key("--api-key", self.api_key, self.api_key_file)
+
+    def read_admin_key(self) -> bytes | None:
+        """Likewise the key for /admin/reload; None where the API key opens that, or nothing does."""
+        return _read_key("--admin-key", self.admin_key, self.admin_key_file)
+
+
+def _read_key(origin: str, given: SecretStr | None, file: Path | None) -> bytes | None:
+    if given is not None:
+        # A Kubernetes secret made of a file keeps the newline at its end, in the variable, too.
+        key = given.get_secret_value().strip()
+    elif file is not None:
+        origin = f"{origin}-file {file}"
+        try:
+            key = file.read_text("utf-8").partition("\n")[0].strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not a text file"
+            raise ConfigurationError(f"{origin}: cannot read it: {reason}") from error
+    else:
+        return None
+    if not key or not all("!" <= character <= "~" for character in key):
+        raise ConfigurationError(f"{origin}: a key is one or more printable ASCII characters without spaces")
+    return key.encode()
+
+
+def load_settings(arguments: Sequence[str]) -> Settings:
+    """Settings from command-line arguments, `HEADFIRST_...` variables and defaults.
+
+    Raises:
+        ConfigurationError: an unknown flag, or a value of the wrong type or out of range.
+        SystemExit: after `--help` was printed.
+    """
+    try:
+        return CliApp.run(Settings, list(arguments))
+    except ValidationError as error:
+        raise ConfigurationError(_first_fault(error)) from None
+    except SettingsError as error:
+        message = " ".join(str(error).removeprefix("error parsing CLI: ").split())
+        raise ConfigurationError(f"{message} (see headfirst serve --help)") from None
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """One sentence for each `HEADFIRST_...` variable that no setting reads: most likely a misspelling."""
+    known = [name.upper() for name in Settings.model_fields]
+    sentences = []
+    for name in sorted(environment):
+        setting = name.upper().removeprefix(PREFIX)
+        if name.upper().startswith(PREFIX) and setting not in known:
+            near = difflib.get_close_matches(setting, known, n=1)
+            hint = f"; did you mean {PREFIX}{near[0]}?" if near else ""
+            sentences.append(f"{name} is no setting and has no effect{hint}")
+    return sentences
+
+
+def flag(name: str) -> str:
+    """The flag of a field: `max_k` is `--max-k`."""
+    return "--" + name.replace("_", "-")
+
+
+def _first_fault(error: ValidationError) -> str:
+    fault = error.errors(include_url=False, include_context=False)[0]
+    message = fault["msg"].removeprefix("Value error, ")
+    if not fault["loc"]:
+        return message
+    name = str(fault["loc"][0]).replace("-", "_")
+    # The key must not reach the terminal or a log through its own error message.
+    value = "" if name in ("api_key", "admin_key") else f", not {fault['input']!r}"
+    return f"{flag(name)} ({PREFIX}{name.upper()}): {message[0].lower()}{message[1:]}{value}"

@@ -1,0 +1,162 @@
+"""How an engine begins and ends: no future is left without an answer."""
+
+import threading
+from collections.abc import Callable
+from typing import NoReturn
+
+import pytest
+
+from models.bundle import Bundle
+from service.contract.errors import (
+    DeadlineExceeded,
+    Draining,
+    HeadfirstError,
+    NotReady,
+)
+from service.engine.batcher import Batcher
+from service.engine.engine import Engine
+from tests.support.spy import (
+    BLOCKER,
+    WAIT_SECONDS,
+    Make,
+    Watched,
+    check,
+    error_of,
+    predict,
+    score,
+    submit,
+)
+
+
+def broken(rows: list[list[int]]) -> NoReturn:
+    raise RuntimeError("the device is gone")
+
+
+def test_a_broken_device_is_no_input_s_fault(make: Make) -> None:
+    watched = make()
+    with watched.spy.closed(watched.engine, BLOCKER):
+        futures = submit(watched, predict([4]), score([5]))
+        watched.spy.before = broken
+    assert {type(error_of(future)) for future in futures} == {NotReady}
+    assert watched.engine.state == "dead"
+    assert watched.engine.reason == "the engine died of RuntimeError"
+    assert watched.sample("engine_ready") == 0
+    with pytest.raises(NotReady, match="died of RuntimeError"):
+        submit(watched, predict([4]))
+    assert not watched.engine.drain(0)
+    watched.engine.stop()
+    assert watched.engine.reason == "the engine died of RuntimeError"
+
+
+@pytest.mark.parametrize("method", ["next", "finish", "overdue"])
+def test_a_fault_of_the_batcher_leaves_no_future_unresolved(
+    make: Make, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    watched = make()
+    with watched.spy.closed(watched.engine, BLOCKER):
+        futures = submit(watched, predict([4]), score([5]))
+        monkeypatch.setattr(watched.engine._batcher, method, lambda *_: broken([]))
+        futures += submit(watched, predict([6], deadline=0.0))
+    errors = {type(error_of(future)) for future in futures}
+    assert errors <= {NotReady, DeadlineExceeded, *([type(None)] if method == "overdue" else [])}
+    for thread in watched.engine._threads:
+        thread.join(WAIT_SECONDS)
+    assert watched.engine.reason == "the engine died of RuntimeError"
+
+
+def test_a_callback_that_ends_the_thread_leaves_no_future_unresolved(make: Make) -> None:
+    watched = make()
+
+    def leave(_: object) -> NoReturn:
+        raise SystemExit
+
+    with watched.spy.closed(watched.engine, BLOCKER):
+        futures = submit(watched, predict([4]), predict([5]), predict([6]))
+        futures[0].add_done_callback(leave)
+    errors = [type(error_of(future)) for future in futures]
+    assert errors == [type(None), NotReady, NotReady]
+    assert watched.engine.reason == "the engine died of SystemExit"
+
+
+def test_a_model_that_fails_in_the_warm_up_is_never_ready(bundle: Bundle) -> None:
+    watched = Watched(bundle)
+    watched.spy.before = broken
+    watched.engine.start()
+    watched.engine._threads[0].join(WAIT_SECONDS)
+    assert watched.engine.state == "dead"
+    assert "RuntimeError" in watched.engine.reason
+    watched.engine.stop()
+
+
+def test_nothing_is_accepted_before_the_warm_up_is_done(bundle: Bundle) -> None:
+    watched = Watched(bundle)
+    assert watched.engine.state == "starting"
+    with pytest.raises(NotReady, match="warming up"):
+        submit(watched, predict([4]))
+    assert watched.sample("engine_ready") == 0
+    watched.engine.stop()
+    assert watched.engine.reason == "the engine was stopped"
+
+
+def test_draining_during_the_warm_up(bundle: Bundle) -> None:
+    watched = Watched(bundle)
+    watched.spy.open.clear()
+    watched.engine.start()
+    assert watched.spy.waits.wait(WAIT_SECONDS)
+    assert watched.engine.drain(0)
+    watched.spy.open.set()
+    watched.engine.stop()
+    assert watched.engine.reason == "the engine was stopped"
+
+
+def test_drain_finishes_what_was_accepted(make: Make) -> None:
+    watched = make()
+    drained: list[bool] = []
+    closed = threading.Event()
+    close = watched.engine._batcher.close
+
+    def close_and_tell(refuse: Callable[[], HeadfirstError]) -> None:
+        close(refuse)
+        closed.set()
+
+    watched.engine._batcher.close = close_and_tell  # type: ignore[method-assign]
+    with watched.spy.closed(watched.engine, BLOCKER):
+        futures = submit(watched, predict([4]), score([5] * 500))
+        thread = threading.Thread(target=lambda: drained.append(watched.engine.drain(WAIT_SECONDS)))
+        thread.start()
+        assert closed.wait(WAIT_SECONDS)
+        assert watched.engine.state == "draining"
+        assert watched.engine.reason == "the server is shutting down"
+        with pytest.raises(Draining):
+            submit(watched, predict([6]))
+    thread.join(WAIT_SECONDS)
+    assert drained == [True]
+    assert all(future.done() and error_of(future) is None for future in futures)
+
+
+def test_what_a_drain_has_no_time_for_is_told_so(make: Make) -> None:
+    watched = make()
+    with watched.spy.closed(watched.engine, BLOCKER):
+        futures = submit(watched, predict([4]), score([5]))
+        assert not watched.engine.drain(0)
+        assert [type(error_of(future)) for future in futures] == [Draining] * 2
+
+
+def test_stop_answers_what_waits(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.engine.engine.JOIN_SECONDS", 0)
+    watched = make()
+    with watched.spy.closed(watched.engine, BLOCKER):
+        (future,) = submit(watched, predict([4]))
+        watched.engine.stop()
+        assert isinstance(error_of(future), NotReady)
+        with pytest.raises(NotReady, match="was stopped"):
+            submit(watched, predict([4]))
+
+
+def test_two_engines_do_not_know_of_each_other(make: Make, bundle: Bundle) -> None:
+    first, second = make(), make()
+    first.engine.stop()
+    message = predict([4, 5])
+    check(bundle, message, second.ask(message)[0])
+    assert isinstance(first.engine, Engine)
+    assert isinstance(first.engine._batcher, Batcher)

@@ -1,0 +1,62 @@
+"""Key and metrics of the real server."""
+
+import json
+
+import httpx
+
+from tests.support.http import StartServer, samples, samples_once_counted
+
+
+def test_key(start_server: StartServer) -> None:
+    with (
+        start_server(HEADFIRST_API_KEY="topsecret") as server,
+        httpx.Client(base_url=server.url, timeout=30) as client,
+    ):
+        assert client.post("/v1/predict", json={"inputs": "a"}).status_code == 401
+        assert client.get("/v1/models", headers={"authorization": "Bearer wrong"}).status_code == 401
+        client.headers["authorization"] = "Bearer topsecret"
+        assert client.post("/v1/predict", json={"inputs": "a"}).status_code == 200
+        del client.headers["authorization"]
+        for path in ("/health", "/health/live", "/health/ready", "/metrics", "/docs", "/openapi.json"):
+            assert client.get(path).status_code == 200
+    assert "topsecret" not in json.dumps(server.lines)
+
+
+def test_metrics_equal_what_was_sent(start_server: StartServer) -> None:
+    with start_server() as server, httpx.Client(base_url=server.url, timeout=30) as client:
+        before = samples(client)
+        for _ in range(40):
+            client.post("/v1/predict", json={"inputs": ["Thank you", "very"]})
+        for _ in range(30):
+            client.post("/v1/score", json={"inputs": "Thank you very much"})
+        for _ in range(20):
+            client.post("/v1/predict", json={"inputs": "a", "k": 0})
+        for _ in range(10):
+            client.get("/nothing")
+        counted = before["queue_duration_seconds_count", ()] + 110
+        after, looks = samples_once_counted(client, counted)
+
+    assert before.keys() == after.keys()
+
+    def grown(name: str, **labels: str) -> float:
+        key = (name, tuple(sorted(labels.items())))
+        return after[key] - before[key]
+
+    assert grown("requests_total", endpoint="/v1/predict", status="200") == 40
+    assert grown("requests_total", endpoint="/v1/score", status="200") == 30
+    assert grown("requests_total", endpoint="/v1/predict", status="422") == 20
+    assert grown("requests_total", endpoint="other", status="404") == 10
+    assert grown("requests_total", endpoint="/metrics", status="200") == looks
+    assert grown("request_duration_seconds_count", endpoint="/v1/predict") == 60
+    assert grown("request_duration_seconds_count", endpoint="/v1/score") == 30
+    assert grown("rejected_total", reason="invalid") == 20
+    assert grown("queue_duration_seconds_count") == 110
+    assert grown("cluster_rows_total") == 80
+    requests = {key: value for key, value in after.items() if key[0] == "requests_total"}
+    assert sum(requests.values()) - sum(before[key] for key in requests) == 100 + looks
+    assert after["queue_depth", ()] == 0
+    # The page itself is being asked for.
+    assert after["requests_in_progress", ()] == 1
+    assert after["engine_ready", ()] == 1
+    (model,) = [dict(labels) for name, labels in after if name == "model_info"]
+    assert (model["model"], model["vocabulary_size"]) == ("tiny", "280")

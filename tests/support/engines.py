@@ -1,0 +1,95 @@
+"""Engines for tests that need one to do exactly this or that."""
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import torch
+
+from models.bundle import Bundle
+from service.contract.messages import Answer, Message, Predict, Predicted, Score, Scored, Timing
+from service.http.schemas.native import ModelCard
+
+TIMING = Timing(queue_seconds=0.001, engine_seconds=0.002, batch_size=3, cached_tokens=4)
+
+
+def compute(bundle: Bundle, message: Message) -> Answer:
+    """One message answered by the model alone, without batching: what any engine must agree with."""
+    model, end = bundle.model, bundle.vocabulary.end_id
+
+    def hidden(ids: list[int]) -> torch.Tensor:
+        rows, _ = model.encode(torch.tensor([ids]), torch.tensor([len(ids)]), model.initial_state(1))
+        return rows[0]
+
+    with torch.inference_mode():
+        if isinstance(message, Predict):
+            allowed = bundle.vocabulary.starting_with(message.prefix) if message.prefix else None
+            k = min(message.k, bundle.config.vocabulary_size)
+            top = model.topk(hidden([end, *message.tokens])[-1:], k, [allowed])
+            found = top.ids[0] >= 0
+            return Predicted(
+                tuple(top.ids[0][found].tolist()),
+                tuple(top.logprobs[0][found].tolist()),
+                tuple(top.expanded[0].nonzero()[:, 0].tolist()),
+                TIMING,
+            )
+        rows = hidden([end, *message.context, *message.targets[:-1]])[len(message.context) :]
+        return Scored(tuple(model.target_logprobs(rows, torch.tensor(message.targets)).tolist()), TIMING)
+
+
+def model_card(name: str = "m", **changes: Any) -> ModelCard:
+    """Of a small model that is nowhere."""
+    card = {
+        "id": name,
+        "created": 1,
+        "name": name,
+        "architecture": "lstm",
+        "vocabulary_size": 9,
+        "cutoffs": [3, 5, 7, 9],
+        "clusters": 3,
+        "parameters": 7,
+        "dtype": "float16",
+        "device": "cpu",
+        "kernels": {},
+    }
+    return ModelCard.model_validate(card | changes)
+
+
+class FakeEngine:
+    """Answers each message by `answer`, in a thread of its own; `hold` keeps it from beginning."""
+
+    def __init__(self, answer: Callable[[Message], Answer]) -> None:
+        self.state = "ready"
+        self.reason = ""
+        self.answer = answer
+        self.refusal: Exception | None = None
+        self.submitted: list[Message] = []
+        self.futures: list[Future[Answer]] = []
+        self.hold = threading.Event()
+        self.hold.set()
+        self._thread = ThreadPoolExecutor(1)
+
+    def submit(self, messages: Sequence[Predict | Score]) -> list[Future[Answer]]:
+        """All or nothing, as the real one."""
+        if self.refusal is not None:
+            raise self.refusal
+        self.submitted += messages
+        futures: list[Future[Answer]] = [Future() for _ in messages]
+        self.futures += futures
+        self._thread.submit(self._run, list(messages), futures)
+        return futures
+
+    def _run(self, messages: list[Message], futures: list[Future[Answer]]) -> None:
+        self.hold.wait()
+        for message, future in zip(messages, futures, strict=True):
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(self.answer(message))
+                except Exception as error:
+                    future.set_exception(error)
+
+    def close(self) -> None:
+        """Ends the thread."""
+        self.hold.set()
+        self._thread.shutdown()

@@ -1,0 +1,95 @@
+"""Asking a real server, and what to compare its answers by."""
+
+import itertools
+import random
+import socket
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.service.conftest import ServerProcess
+from tests.support.tiny import tiny_words
+
+StartServer = Callable[..., AbstractContextManager[ServerProcess]]
+
+
+WORDS = tiny_words()[2:]
+
+
+def predict(client: httpx.Client, **body: Any) -> list[dict[str, Any]]:
+    response = client.post("/v1/predict", json=body)
+    assert response.status_code == 200, response.text
+    results: list[dict[str, Any]] = response.json()["results"]
+    return results
+
+
+def score(client: httpx.Client, **body: Any) -> list[dict[str, Any]]:
+    response = client.post("/v1/score", json=body)
+    assert response.status_code == 200, response.text
+    results: list[dict[str, Any]] = response.json()["results"]
+    return results
+
+
+def assert_same(one: Any, other: Any) -> None:
+    """Equal, numbers up to 1e-4."""
+    if isinstance(one, float):
+        assert one == pytest.approx(other, rel=1e-3 if abs(one) > 100 else 0, abs=1e-4)
+    elif isinstance(one, dict):
+        assert list(one) == list(other)
+        for name in one:
+            assert_same(one[name], other[name])
+    elif isinstance(one, list):
+        assert len(one) == len(other)
+        for left, right in zip(one, other, strict=True):
+            assert_same(left, right)
+    else:
+        assert one == other
+
+
+def sentences(count: int, seed: int, longest: int = 60) -> list[str]:
+    rng = random.Random(seed)
+    return [" ".join(rng.choices(WORDS, k=rng.randint(0, longest))) for _ in range(count)]
+
+
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+def samples(client: httpx.Client) -> Samples:
+    page = client.get("/metrics").text
+    return {
+        (sample.name.removeprefix("headfirst_"), tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+    }
+
+
+def samples_once_counted(client: httpx.Client, messages: float) -> tuple[Samples, int]:
+    """The metrics when the engine has counted so many messages in all, and how often they were asked for.
+
+    It counts a batch just after it has answered it: who was answered may ask for the metrics before that.
+    """
+    end = time.monotonic() + 30
+    for looks in itertools.count(1):
+        page = samples(client)
+        if page["queue_duration_seconds_count", ()] >= messages:
+            return page, looks
+        assert time.monotonic() < end, f"{page['queue_duration_seconds_count', ()]} of {messages} messages"
+        time.sleep(0.01)
+    raise AssertionError
+
+
+def raw_exchange(url: str, *pieces: bytes) -> bytes:
+    """What the server says to these bytes until it closes the connection."""
+    host, port = url.removeprefix("http://").split(":")
+    answer = b""
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        for piece in pieces:
+            connection.sendall(piece)
+        while chunk := connection.recv(65536):
+            answer += chunk
+    return answer

@@ -1,0 +1,70 @@
+"""A tiny random model with peaked predictions, for tests that need no trained one."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+
+import torch
+
+from models.bundle import Bundle
+from models.config.model import Band, LSTMConfig, ModelConfig
+from models.language_model import LanguageModel
+from models.text.vocabulary import END, UNKNOWN, Vocabulary
+
+_COMMON = "the . , of and to a in is I you it Thank very much for that on with was".split()
+_SYLLABLES = list(product("b d f g k l m n p r s t v".split(), "a e i o u".split(), "n r st ck".split()))
+
+
+def tiny_words(size: int = 280) -> list[str]:
+    """`size` distinct English-like words, the special ones first."""
+    words = [UNKNOWN, END, *_COMMON, *("".join(parts) for parts in _SYLLABLES)]
+    return list(dict.fromkeys(words))[:size]
+
+
+def tiny_text(path: Path, lines: int) -> Path:
+    """Writes lines of nine such words, drawn evenly."""
+    draw = random.Random(1)
+    words = [word for word in tiny_words() if word.isalpha()]
+    path.write_text("\n".join(" ".join(draw.choices(words, k=9)) for _ in range(lines)))
+    return path
+
+
+def tiny_config(
+    size: int = 280,
+    cutoffs: Sequence[int] | None = None,
+    bands: Sequence[tuple[int, int]] = ((3, 16), (3, 8)),
+    tied: bool = True,
+    layers: int = 2,
+) -> ModelConfig:
+    """By default 280 words: a head of 40, six tail clusters in two bands, two residual LSTM layers."""
+    return ModelConfig(
+        vocabulary_size=size,
+        hidden_size=32,
+        cutoffs=tuple(cutoffs or (40, 60, 90, 120, 160, 210, size)),
+        bands=tuple(Band(clusters=clusters, width=width) for clusters, width in bands),
+        tied=tied,
+        embedding_scale=1.0,
+        body=LSTMConfig(layers=layers, units=48, projection=32, residual=True),
+    )
+
+
+def tiny_model(config: ModelConfig | None = None, seed: int = 0, scale: float = 3.0) -> LanguageModel:
+    """A random model whose output weights are multiplied by `scale`, so that probabilities are peaked."""
+    torch.manual_seed(seed)
+    model = LanguageModel(config or tiny_config(), frozenset({0})).eval().requires_grad_(False)
+    model.softmax.head.mul_(scale)
+    for tail in model.softmax.tails:
+        tail.mul_(scale)
+    return model
+
+
+def tiny_bundle(directory: Path, config: ModelConfig | None = None, seed: int = 0) -> Path:
+    """Save a tiny random model as a bundle under `directory`; returns the bundle's path, named "tiny"."""
+    model = tiny_model(config, seed)
+    path = directory / "tiny"
+    vocabulary = Vocabulary.from_words(tiny_words(model.config.vocabulary_size))
+    Bundle.save(path, model, vocabulary, card="# tiny\n", dtype=torch.float32)
+    return path
