@@ -15,7 +15,8 @@ from torch import Tensor
 from models.bodies.lstm import LSTMBody
 from models.config.model import ModelConfig
 from models.language_model import LanguageModel
-from models.text.vocabulary import Vocabulary, Words
+from models.text.tokenizer import SpecialWords
+from models.text.vocabulary import Vocabulary
 from models.weightless import weightless
 
 CONFIG: Final = "config.json"
@@ -146,7 +147,7 @@ def _read_config(file: Path) -> ModelConfig:
 
 def _read_vocabulary(file: Path, config: ModelConfig) -> Vocabulary:
     try:
-        vocabulary = Vocabulary.load(file, Words.of(config))
+        vocabulary = Vocabulary.load(file, SpecialWords.of(config))
     except ValueError as error:
         raise BundleError(f"{file}: {error}") from None
     if len(vocabulary) != config.vocabulary_size:

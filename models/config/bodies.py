@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from models.config.strict import Strict
 
 Size = Annotated[int, Field(ge=1)]
 
 
-class Part(BaseModel):
-    """A part of the configuration: no field beyond the known ones, no value of another type."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class LSTMConfig(Part):
+class LSTMConfig(Strict):
     """A stacked LSTM; `projection` (Sak et al. 2014) is narrower than `units`, or 0 for none.
 
     With `residual`, each layer whose input is as wide as its output adds the two. `layer_units` are the
@@ -50,7 +46,7 @@ class LSTMConfig(Part):
         return self.layer_units or (self.units,) * self.layers
 
 
-class TransformerXLConfig(Part):
+class TransformerXLConfig(Strict):
     """A Transformer-XL (Dai et al. 2019): `layers` of `heads` x `head_size` attention and `inner` units.
 
     What a position attends: its own segment of `segment` words up to itself and the `memory` positions before
@@ -85,7 +81,7 @@ class TransformerXLConfig(Part):
         return self
 
 
-class TransformerConfig(Part):
+class TransformerConfig(Strict):
     """A causal transformer (Vaswani et al. 2017; Baevski & Auli 2019), as fairseq's ``transformer_lm``.
 
     `layers` of attention with `heads` and `inner` units between vectors of `units` dimensions, the size of
@@ -122,7 +118,7 @@ class TransformerConfig(Part):
         return self
 
 
-class ConvolutionLayer(Part):
+class ConvolutionLayer(Strict):
     """`channels` outputs of the last `kernel` positions; `residual` layers back is added, 0 for nothing."""
 
     channels: Size
@@ -130,7 +126,7 @@ class ConvolutionLayer(Part):
     residual: Annotated[int, Field(ge=0)] = 1
 
 
-class GatedConvolutionConfig(Part):
+class GatedConvolutionConfig(Strict):
     """Gated convolutions over the words so far (Dauphin et al. 2017), as fairseq's ``fconv_lm``.
 
     The first layer's input has that layer's channels. With `output_bias`, the map from the last layer to the

@@ -7,34 +7,35 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from models.config.bodies import BodyConfig, LSTMConfig, Part, Size
+from models.config.bodies import BodyConfig, LSTMConfig, Size
+from models.config.strict import Strict
 from models.config.tokenization import Ours, Tokenization
 
 __all__ = ["Band", "InputBand", "LSTMConfig", "ModelConfig", "OutputBand"]
 
 
-class Band(Part):
+class Band(Strict):
     """Consecutive tail clusters that share one projection of the hidden row to `width` dimensions."""
 
     clusters: Size
     width: Size
 
 
-class InputBand(Part):
+class InputBand(Strict):
     """Consecutive words whose input vectors have `width` dimensions, in one table."""
 
     words: Size
     width: Size
 
 
-class OutputBand(Part):
+class OutputBand(Strict):
     """Consecutive words of a differentiated softmax whose output vectors have `width` dimensions."""
 
     words: Size
     width: Size
 
 
-class ModelConfig(Part):
+class ModelConfig(Strict):
     """Sizes and layout of a word-level language model with an adaptive softmax.
 
     `cutoffs` are the cluster edges in ids, ascending: the short-list is ``0 .. cutoffs[0]``, cluster i is

@@ -7,23 +7,23 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from models.config.bodies import Part
+from models.config.strict import Strict
 
 
-class Ours(Part):
+class Ours(Strict):
     """As ``tokenizer.json`` says: `models.text.vocabulary`'s own rules."""
 
     type: Literal["ours"] = "ours"
 
 
-class Whitespace(Part):
+class Whitespace(Strict):
     """Tokens stand between white space, as in fairseq's dictionaries and awd-lstm's text files."""
 
     type: Literal["whitespace"] = "whitespace"
     lowercase: bool = False
 
 
-class Moses(Part):
+class Moses(Strict):
     """The Moses tokenizer: ``isn 't``, ``( 2019 )``. Needs `sacremoses`.
 
     As WikiText-103 has it, with `split_dashes` ``well-known`` is ``well @-@ known``, and with `split_numbers`
@@ -38,7 +38,7 @@ class Moses(Part):
     split_numbers: bool = True
 
 
-class Jieba(Part):
+class Jieba(Strict):
     """Chinese, segmented by jieba's method; marks and Latin words are tokens of their own. Needs `rjieba`."""
 
     type: Literal["jieba"] = "jieba"

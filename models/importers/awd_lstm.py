@@ -25,9 +25,10 @@ from models.config.tokenization import Whitespace
 from models.importers.base import CheckpointError, Converted, Weights
 from models.importers.lstm import take_lstm
 from models.importers.pickles.checkpoint import attributes, load, module_state
-from models.text.vocabulary import Vocabulary, Words
+from models.text.tokenizer import SpecialWords
+from models.text.vocabulary import Vocabulary
 
-WORDS = Words(unknown="<unk>", end="<eos>", tokenization=Whitespace())
+WORDS = SpecialWords(unknown="<unk>", end="<eos>", tokenization=Whitespace())
 TEXTS = ("train.txt", "valid.txt", "test.txt")
 _RAW = "weight_hh_l0_raw"
 

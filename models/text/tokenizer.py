@@ -94,7 +94,7 @@ def splitter(tokenization: Tokenization) -> Callable[[str], list[str]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class SpecialWords:
     """What sets some of a vocabulary's words apart, and how text becomes words.
 
     `start` None means that texts start after `end`; `special` words are never predicted.
@@ -107,7 +107,7 @@ class Words:
     tokenization: Tokenization = field(default_factory=Ours)
 
     @classmethod
-    def of(cls, config: ModelConfig) -> Words:
+    def of(cls, config: ModelConfig) -> SpecialWords:
         """Those that a configuration names."""
         return cls(
             config.unknown_word,

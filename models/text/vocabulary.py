@@ -14,9 +14,7 @@ from models.config.tokenization import Ours
 from models.text import plain_text
 from models.text.segmentation import Segmenter, segmenter
 from models.text.spacing import join
-from models.text.tokenizer import END, UNKNOWN, Words, new_tokenizer, rules, splitter
-
-__all__ = ["END", "UNKNOWN", "Token", "Vocabulary", "Words", "new_tokenizer", "splitter"]
+from models.text.tokenizer import UNKNOWN, SpecialWords, new_tokenizer, rules
 
 
 class Token(NamedTuple):
@@ -46,8 +44,8 @@ class Vocabulary:
         ValueError: one line on what is wrong with the words, or on what is not installed.
     """
 
-    def __init__(self, tokenizer: Tokenizer, words: Words | None = None) -> None:
-        named = words or Words()
+    def __init__(self, tokenizer: Tokenizer, words: SpecialWords | None = None) -> None:
+        named = words or SpecialWords()
         self._tokenizer = tokenizer
         ids: dict[str, int] = tokenizer.get_vocab(with_added_tokens=False)
         self._words = [word for word, _ in sorted(ids.items(), key=lambda item: item[1])]
@@ -77,15 +75,15 @@ class Vocabulary:
         self._sorted_ids = torch.tensor(by_word, dtype=torch.int64)
 
     @classmethod
-    def from_words(cls, words: Sequence[str], named: Words | None = None) -> Vocabulary:
+    def from_words(cls, words: Sequence[str], named: SpecialWords | None = None) -> Vocabulary:
         """A vocabulary of `words`, ids in their order (our own: most frequent first)."""
-        named = named or Words()
+        named = named or SpecialWords()
         if len(set(words)) != len(words):
             raise ValueError("vocabulary words must be distinct")
         return cls(new_tokenizer(words, named.unknown, named.tokenization), named)
 
     @classmethod
-    def load(cls, path: Path | str, words: Words | None = None) -> Vocabulary:
+    def load(cls, path: Path | str, words: SpecialWords | None = None) -> Vocabulary:
         """Read a ``tokenizer.json``. Raises ValueError, in one line, if it is not one."""
         try:
             tokenizer = Tokenizer.from_file(str(path))

@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from models.config.tokenization import Kind
-from models.text.vocabulary import END, UNKNOWN, Vocabulary, Words, new_tokenizer, splitter
+from models.text.tokenizer import END, UNKNOWN, SpecialWords, new_tokenizer, splitter
+from models.text.vocabulary import Vocabulary
 
 Tokens = npt.NDArray[np.uint32]
 Counts = npt.NDArray[np.int64]
@@ -105,7 +106,7 @@ def prepare(
         train=np.memmap(directory / "train.u32", dtype=np.uint32, mode="r"),
         heldout=np.memmap(directory / "heldout.u32", dtype=np.uint32, mode="r"),
         vocabulary=Vocabulary.load(
-            directory / "tokenizer.json", Words(tokenization=options.tokenization.tokenization())
+            directory / "tokenizer.json", SpecialWords(tokenization=options.tokenization.tokenization())
         ),
         counts=np.load(directory / "counts.npy"),
     )
@@ -182,7 +183,7 @@ def _build(
         )
     new_id = np.zeros(len(words), dtype=np.uint32)
     new_id[kept] = np.arange(len(kept))
-    named = Words(tokenization=tokenization)
+    named = SpecialWords(tokenization=tokenization)
     Vocabulary.from_words([words[i] for i in kept], named).save(directory / "tokenizer.json")
     order = np.random.default_rng(options.seed).permutation(len(ends[False]))
     shuffled = _reorder(new_id[train], np.frombuffer(ends[False], dtype=np.uint64), order)

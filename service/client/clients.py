@@ -7,7 +7,7 @@ from typing import Any, Self
 import httpx
 
 from service.client.requests import (
-    Asker,
+    ClientBase,
     Texts,
     listed,
     predicted,
@@ -16,7 +16,7 @@ from service.client.requests import (
 from service.http.schemas.native import ModelCard, PredictResult, ScoreResult
 
 
-class Client(Asker[httpx.Client, httpx.BaseTransport]):
+class Client(ClientBase[httpx.Client, httpx.BaseTransport]):
     """Asks a server, and waits for the answer. Threads may share it.
 
     Args:
@@ -126,7 +126,7 @@ class Client(Asker[httpx.Client, httpx.BaseTransport]):
         self.close()
 
 
-class AsyncClient(Asker[httpx.AsyncClient, httpx.AsyncBaseTransport]):
+class AsyncClient(ClientBase[httpx.AsyncClient, httpx.AsyncBaseTransport]):
     """`Client` for asyncio: the same arguments, methods, results and errors."""
 
     def _open(self, **settings: Any) -> httpx.AsyncClient:

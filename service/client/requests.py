@@ -70,7 +70,7 @@ class ServerError(ClientError):
         super().__init__(f"{self.status}: {self.message}")
 
 
-class Asker(ABC, Generic[Http, Transport]):
+class ClientBase(ABC, Generic[Http, Transport]):
     """What both clients have: the settings, what is sent, and when it is sent again. See `Client`."""
 
     def __init__(

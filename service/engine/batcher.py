@@ -2,7 +2,7 @@
 
 Zero wait: whoever asks gets what is waiting, up to a budget of tokens; with nothing waiting, `next` blocks
 without using the CPU. There are two lanes, predictions and bulk scoring, each bounded in messages and
-tokens of its own, so that a full bulk queue refuses no keystroke. A batch is of one lane; `Lanes` says of
+tokens of its own, so that a full bulk queue refuses no keystroke. A batch is of one lane; `Scheduler` says of
 which.
 
 The threads that submit, compute and watch the deadlines meet here under one lock. A message is answered by
@@ -23,8 +23,8 @@ from concurrent.futures import Future
 from service.contract.errors import HeadfirstError
 from service.contract.messages import Answer, Message
 from service.engine.prefix_tree import score_sequences
-from service.engine.queue import Batch, Lane, begun_now
-from service.engine.scheduler import Lanes
+from service.engine.queue import Batch, Queue, begun_now
+from service.engine.scheduler import Scheduler
 from service.engine.sleepers import Sleepers
 from service.engine.work import Group, Job, Sequence, Slice, predict_sequences
 
@@ -60,7 +60,7 @@ class Batcher:
         """Messages that wait for their first batch."""
         self._rejected = rejected
         self._clock = clock
-        self._lanes = lanes = Lanes(batch_tokens, score_tokens, max_inputs, max_tokens)
+        self._lanes = lanes = Scheduler(batch_tokens, score_tokens, max_inputs, max_tokens)
         self._lane = lanes.of
         self._unanswered: set[Job] = set()
         self._wake_at = math.inf
@@ -89,7 +89,7 @@ class Batcher:
             TooLarge: there never will be.
             HeadfirstError: what `close` was told.
         """
-        needs: dict[Lane, tuple[int, int]] = {}
+        needs: dict[Queue, tuple[int, int]] = {}
         for message in messages:
             lane = self._lane(message)
             inputs, tokens = needs.get(lane, (0, 0))
@@ -218,14 +218,14 @@ class Batcher:
 
     # -- under the lock ---------------------------------------------------------------------------------
 
-    def _check_room(self, needs: Mapping[Lane, tuple[int, int]]) -> None:
+    def _check_room(self, needs: Mapping[Queue, tuple[int, int]]) -> None:
         """Raises unless each lane has room for so many more messages and tokens."""
         if self._refuse is not None:
             raise self._refuse()
         for lane, (inputs, tokens) in needs.items():
             lane.check_room(inputs, tokens)
 
-    def _admit(self, lane: Lane, group: Group, needs: tuple[int, int]) -> None:
+    def _admit(self, lane: Queue, group: Group, needs: tuple[int, int]) -> None:
         inputs, tokens = needs
         self._unanswered |= group.unanswered
         self.depth += inputs
@@ -238,7 +238,7 @@ class Batcher:
             self._wake_at = deadline
             self._deadline.notify()
 
-    def _batch(self, lane: Lane, slices: list[Slice], now: float) -> Batch:
+    def _batch(self, lane: Queue, slices: list[Slice], now: float) -> Batch:
         batch = Batch(lane, slices, begun_now(slices, self._unanswered, now), now)
         self.depth -= len(batch.begun)
         self._lanes.started(batch, charge=self._threads > 1)

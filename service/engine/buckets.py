@@ -15,7 +15,7 @@ SPARE_TOKENS = 512
 """Padding that is cheaper than one more call of the body."""
 
 
-class Part:
+class Bucket:
     """Slices that run side by side: b of them, the longest first, n tokens long.
 
     Made, it holds the body's inputs on the device; `run` or `run_last` makes its outputs.

@@ -13,7 +13,7 @@ from torch import Tensor
 from models.bundle import Bundle
 from models.softmax.adaptive_softmax import TopK
 from service.contract.messages import Predict
-from service.engine.buckets import Part
+from service.engine.buckets import Bucket
 from service.engine.drawing import draw
 from service.engine.work import Sequence
 
@@ -27,7 +27,7 @@ PREFIXES = 1024
 
 
 @dataclass(slots=True)
-class Words:
+class Found:
     """What a search found for one row: words, best first, the tail clusters opened for them, and the most by
     which a log-probability may be off."""
 
@@ -59,7 +59,7 @@ class Head:
         # Bounded by nature, too: the prefixes of one length have no more words than the vocabulary.
         self._starting_with = lru_cache(PREFIXES)(self._find_starting_with)
 
-    def predict(self, parts: Many[Part]) -> list[tuple[Sequence, Words]]:
+    def predict(self, parts: Many[Bucket]) -> list[tuple[Sequence, Found]]:
         """The words that are asked for after each sequence which completes in its slice."""
         rows, asking = [], []
         for part in parts:
@@ -73,7 +73,7 @@ class Head:
         self._draw(asked, hidden, found)
         return list(zip(asking, found, strict=True))
 
-    def _draw(self, messages: list[Predict], hidden: Tensor, found: list[Words]) -> None:
+    def _draw(self, messages: list[Predict], hidden: Tensor, found: list[Found]) -> None:
         """Adds to `found` the words that the messages ask to be drawn from their rows of `hidden` (B, d)."""
         drawing = [row for row, message in enumerate(messages) if message.sampling is not None]
         if not drawing:
@@ -85,9 +85,9 @@ class Head:
             words.drawn = word
             words.clusters = tuple(sorted({*words.clusters, *clusters}))
 
-    def _search(self, messages: list[Predict], hidden: Tensor) -> list[Words]:
+    def _search(self, messages: list[Predict], hidden: Tensor) -> list[Found]:
         """The words for each message's row of `hidden` (B, d)."""
-        found = {row: Words((), (), (), 0.0) for row, message in enumerate(messages) if not message.k}
+        found = {row: Found((), (), (), 0.0) for row, message in enumerate(messages) if not message.k}
         for rows in self._alike(messages):
             asked = [messages[row] for row in rows]
             ks = [min(message.k, len(self._vocabulary)) for message in asked]
@@ -100,7 +100,7 @@ class Head:
                 rows, ks, top.ids.tolist(), top.logprobs.tolist(), clusters, errors, strict=True
             ):
                 n = k if ids[k - 1] >= 0 else ids.index(-1)  # Fewer words than k end in -1.
-                found[row] = Words(tuple(ids[:n]), tuple(logprobs[:n]), tuple(opened), error)
+                found[row] = Found(tuple(ids[:n]), tuple(logprobs[:n]), tuple(opened), error)
         return [found[row] for row in range(len(messages))]
 
     def _topk(
@@ -111,7 +111,7 @@ class Head:
             return top, errors.tolist()
         return self._model.topk(hidden, ks, allowed), [0.0] * len(ks)
 
-    def score(self, parts: Many[Part]) -> list[tuple[Sequence, Scores]]:
+    def score(self, parts: Many[Bucket]) -> list[tuple[Sequence, Scores]]:
         """Of each slice's targets: token i of a sequence after its hidden row i."""
         counts: list[tuple[Sequence, int]] = []
         rows: list[Tensor] = []

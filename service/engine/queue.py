@@ -19,7 +19,7 @@ FIRST_RETRY_SECONDS = 1.0
 MAX_RETRY_SECONDS = 300.0
 
 
-class Lane:
+class Queue:
     """Groups in rotation. Not locked: the batcher does that.
 
     A batch's budget is shared evenly by the groups that wait: each takes a turn, whatever it leaves goes to
@@ -189,7 +189,7 @@ class Batch:
     that was. `charged` seconds were counted against the lane already. `alone`: nothing else ran or waited
     then."""
 
-    lane: Lane
+    lane: Queue
     slices: list[Slice]
     begun: list[Job]
     started: float

@@ -15,8 +15,8 @@ from torch import Tensor
 from models.bundle import Bundle
 from service.contract.errors import InferenceFailed
 from service.contract.messages import Answer, Predict, Predicted, Score, Scored
-from service.engine.buckets import Part, split_by_length
-from service.engine.head import K_BUCKETS, Head, Scores, Words
+from service.engine.buckets import Bucket, split_by_length
+from service.engine.head import K_BUCKETS, Found, Head, Scores
 from service.engine.state_cache import Entry, StateCache, prefix_keys
 from service.engine.work import Group, Job, Sequence, Slice
 from service.metrics.registry import STAGES, Metrics
@@ -128,7 +128,7 @@ class Runner:
         """Body, head, answers. Nothing is changed before everything that can fail is done."""
         predicts = isinstance(slices[0].sequence.jobs[0].message, Predict)
         started = self._clock()
-        parts = [Part(self._model, self._device, some) for some in split_by_length(slices)]
+        parts = [Bucket(self._model, self._device, some) for some in split_by_length(slices)]
         self._lap("prepare", started)
         with self._device_turn:
             started = self._clock()
@@ -163,7 +163,7 @@ class Runner:
         self._lap("answer", ended)
 
     def _answer_predictions(
-        self, found: list[tuple[Sequence, Words]], batch_size: int, now: float, outcome: Outcome
+        self, found: list[tuple[Sequence, Found]], batch_size: int, now: float, outcome: Outcome
     ) -> None:
         for sequence, words in found:
             (job,) = sequence.jobs

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 
 from service.contract.messages import Message, Predict
-from service.engine.queue import Batch, Lane
+from service.engine.queue import Batch, Queue
 from service.engine.work import Group
 
 PREDICT_SHARE = 0.75
@@ -15,7 +15,7 @@ SCORE_SLICE_TOKENS = 64
 """Tokens of a text in one batch at most."""
 
 
-class Lanes:
+class Scheduler:
     """Predictions and bulk scoring. Not locked: the batcher does that.
 
     While both wait, they share the engine's time (stride scheduling): predictions get `PREDICT_SHARE` of it
@@ -30,13 +30,13 @@ class Lanes:
 
     def __init__(self, batch_tokens: int, score_tokens: int, max_inputs: int, max_tokens: int) -> None:
         room = max_inputs, max_tokens
-        self.predict = Lane(batch_tokens, PREDICT_SLICE_TOKENS, PREDICT_SHARE, *room)
-        self.score = Lane(min(score_tokens, batch_tokens), SCORE_SLICE_TOKENS, 1 - PREDICT_SHARE, *room)
+        self.predict = Queue(batch_tokens, PREDICT_SLICE_TOKENS, PREDICT_SHARE, *room)
+        self.score = Queue(min(score_tokens, batch_tokens), SCORE_SLICE_TOKENS, 1 - PREDICT_SHARE, *room)
         self._both = (self.predict, self.score)  # In the order that wins a tie.
         self._virtual_time = 0.0
         self._last_finish = -math.inf
 
-    def __iter__(self) -> Iterator[Lane]:
+    def __iter__(self) -> Iterator[Queue]:
         return iter(self._both)
 
     @property
@@ -44,17 +44,17 @@ class Lanes:
         """Whether anything waits to be put into a batch."""
         return any(lane.waiting for lane in self._both)
 
-    def of(self, message: Message) -> Lane:
+    def of(self, message: Message) -> Queue:
         """The lane of such messages."""
         return self.predict if isinstance(message, Predict) else self.score
 
-    def line_up(self, lane: Lane, group: Group) -> None:
+    def line_up(self, lane: Queue, group: Group) -> None:
         """Lets the group take turns in its lane."""
         if not lane.waiting:  # A lane that had nothing to do saves up no claim on the other's time.
             lane.clock = max(lane.clock, self._virtual_time)
         lane.add(group)
 
-    def first(self) -> Lane | None:
+    def first(self) -> Queue | None:
         """The one whose turn it is; None if nothing waits."""
         return min((lane for lane in self._both if lane.waiting), key=lambda lane: lane.clock, default=None)
 

@@ -17,7 +17,7 @@ from service.contract.errors import Draining, HeadfirstError, ReloadFailed, Relo
 from service.contract.messages import Reloaded
 from service.engine.engine import Engine
 from service.fleet import served
-from service.fleet.loading import Loaded, check_cache, give_back_memory, load
+from service.fleet.loading import LoadedModel, check_cache, give_back_memory, load
 from service.fleet.served import Catalog, Served
 from service.metrics.registry import Metrics
 from service.settings.settings import Settings
@@ -75,7 +75,7 @@ class Fleet:
         self,
         settings: Settings,
         metrics: Metrics,
-        loaded: Sequence[Loaded],
+        loaded: Sequence[LoadedModel],
         copies: Path | None = None,
         make_engine: MakeEngine = Engine,
     ) -> None:
@@ -91,7 +91,7 @@ class Fleet:
         self._ending = False
         self.catalog = Catalog([self._add(each) for each in loaded])
 
-    def _add(self, loaded: Loaded) -> Served:
+    def _add(self, loaded: LoadedModel) -> Served:
         check_cache(loaded.bundle, self._settings, self._models)
         engine = self._make_engine(loaded.bundle, self._settings, self._metrics)
         self._engines.append(engine)

@@ -38,7 +38,7 @@ hundred requests that wait are looked through a hundred times a second, for a te
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedModel:
     """A bundle that no engine has yet, and what there is to tell about it; as in `Served`."""
 
     bundle: Bundle
@@ -47,7 +47,7 @@ class Loaded:
     tokenizer: Path | None
 
 
-def load(source: ModelSource, settings: Settings, copies: Path | None = None) -> Loaded:
+def load(source: ModelSource, settings: Settings, copies: Path | None = None) -> LoadedModel:
     """Loads what is at a model's path now.
 
     Args:
@@ -66,7 +66,7 @@ def load(source: ModelSource, settings: Settings, copies: Path | None = None) ->
         raise BundleError(str(error)) from error
     if _versions(source.path) != before:
         raise BundleError(f"{source.path}: was changed while it was being loaded")
-    loaded = Loaded(bundle, card(bundle, digest), examples(bundle), tokenizer)
+    loaded = LoadedModel(bundle, card(bundle, digest), examples(bundle), tokenizer)
     _log(loaded, started)
     return loaded
 
@@ -119,7 +119,7 @@ def give_back_memory() -> None:
             trim(0)
 
 
-def _log(loaded: Loaded, started: float) -> None:
+def _log(loaded: LoadedModel, started: float) -> None:
     model = loaded.card
     logger.info(
         f"headfirst {service.__version__} loaded a model",

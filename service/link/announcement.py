@@ -8,13 +8,14 @@ import torch
 
 from models.bundle import Bundle, BundleError
 from models.config.model import ModelConfig
-from models.text.vocabulary import Vocabulary, Words
+from models.text.tokenizer import SpecialWords
+from models.text.vocabulary import Vocabulary
 from models.weightless import weightless
 from service.fleet.served import Served
 from service.http.schemas.native import ModelCard
 
 
-class ServedModel(msgspec.Struct, frozen=True):
+class Announcement(msgspec.Struct, frozen=True):
     """Crosses from the engine process to the supervisor and the workers, as msgpack.
 
     Args:
@@ -36,7 +37,7 @@ class ServedModel(msgspec.Struct, frozen=True):
     examples: dict[str, dict[str, Any]]
 
     @classmethod
-    def of(cls, served: Served, engine: int) -> "ServedModel":
+    def of(cls, served: Served, engine: int) -> "Announcement":
         """Describes a model that was loaded with a copy of its tokenizer.json."""
         bundle = served.bundle
         return cls(
@@ -55,7 +56,7 @@ class ServedModel(msgspec.Struct, frozen=True):
         """What there is to tell about it."""
         return ModelCard.model_validate_json(self.card)
 
-    def tokenizes_as(self, other: "ServedModel") -> bool:
+    def tokenizes_as(self, other: "Announcement") -> bool:
         """Whether `bundle` would be the same for both."""
         return (self.name, self.tokenizer, self.config) == (other.name, other.tokenizer, other.config)
 
@@ -67,7 +68,7 @@ class ServedModel(msgspec.Struct, frozen=True):
         """
         config = ModelConfig.model_validate_json(self.config)
         try:
-            vocabulary = Vocabulary.load(Path(self.tokenizer), Words.of(config))
+            vocabulary = Vocabulary.load(Path(self.tokenizer), SpecialWords.of(config))
         except (OSError, ValueError) as error:
             raise BundleError(str(error)) from error
         model = weightless(config, vocabulary.special_ids)

@@ -13,7 +13,7 @@ from service.contract.errors import HeadfirstError, InternalError, NotReady
 from service.contract.messages import Answer, Message, Predicted
 from service.contract.wakeups import wake
 from service.link import wire
-from service.link.socket_writer import Outgoing
+from service.link.socket_writer import SocketWriter
 from service.metrics.registry import Metrics
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class WorkerConnection(asyncio.Protocol):
+class EngineEnd(asyncio.Protocol):
     """One worker: its messages, and their futures until they are done."""
 
     def __init__(self, server: "EngineServer") -> None:
@@ -30,7 +30,7 @@ class WorkerConnection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._splitter = wire.Splitter()
         self._transport: asyncio.Transport | None = None
-        self._out: Outgoing | None = None
+        self._out: SocketWriter | None = None
         self._futures: dict[tuple[int, int], Future[Answer]] = {}
         self.switched = self.finished = 0
         """The last `Models` whose `Switched` and `Finished` have come."""
@@ -43,7 +43,7 @@ class WorkerConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A worker is there."""
         self._transport = cast(asyncio.Transport, transport)
-        self._out = Outgoing(self._transport, self._loop)
+        self._out = SocketWriter(self._transport, self._loop)
         self._server.opened(self)
 
     def data_received(self, data: bytes) -> None:

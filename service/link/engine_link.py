@@ -20,10 +20,10 @@ from service.contract.errors import Draining, HeadfirstError, NotReady
 from service.contract.messages import Answer, Message, Reloaded
 from service.fleet.served import State
 from service.link import wire
-from service.link.announcement import ServedModel
+from service.link.announcement import Announcement
 from service.link.pending import Pending
-from service.link.remote_engine import RemoteModel
-from service.link.worker_end import Frames
+from service.link.remote_engine import RemoteEngine
+from service.link.worker_end import WorkerEnd
 
 logger = logging.getLogger(__name__)
 
@@ -34,14 +34,14 @@ RECONNECT_SECONDS = 0.1
 class Follower(Protocol):
     """Whoever asks the models."""
 
-    async def switch(self, models: Sequence[tuple[ServedModel, RemoteModel]]) -> None:
+    async def switch(self, models: Sequence[tuple[Announcement, RemoteEngine]]) -> None:
         """New requests ask these from now on, and no others."""
 
     async def finish(self) -> None:
         """Returns when no request is left that asks what a `switch` took away."""
 
 
-class RemoteEngine:
+class EngineLink:
     """All engines of the engine process. Made before the event loop runs, connected by `run` on it.
 
     Futures are resolved on the event loop's thread; `submit` and their `cancel` may be called by any.
@@ -59,7 +59,7 @@ class RemoteEngine:
         self._state: State = "starting"
         self._reason = "the engine process is starting"
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._connection: Frames | None = None
+        self._connection: WorkerEnd | None = None
         self._lock = lock = threading.RLock()
         self._pending = Pending(lock)
 
@@ -73,14 +73,14 @@ class RemoteEngine:
         """Why it is not ready; empty when it is."""
         return "the vocabulary is being read" if self._state == "ready" and not self._known else self._reason
 
-    def model(self) -> RemoteModel:
+    def model(self) -> RemoteEngine:
         """A model of which it is not known yet how to ask for it."""
-        return RemoteModel(self, None, 0)
+        return RemoteEngine(self, None, 0)
 
     # -- asking, from any thread ------------------------------------------------------------------------
 
     def submit(
-        self, messages: Sequence[Message], connection: Frames | None, engine: int
+        self, messages: Sequence[Message], connection: WorkerEnd | None, engine: int
     ) -> list[Future[Answer]]:
         """Sends all messages to one of the engines. Their futures get the answers or a `HeadfirstError`.
 
@@ -156,7 +156,7 @@ class RemoteEngine:
         self._loop = asyncio.get_running_loop()
         self._follower = follower
         while self._state not in ("draining", "dead"):
-            connection = Frames(self._receive)
+            connection = WorkerEnd(self._receive)
             try:
                 await self._loop.create_unix_connection(lambda: connection, self._path)  # noqa: B023
             except OSError as error:
@@ -170,7 +170,7 @@ class RemoteEngine:
             finally:
                 self._lose(connection)
 
-    def _lose(self, connection: Frames) -> None:
+    def _lose(self, connection: WorkerEnd) -> None:
         connection.close()
         for task in self._following:
             task.cancel()
@@ -181,9 +181,9 @@ class RemoteEngine:
                 self._state, self._reason = "starting", "the engine process ended and is being restarted"
         self._pending.abandon(self._unready)
 
-    async def _follow(self, connection: Frames, told: wire.Models) -> None:
+    async def _follow(self, connection: WorkerEnd, told: wire.Models) -> None:
         assert self._follower is not None  # noqa: S101 -- connections are made after it is there
-        models = [(model, RemoteModel(self, connection, model.engine)) for model in told.models]
+        models = [(model, RemoteEngine(self, connection, model.engine)) for model in told.models]
         await self._follower.switch(models)
         with self._lock:
             self._known = True
@@ -198,12 +198,12 @@ class RemoteEngine:
             self._told = True
             logger.info("ready")
 
-    def _followed(self, connection: Frames, task: asyncio.Task[None]) -> None:
+    def _followed(self, connection: WorkerEnd, task: asyncio.Task[None]) -> None:
         self._following.discard(task)
         if not task.cancelled() and (error := task.exception()) and not connection.lost.done():
             connection.lost.set_exception(error)
 
-    def _receive(self, connection: Frames, body: bytes) -> None:
+    def _receive(self, connection: WorkerEnd, body: bytes) -> None:
         reply = wire.decode_reply(body)
         match reply:
             case wire.Models():
@@ -245,7 +245,7 @@ class RemoteEngine:
             return Draining()
         return NotReady(f"The model is not ready: {self.reason or 'the engine process was restarted'}.")
 
-    def _send(self, connection: Frames | None, frame: bytes) -> None:
+    def _send(self, connection: WorkerEnd | None, frame: bytes) -> None:
         """A frame for a connection that has ended since is dropped: who waits for its answer was told."""
         if connection is not None:
             self._call(partial(connection.write, frame))

@@ -12,8 +12,8 @@ from service.contract.errors import HeadfirstError
 from service.fleet.fleet import Fleet
 from service.fleet.served import Served
 from service.link import wire
-from service.link.announcement import ServedModel
-from service.link.engine_end import WorkerConnection
+from service.link.announcement import Announcement
+from service.link.engine_end import EngineEnd
 from service.metrics.registry import Metrics
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class EngineServer:
     ) -> None:
         self.fleet = fleet
         self.metrics = metrics
-        self.connections: set[WorkerConnection] = set()
+        self.connections: set[EngineEnd] = set()
         self.engines: dict[int, Served] = {}
         """Whom messages can ask, by number."""
         self._on_ready = on_ready
@@ -67,7 +67,7 @@ class EngineServer:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self.stop)
         loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
-        server = await loop.create_unix_server(lambda: WorkerConnection(self), sock=listening)
+        server = await loop.create_unix_server(lambda: EngineEnd(self), sock=listening)
         self.fleet.start()
         watch = loop.create_task(self._watch())
         ended = loop.create_task(self._until(lambda: self._stopping and not self.connections))
@@ -93,14 +93,14 @@ class EngineServer:
         self._stopping = True
         self.changed()
 
-    def opened(self, connection: "WorkerConnection") -> None:
+    def opened(self, connection: "EngineEnd") -> None:
         """A worker is there."""
         self.connections.add(connection)
         connection.send(
             wire.Models(self._number, self.models), wire.State(self.fleet.state, self.fleet.reason)
         )
 
-    def closed(self, connection: "WorkerConnection") -> None:
+    def closed(self, connection: "EngineEnd") -> None:
         """A worker is gone."""
         self.connections.discard(connection)
         self.changed()
@@ -146,14 +146,14 @@ class EngineServer:
             if served.tokenizer is not None and served.tokenizer not in kept:
                 served.tokenizer.unlink(missing_ok=True)
 
-    def _list_models(self) -> tuple[ServedModel, ...]:
+    def _list_models(self) -> tuple[Announcement, ...]:
         numbers = {served: number for number, served in self.engines.items()}
         for served in self.fleet.catalog:
             if served not in numbers:
                 self._last_engine += 1
                 numbers[served] = self._last_engine
                 self.engines[self._last_engine] = served
-        return tuple(ServedModel.of(served, numbers[served]) for served in self.fleet.catalog)
+        return tuple(Announcement.of(served, numbers[served]) for served in self.fleet.catalog)
 
     def _on_hangup(self) -> None:
         logger.info("reloading all models", extra={"fields": {"signal": "SIGHUP"}})

@@ -6,11 +6,11 @@ from typing import Protocol
 
 from service.contract.messages import Answer, Message
 from service.fleet.served import State
-from service.link.worker_end import Frames
+from service.link.worker_end import WorkerEnd
 
 
 class Process(Protocol):
-    """As much of `RemoteEngine` as one of its models uses."""
+    """As much of `EngineLink` as one of its models uses."""
 
     @property
     def state(self) -> State:
@@ -21,15 +21,15 @@ class Process(Protocol):
         """Why it is not ready; empty when it is."""
 
     def submit(
-        self, messages: Sequence[Message], connection: Frames | None, engine: int
+        self, messages: Sequence[Message], connection: WorkerEnd | None, engine: int
     ) -> list[Future[Answer]]:
         """Sends all messages to one of the engines."""
 
 
-class RemoteModel:
+class RemoteEngine:
     """One engine of the engine process, as it was told on a connection: what HTTP uses of an `Engine`."""
 
-    def __init__(self, process: Process, connection: Frames | None, number: int) -> None:
+    def __init__(self, process: Process, connection: WorkerEnd | None, number: int) -> None:
         self._process = process
         self._connection = connection
         self._number = number
@@ -45,5 +45,5 @@ class RemoteModel:
         return self._process.reason
 
     def submit(self, messages: Sequence[Message]) -> list[Future[Answer]]:
-        """As `RemoteEngine.submit`; NotReady also where the engine process has been restarted since."""
+        """As `EngineLink.submit`; NotReady also where the engine process has been restarted since."""
         return self._process.submit(messages, self._connection, self._number)

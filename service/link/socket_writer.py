@@ -11,7 +11,7 @@ import socket
 import threading
 
 
-class Outgoing:
+class SocketWriter:
     """Writes to a transport's socket at once, from any thread, in the order of the calls.
 
     What the socket has no room for is written by the event loop, as soon as it has. Nothing else may write to

@@ -27,7 +27,7 @@ from service.contract.errors import (
     TooLarge,
 )
 from service.contract.messages import Message, Predict, Predicted, Reloaded, Score, Scored
-from service.link.announcement import ServedModel
+from service.link.announcement import Announcement
 
 _LENGTH_BYTES = 4
 
@@ -105,7 +105,7 @@ class Models(Frame, frozen=True, tag=14):
     """What is served from now on; sent first, and after each reload."""
 
     number: int
-    models: tuple[ServedModel, ...]
+    models: tuple[Announcement, ...]
 
 
 class Fault(msgspec.Struct, frozen=True, array_like=True):

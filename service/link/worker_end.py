@@ -7,10 +7,10 @@ from typing import cast
 from service.link import wire
 
 
-class Frames(asyncio.Protocol):
-    """Frames in, frames out; `lost` is done when it has ended."""
+class WorkerEnd(asyncio.Protocol):
+    """WorkerEnd in, frames out; `lost` is done when it has ended."""
 
-    def __init__(self, receive: "Callable[[Frames, bytes], None]") -> None:
+    def __init__(self, receive: "Callable[[WorkerEnd, bytes], None]") -> None:
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._receive = receive
         self._splitter = wire.Splitter()

@@ -14,7 +14,7 @@ from models.bundle import BundleError
 from service.fleet.fleet import Fleet
 from service.fleet.loading import load, settle
 from service.link import wire
-from service.link.announcement import ServedModel
+from service.link.announcement import Announcement
 from service.link.engine_server import EngineServer
 from service.metrics.registry import Metrics
 from service.processes.child import CRASHED
@@ -28,7 +28,7 @@ ALIVE_SECONDS = 10.0
 class Loaded(wire.Frame, frozen=True, tag=1):
     """The bundles are loaded; workers can be started."""
 
-    models: tuple[ServedModel, ...]
+    models: tuple[Announcement, ...]
 
 
 class Ready(wire.Frame, frozen=True, tag=2):

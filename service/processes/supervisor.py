@@ -25,7 +25,7 @@ from models.bundle import Bundle
 from service import logs
 from service.http.server import log_urls
 from service.link import wire
-from service.link.announcement import ServedModel
+from service.link.announcement import Announcement
 from service.metrics.workers import forget_gauges
 from service.processes.backoff import Backoff
 from service.processes.child import Child, how_it_ended
@@ -68,7 +68,7 @@ class Supervisor:
         self._steps = Steps()
         self._engine_socket = socket.socket(socket.AF_UNIX)
         self._selector = selectors.DefaultSelector()
-        self._models: list[tuple[ServedModel, Bundle]] = []
+        self._models: list[tuple[Announcement, Bundle]] = []
         self._ready_at: float | None = None
         self._alive_at: float | None = None
         self._stopping = False

@@ -19,9 +19,9 @@ from service.http.request.context import Context
 from service.http.server import Server
 from service.http.telemetry.tracing import open_tracing
 from service.link import wire
-from service.link.announcement import ServedModel
-from service.link.engine_link import RemoteEngine
-from service.link.remote_engine import RemoteModel
+from service.link.announcement import Announcement
+from service.link.engine_link import EngineLink
+from service.link.remote_engine import RemoteEngine
 from service.metrics.workers import WorkerMetrics
 from service.processes.child import CRASHED
 from service.settings.settings import Settings
@@ -35,7 +35,7 @@ SOCKET = "engine.sock"
 """The engine's listening socket in the private directory."""
 
 
-Known = Sequence[tuple[ServedModel, Bundle]]
+Known = Sequence[tuple[Announcement, Bundle]]
 """Models of the engine process, and their vocabularies."""
 
 
@@ -50,7 +50,7 @@ class Follower:
         self._context = context
         self._known = known
 
-    async def switch(self, models: Sequence[tuple[ServedModel, RemoteModel]]) -> None:
+    async def switch(self, models: Sequence[tuple[Announcement, RemoteEngine]]) -> None:
         """Reads the vocabularies that are new; then new requests ask these models."""
         known, served = [], []
         for told, engine in models:
@@ -71,7 +71,7 @@ class WorkerServer(Server):
     """`Server` that leaves to the supervisor what is to be said once, and what to do about signals."""
 
     def __init__(
-        self, app: HeadfirstApp, engine: RemoteEngine, follower: Follower, drain_timeout: float
+        self, app: HeadfirstApp, engine: EngineLink, follower: Follower, drain_timeout: float
     ) -> None:
         super().__init__(app, engine, drain_timeout)
         self._remote = engine
@@ -116,7 +116,7 @@ def run_worker(settings: Settings, known: Known, listening: socket.socket, direc
     # What one process may run at once is shared among the workers.
     limit = -(-settings.max_concurrent_requests // settings.workers)
     settings = settings.model_copy(update={"max_concurrent_requests": limit})
-    engine = RemoteEngine(str(directory / SOCKET))
+    engine = EngineLink(str(directory / SOCKET))
     catalog = Catalog(
         Served(bundle, engine.model(), told.model_card(), told.examples) for told, bundle in known
     )
@@ -135,7 +135,7 @@ def run_worker(settings: Settings, known: Known, listening: socket.socket, direc
     return CRASHED if server.failed else 0
 
 
-def _samples(engine: RemoteEngine) -> Sequence[wire.Sample]:
+def _samples(engine: EngineLink) -> Sequence[wire.Sample]:
     try:
         return engine.samples().result(SAMPLES_SECONDS)
     except TimeoutError:

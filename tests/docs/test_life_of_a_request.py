@@ -28,7 +28,7 @@ STEPS = re.findall(
     r"^(\d)\. (.*?)(?=^\d\. |^`POST|\Z)", PAGE.partition("## With")[0], re.DOTALL | re.MULTILINE
 )
 _REFERENCE = re.compile(r"`([\w/]+\.py)::([\w.]+)`")
-UNORDERED = {"Ask.work", "wait_for_all", "Batcher.next", "Part", "Predict"}
+UNORDERED = {"Call.work", "wait_for_all", "Batcher.next", "Bucket", "Predict"}
 """Called within a step, but not in the order of its sentences; or no function."""
 
 
@@ -116,7 +116,7 @@ def test_a_request_calls_all_of_them_in_this_order(tmp_path: Path) -> None:
     told = [reference for _, text in STEPS for reference in _REFERENCE.findall(text)]
     missing = [name for _, name in told if not any(qualname == name for _, qualname in called)]
     # An idle engine's thread is in `Batcher.next` before the request comes; the other two are classes.
-    assert set(missing) <= {"Batcher.next", "Part", "Predict"}
+    assert set(missing) <= {"Batcher.next", "Bucket", "Predict"}
     order = [name for _, name in told if name not in UNORDERED]
     places = [[qualname for _, qualname in called].index(name) for name in order]
     assert places == sorted(places), [order[i] for i in range(1, len(order)) if places[i] < places[i - 1]]

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from models.text.vocabulary import END, UNKNOWN, Vocabulary
+from models.text.tokenizer import END, UNKNOWN
+from models.text.vocabulary import Vocabulary
 from tests.support.tiny import tiny_bundle
 from tests.support.words import WORDS
 

@@ -13,7 +13,8 @@ from torch import Tensor
 from models.bundle import Bundle, BundleError, resolve_device
 from models.config.model import LSTMConfig, ModelConfig
 from models.language_model import LanguageModel
-from models.text.vocabulary import END, UNKNOWN, Vocabulary
+from models.text.tokenizer import END, UNKNOWN
+from models.text.vocabulary import Vocabulary
 from tests.support.tiny import tiny_config, tiny_model, tiny_words
 
 VOCABULARY = Vocabulary.from_words(tiny_words())

@@ -12,7 +12,8 @@ import torch
 from models.bundle import Bundle
 from models.config.model import Band, LSTMConfig, ModelConfig
 from models.language_model import LanguageModel
-from models.text.vocabulary import END, UNKNOWN, Vocabulary
+from models.text.tokenizer import END, UNKNOWN
+from models.text.vocabulary import Vocabulary
 
 _COMMON = "the . , of and to a in is I you it Thank very much for that on with was".split()
 _SYLLABLES = list(product("b d f g k l m n p r s t v".split(), "a e i o u".split(), "n r st ck".split()))

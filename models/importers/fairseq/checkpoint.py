@@ -19,7 +19,8 @@ from models.importers.fairseq.dictionary import Dictionary, read_dictionary
 from models.importers.fairseq.options import Options, read_options
 from models.importers.fairseq.transformer import transformer
 from models.importers.pickles.checkpoint import attributes, load
-from models.text.vocabulary import Vocabulary, Words
+from models.text.tokenizer import SpecialWords
+from models.text.vocabulary import Vocabulary
 
 FILES: Final = ("model.pt", "checkpoint_best.pt", "checkpoint_last.pt")
 """What a checkpoint is called, in the order in which it is looked for."""
@@ -64,7 +65,7 @@ def convert(source: Path) -> Converted:
             " it is another model's dictionary"
         )
     config = _with_words(config, words, options)
-    vocabulary = Vocabulary.from_words(words.words, Words.of(config))
+    vocabulary = Vocabulary.from_words(words.words, SpecialWords.of(config))
     notes = [f"Architecture {options.arch}, from fairseq."]
     if "@-@" in words:
         notes.append(

@@ -42,7 +42,8 @@ from models.importers.base import CheckpointError, Converted, Weights
 from models.importers.lstm import take_lstm
 from models.importers.pickles.checkpoint import attributes, load, load_safetensors
 from models.importers.torch_adaptive.description import Modules, Sizes, beside, describe, find
-from models.text.vocabulary import Vocabulary, Words
+from models.text.tokenizer import SpecialWords
+from models.text.vocabulary import Vocabulary
 
 
 def convert(source: Path) -> Converted:
@@ -66,7 +67,7 @@ def convert(source: Path) -> Converted:
         if any(fnmatchcase(name, pattern) for pattern in described.modules.ignore):
             weights.drop(name)
     weights.finish()
-    named = Words(
+    named = SpecialWords(
         described.words.unknown,
         described.words.end,
         described.words.start,

@@ -13,18 +13,20 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
-from models.config.bodies import Part, Size, TransformerXLConfig
+from models.config.bodies import Size, TransformerXLConfig
 from models.config.model import Band, ModelConfig
+from models.config.strict import Strict
 from models.config.tokenization import Moses, Whitespace
 from models.importers.base import CheckpointError
-from models.text.vocabulary import Vocabulary, Words
+from models.text.tokenizer import SpecialWords
+from models.text.vocabulary import Vocabulary
 
 _T = TypeVar("_T")
 
 ATTENTIONS = {1: "learned relative positions", 2: "absolute positions", 3: "learned absolute positions"}
 
 
-class Architecture(Part):
+class Architecture(Strict):
     """The sizes and switches of a Transformer-XL, by our names.
 
     `cutoffs` end with the vocabulary's size; `factor` is `div_val`; of `tied_projections` there is one for
@@ -109,7 +111,7 @@ def cutoffs(file: Path, listed: object, words: object) -> tuple[object, ...]:
     return (*(cut for cut in listed if cut != words), words)
 
 
-def configuration(file: Path, a: Architecture, named: Words) -> ModelConfig:
+def configuration(file: Path, a: Architecture, named: SpecialWords) -> ModelConfig:
     """Our configuration. Raises CheckpointError for sizes that do not fit each other."""
     if len(a.tied_projections) != len(a.cutoffs):
         raise CheckpointError(
@@ -147,7 +149,7 @@ def _bands(a: Architecture) -> tuple[Band, ...]:
     return tuple(Band(clusters=1, width=width) for width in a.widths[1:])
 
 
-def vocabulary(file: Path, words: object, size: int, lowercase: bool) -> tuple[Vocabulary, Words]:
+def vocabulary(file: Path, words: object, size: int, lowercase: bool) -> tuple[Vocabulary, SpecialWords]:
     """The words in the order of their ids, and those of special meaning.
 
     WikiText-103 and its like end a text with ``<eos>``, One Billion Word with ``<S>``; a text starts after
@@ -175,7 +177,7 @@ def vocabulary(file: Path, words: object, size: int, lowercase: bool) -> tuple[V
     )
     # One Billion Word's list has a second end of sentence, which its texts never use.
     special = ("</S>",) if end == "<S>" and "</S>" in known else ()
-    named = Words(unknown, end, None, special, tokenization)
+    named = SpecialWords(unknown, end, None, special, tokenization)
     try:
         return Vocabulary.from_words(words, named), named
     except ValueError as error:

@@ -17,7 +17,7 @@ from starlette.responses import Response
 import service
 from service.contract.errors import HeadfirstError, InvalidRequest, ModelNotFound, Unauthorized
 from service.contract.messages import Score
-from service.http.request.call import Ask
+from service.http.request.call import Call
 from service.http.request.context import Context
 from service.http.request.parsing import parse_object
 from service.http.request.questions import Questions
@@ -71,7 +71,7 @@ def add(app: FastAPI, context: Context) -> None:
 
     async def infer(request: Request) -> Response:
         model = request.path_params["model"]
-        ask = await Ask.read_object(
+        ask = await Call.read_object(
             request, lambda raw: Inference(model, parse_object(InferRequest, raw)), context
         )
         body = ask.body.request
@@ -212,7 +212,7 @@ def _wanted(body: InferRequest) -> set[str]:
 
 
 async def _predict(
-    ask: Ask[Inference], context: Context, texts: list[str], parameters: InferParameters
+    ask: Call[Inference], context: Context, texts: list[str], parameters: InferParameters
 ) -> list[OutputTensor]:
     k, vocabulary = parameters.k, ask.served.bundle.vocabulary
     context.check_k(k, "parameters.k")
@@ -229,7 +229,7 @@ async def _predict(
 
 
 async def _score(
-    ask: Ask[Inference], context: Context, texts: list[str], parameters: InferParameters
+    ask: Call[Inference], context: Context, texts: list[str], parameters: InferParameters
 ) -> list[OutputTensor]:
     vocabulary = ask.served.bundle.vocabulary
     context.check_chars(parameters.context, "parameters.context")

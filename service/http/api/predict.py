@@ -12,7 +12,7 @@ from models.bundle import Bundle
 from service.contract.messages import Predict, Predicted
 from service.http.api.examples import predicted
 from service.http.api.words_as_json import WordsAsJson
-from service.http.request.call import Ask
+from service.http.request.call import Call
 from service.http.request.context import Context
 from service.http.request.parsing import place
 from service.http.request.questions import Questions
@@ -27,7 +27,7 @@ def add(app: FastAPI, context: Context) -> None:
     """Adds the route to `app`."""
 
     async def predict(request: Request) -> Response:
-        ask = await Ask.read(request, PredictRequest, context)
+        ask = await Call.read(request, PredictRequest, context)
         body, vocabulary = ask.body, ask.served.bundle.vocabulary
         context.check_k(body.k, "k")
         questions = Questions(ask, context, body.mode, lambda index: place(index, ask.single))

@@ -12,7 +12,7 @@ from models.bundle import Bundle
 from models.text.vocabulary import Token, Vocabulary
 from service.contract.messages import Score, Scored
 from service.http.api.examples import scored
-from service.http.request.call import INLINE_CHARS, Ask
+from service.http.request.call import INLINE_CHARS, Call
 from service.http.request.context import Context
 from service.http.request.parsing import place
 from service.http.request.questions import Questions
@@ -29,7 +29,7 @@ def add(app: FastAPI, context: Context) -> None:
     """Adds the route to `app`."""
 
     async def score(request: Request) -> Response:
-        ask = await Ask.read(request, ScoreRequest, context)
+        ask = await Call.read(request, ScoreRequest, context)
         body, vocabulary = ask.body, ask.served.bundle.vocabulary
         end = [end_of_sentence(vocabulary)] if body.end_of_sentence else []
         context.check_chars(body.context, "context")

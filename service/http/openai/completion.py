@@ -43,7 +43,7 @@ class Tokens:
     offsets: list[int] = field(default_factory=list)
 
 
-class Completion:
+class GrowingCompletion:
     """One choice.
 
     Args:

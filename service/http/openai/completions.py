@@ -14,11 +14,10 @@ from starlette.types import Receive, Scope, Send
 from service.contract.errors import HeadfirstError, InvalidRequest
 from service.contract.messages import Score, Scored
 from service.http.edge.middleware import as_headfirst_error
-from service.http.openai.completion import Completion as Growing
-from service.http.openai.completion import Options, Tokens
+from service.http.openai.completion import GrowingCompletion, Options, Tokens
 from service.http.openai.echo import Prompt, echo
 from service.http.openai.prompts import read_bias, read_prompts
-from service.http.request.call import Ask
+from service.http.request.call import Call
 from service.http.request.context import Context
 from service.http.request.parsing import parse_object
 from service.http.request.routing import add_model_route
@@ -38,7 +37,7 @@ def add(app: FastAPI, context: Context) -> None:
     """Adds the route to `app`."""
 
     async def completions(request: Request) -> Response:
-        ask = await Ask.read_object(request, lambda raw: parse_object(CompletionRequest, raw), context)
+        ask = await Call.read_object(request, lambda raw: parse_object(CompletionRequest, raw), context)
         ask.texts = "prompt"
         answer = await Answer.begin(ask, context)
         return EventStream(answer) if ask.body.stream else await answer.whole()
@@ -58,7 +57,7 @@ def add(app: FastAPI, context: Context) -> None:
 class _Choice:
     """A place in the answer: the completion that fills it, and what of the prompt stands before it."""
 
-    growing: Growing
+    growing: GrowingCompletion
     prompt: Prompt
     echoed: Tokens | None
 
@@ -66,14 +65,14 @@ class _Choice:
 class Answer:
     """A request's completions, from the first word to the last."""
 
-    def __init__(self, ask: Ask[CompletionRequest], options: Options, choices: list[_Choice]) -> None:
+    def __init__(self, ask: Call[CompletionRequest], options: Options, choices: list[_Choice]) -> None:
         self.ask, self.body, self.options = ask, ask.body, options
         self.choices = choices
         self.id = f"cmpl-{ask.exchange.id}"
         self.created = int(time.time())
 
     @classmethod
-    async def begin(cls, ask: Ask[CompletionRequest], context: Context) -> "Answer":
+    async def begin(cls, ask: Call[CompletionRequest], context: Context) -> "Answer":
         """Checks the request, reads its prompts and scores those that are echoed with log-probabilities."""
         body, vocabulary = ask.body, ask.served.bundle.vocabulary
         best_of = body.best_of or body.n
@@ -104,7 +103,7 @@ class Answer:
             ]
         choices = [
             _Choice(
-                Growing(
+                GrowingCompletion(
                     vocabulary,
                     prompt.ids,
                     options,
@@ -258,7 +257,7 @@ def _check(body: CompletionRequest, best_of: int, most: int) -> None:
         raise InvalidRequest(f"max_tokens must be at most {most}.", param="max_tokens")
 
 
-async def _score(ask: Ask[CompletionRequest], prompts: Sequence[Prompt], top: int) -> list[Scored | None]:
+async def _score(ask: Call[CompletionRequest], prompts: Sequence[Prompt], top: int) -> list[Scored | None]:
     messages = [
         Score(f"{ask.exchange.id}/{i}", (), tuple(prompt.ids), ask.deadline, top=top)
         for i, prompt in enumerate(prompts)

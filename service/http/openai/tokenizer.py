@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from service.contract.errors import Unauthorized
 from service.http.openai.prompts import read_ids
-from service.http.request.call import Ask
+from service.http.request.call import Call
 from service.http.request.context import Context
 from service.http.request.parsing import parse_object
 from service.http.request.routing import REQUEST_ID, add_model_route, add_route
@@ -25,7 +25,7 @@ def add(app: FastAPI, context: Context) -> None:
     """Adds the routes to `app`."""
 
     async def tokenize(request: Request) -> Response:
-        ask = await Ask.read_object(request, lambda raw: parse_object(TokenizeRequest, raw), context)
+        ask = await Call.read_object(request, lambda raw: parse_object(TokenizeRequest, raw), context)
         body, vocabulary = ask.body, ask.served.bundle.vocabulary
         context.check_chars(body.prompt, "prompt")
         special = vocabulary.special_word(body.prompt)
@@ -45,7 +45,7 @@ def add(app: FastAPI, context: Context) -> None:
         return ask.json(answer.model_dump_json(exclude_none=True).encode())
 
     async def detokenize(request: Request) -> Response:
-        ask = await Ask.read_object(request, lambda raw: parse_object(DetokenizeRequest, raw), context)
+        ask = await Call.read_object(request, lambda raw: parse_object(DetokenizeRequest, raw), context)
         vocabulary = ask.served.bundle.vocabulary
         context.check_words(len(ask.body.tokens), "tokens")
         ids = read_ids(list(ask.body.tokens), "tokens", vocabulary)

@@ -32,7 +32,7 @@ INLINE_WORDS = 2048
 millisecond or so, for which nobody else should wait. Python lets the event loop's thread go on meanwhile."""
 
 
-class Asking(Protocol):
+class ModelBody(Protocol):
     """What every request to a model has."""
 
     @property
@@ -44,13 +44,13 @@ class Asking(Protocol):
         """Milliseconds until nobody waits any more; None leaves it to the server."""
 
 
-R = TypeVar("R", bound=Asking)
-B = TypeVar("B", bound=Asking)
+R = TypeVar("R", bound=ModelBody)
+B = TypeVar("B", bound=ModelBody)
 M = TypeVar("M", bound=ModelRequest)
 T = TypeVar("T")
 
 
-class Ask(Generic[R]):
+class Call(Generic[R]):
     """One request to a model: what it asks, whom (`served`), and by when (`deadline`, as
     `time.monotonic()`)."""
 
@@ -69,7 +69,7 @@ class Ask(Generic[R]):
         self._receive = request.receive
 
     @staticmethod
-    async def read(request: Request, kind: type[M], context: Context) -> "Ask[M]":
+    async def read(request: Request, kind: type[M], context: Context) -> "Call[M]":
         """Reads and checks what every request about inputs has: JSON of the right shape, time, model and
         inputs.
 
@@ -83,7 +83,7 @@ class Ask(Generic[R]):
             body, single = parse(kind, raw)
             return body
 
-        ask = await Ask.read_object(request, read, context)
+        ask = await Call.read_object(request, read, context)
         ask.single = single
         context.check_inputs(ask.body.inputs, single)
         ask.exchange.inputs = len(ask.body.inputs)
@@ -91,7 +91,7 @@ class Ask(Generic[R]):
         return ask
 
     @staticmethod
-    async def read_object(request: Request, read: Callable[[bytes], B], context: Context) -> "Ask[B]":
+    async def read_object(request: Request, read: Callable[[bytes], B], context: Context) -> "Call[B]":
         """Reads a request with `read`, which makes an object of its body; finds its time and its model.
 
         Raises:
@@ -113,7 +113,7 @@ class Ask(Generic[R]):
         served = context.model_for(body.model)
         if exchange.trace is not None:
             exchange.trace.read(served.name)
-        return Ask(context, request, body, served, started + seconds)
+        return Call(context, request, body, served, started + seconds)
 
     async def work(self, how: Callable[[], T], words: int = 0) -> T:
         """`how()`, in a thread if the request is large or this is about more than `INLINE_WORDS` words."""

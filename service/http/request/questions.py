@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from service.contract.errors import InvalidRequest
 from service.contract.messages import Predict, Score
-from service.http.request.call import Ask
+from service.http.request.call import Call
 from service.http.request.context import Context
 from service.http.request.context_words import last_words
 
@@ -22,7 +22,7 @@ class Questions:
 
     def __init__(
         self,
-        ask: Ask[Any],
+        ask: Call[Any],
         context: Context,
         mode: Literal["exact", "fast"] | None,
         place: Callable[[int], str],

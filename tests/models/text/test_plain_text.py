@@ -10,7 +10,8 @@ from tokenizers.pre_tokenizers import Whitespace
 
 from benchmarks.serving.texts import CONTEXTS
 from models.text import plain_text
-from models.text.vocabulary import UNKNOWN, Vocabulary, Words, new_tokenizer
+from models.text.tokenizer import UNKNOWN, SpecialWords, new_tokenizer
+from models.text.vocabulary import Vocabulary
 
 PRINTABLE = "".join(chr(code) for code in range(32, 127))
 # Marks that the pattern knows by name are frequent here, as is what stands beside them.
@@ -54,4 +55,4 @@ def test_another_tokenizer_is_asked(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
     other.save(str(path))
     assert Tokenizer.from_file(str(path)).encode("don't").ids == [2, 5, 4]
-    assert Vocabulary.load(path, Words()).encode_batch(["don't"]) == [[2, 5, 4]]
+    assert Vocabulary.load(path, SpecialWords()).encode_batch(["don't"]) == [[2, 5, 4]]

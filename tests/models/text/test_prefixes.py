@@ -9,7 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.text.vocabulary import END, UNKNOWN, Vocabulary
+from models.text.tokenizer import END, UNKNOWN
+from models.text.vocabulary import Vocabulary
 from tests.support.words import WORDS
 
 

@@ -11,7 +11,8 @@ from models.bundle import Bundle, BundleError
 from models.config.model import ModelConfig
 from models.config.tokenization import Jieba, Kind, Moses, Ours, Tokenization, Whitespace
 from models.text.spacing import join_moses
-from models.text.vocabulary import Vocabulary, Words, splitter
+from models.text.tokenizer import SpecialWords, splitter
+from models.text.vocabulary import Vocabulary
 from tests.support.tiny import tiny_config, tiny_model, tiny_words
 
 SPECIAL = ("<unk>", "</s>")
@@ -19,7 +20,7 @@ SPECIAL = ("<unk>", "</s>")
 
 def vocabulary(words: str, tokenization: Tokenization, **named: object) -> Vocabulary:
     known = list(dict.fromkeys([*SPECIAL, *words.split()]))
-    return Vocabulary.from_words(known, Words(tokenization=tokenization, **named))  # type: ignore[arg-type]
+    return Vocabulary.from_words(known, SpecialWords(tokenization=tokenization, **named))  # type: ignore[arg-type]
 
 
 def surfaces(found: Vocabulary, text: str, pretokenized: bool = False) -> list[str]:
@@ -156,7 +157,7 @@ def bundle(path: Path, tokenization: Tokenization) -> Path:
     config = ModelConfig(
         **tiny_config().model_dump() | {"tokenization": tokenization, "special_words": ("Thank",)}
     )
-    words = Vocabulary.from_words(tiny_words(), Words.of(config))
+    words = Vocabulary.from_words(tiny_words(), SpecialWords.of(config))
     Bundle.save(path, tiny_model(config), words)
     return path
 
@@ -167,7 +168,7 @@ def test_a_bundle_carries_its_tokenization(tmp_path: Path, tokenization: Tokeniz
     assert loaded.config.tokenization == tokenization
     text = "The cat isn't here."
     assert loaded.vocabulary.tokenize(text) == Vocabulary.from_words(
-        tiny_words(), Words.of(loaded.config)
+        tiny_words(), SpecialWords.of(loaded.config)
     ).tokenize(text)
     thank = tiny_words().index("Thank")
     hidden = loaded.model.softmax.head_weight()[thank][None] * 9

@@ -9,7 +9,8 @@ import pytest
 from tokenizers import Tokenizer
 from tokenizers.models import BPE, WordLevel
 
-from models.text.vocabulary import END, UNKNOWN, Vocabulary
+from models.text.tokenizer import END, UNKNOWN
+from models.text.vocabulary import Vocabulary
 from tests.support.words import WORDS, surfaces
 
 

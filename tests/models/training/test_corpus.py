@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.text.vocabulary import END, UNKNOWN
+from models.text.tokenizer import END, UNKNOWN
 from models.training.corpus import Corpus, CorpusError, CorpusOptions, lines, prepare, text_files
 from models.training.evaluation import split_lines
 

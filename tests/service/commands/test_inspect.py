@@ -21,14 +21,15 @@ from models.config.bodies import (
 from models.config.model import Band, LSTMConfig, ModelConfig
 from models.config.tokenization import Whitespace
 from models.language_model import LanguageModel
-from models.text.vocabulary import Vocabulary, Words
+from models.text.tokenizer import SpecialWords
+from models.text.vocabulary import Vocabulary
 from service.commands.shared.tables import layers
 from tests.support.commands import refusal, run
 from tests.support.tiny import tiny_config, tiny_words
 
 
 def save(directory: Path, config: ModelConfig, dtype: torch.dtype = torch.float16) -> Path:
-    words = Vocabulary.from_words(tiny_words(config.vocabulary_size), Words.of(config))
+    words = Vocabulary.from_words(tiny_words(config.vocabulary_size), SpecialWords.of(config))
     Bundle.save(directory / "model", LanguageModel(config), words, dtype=dtype)
     return directory / "model"
 

@@ -17,7 +17,7 @@ from service.contract.messages import Reloaded
 from service.engine.engine import Engine
 from service.fleet import fleet as fleet_module
 from service.fleet.fleet import Fleet
-from service.fleet.loading import Loaded, load
+from service.fleet.loading import LoadedModel, load
 from service.fleet.served import Served
 from service.metrics.registry import Metrics
 from service.settings.model_sources import ModelSource
@@ -182,8 +182,8 @@ async def test_one_reload_at_a_time(two: Two, monkeypatch: pytest.MonkeyPatch) -
     await two.reload()
 
 
-def held(go_on: threading.Event) -> Callable[..., Loaded]:
-    def load_when_told(source: ModelSource, settings: Settings, copies: Path | None) -> Loaded:
+def held(go_on: threading.Event) -> Callable[..., LoadedModel]:
+    def load_when_told(source: ModelSource, settings: Settings, copies: Path | None) -> LoadedModel:
         assert go_on.wait(20)
         return load(source, settings, copies)
 
@@ -213,7 +213,7 @@ async def test_one_broken_bundle_keeps_all(two: Two, caplog: pytest.LogCaptureFi
 async def test_a_fault_of_ours_tells_no_more_than_its_kind(
     two: Two, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(*arguments: object) -> Loaded:
+    def fail(*arguments: object) -> LoadedModel:
         raise RuntimeError("CUDA out of memory")
 
     monkeypatch.setattr(fleet_module, "load", fail)

@@ -11,7 +11,7 @@ from models.bundle import Bundle, BundleError
 from service.fleet.loading import load
 from service.fleet.served import Served
 from service.http.api import predict, score
-from service.link.announcement import ServedModel
+from service.link.announcement import Announcement
 from service.processes.listening import listen
 from service.settings.model_sources import ModelSource
 from service.settings.settings import ConfigurationError, Settings
@@ -27,7 +27,7 @@ def served(path: Path, copies: Path) -> Served:
 
 def test_a_worker_has_all_but_the_weights(bundle: Bundle, bundle_path: Path, tmp_path: Path) -> None:
     model = served(bundle_path, tmp_path)
-    told = msgspec.msgpack.decode(msgspec.msgpack.encode(ServedModel.of(model, 3)), type=ServedModel)
+    told = msgspec.msgpack.decode(msgspec.msgpack.encode(Announcement.of(model, 3)), type=Announcement)
     known = told.bundle()
     assert told.engine == 3
     assert told.model_card() == model.card
@@ -44,12 +44,12 @@ def test_a_bundle_that_was_changed(bundle_path: Path, tmp_path: Path) -> None:
     path, copies = tmp_path / "tiny", tmp_path / "copies"
     shutil.copytree(bundle_path, path)
     copies.mkdir()
-    first, again = (ServedModel.of(served(path, copies), number) for number in (1, 2))
+    first, again = (Announcement.of(served(path, copies), number) for number in (1, 2))
     assert first.tokenizes_as(again)
     assert first.model_card().digest == again.model_card().digest
     tokenizer = json.loads((path / "tokenizer.json").read_text())
     (path / "tokenizer.json").write_text(json.dumps(tokenizer, indent=1))
-    other = ServedModel.of(served(path, copies), 3)
+    other = Announcement.of(served(path, copies), 3)
     assert not first.tokenizes_as(other)
     assert first.model_card().digest != other.model_card().digest
     # Whatever becomes of the bundle, workers read what the engine has.

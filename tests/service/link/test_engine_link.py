@@ -27,10 +27,10 @@ from service.engine.engine import Engine
 from service.fleet.fleet import Fleet
 from service.fleet.loading import load
 from service.link import wire
-from service.link.announcement import ServedModel
-from service.link.engine_link import RemoteEngine
+from service.link.announcement import Announcement
+from service.link.engine_link import EngineLink
 from service.link.engine_server import EngineServer
-from service.link.remote_engine import RemoteModel
+from service.link.remote_engine import RemoteEngine
 from service.metrics.registry import Metrics
 from service.settings.settings import Settings
 from tests.support.asgi import wait_for
@@ -58,12 +58,12 @@ class Asking:
     """A worker's requests: they ask what was told last, and end at once if the test says nothing else."""
 
     def __init__(self) -> None:
-        self.models: list[RemoteModel] = []
+        self.models: list[RemoteEngine] = []
         self.held: asyncio.Event | None = None
         """Is set when those who began before the last change are done."""
         self.fault: Exception | None = None
 
-    async def switch(self, models: Sequence[tuple[ServedModel, RemoteModel]]) -> None:
+    async def switch(self, models: Sequence[tuple[Announcement, RemoteEngine]]) -> None:
         if self.fault is not None:
             raise self.fault
         self.models = [model for _, model in models]
@@ -81,7 +81,7 @@ class Link:
         self.listening = socket.socket(socket.AF_UNIX)
         self.listening.bind(self.path)
         self.listening.listen()
-        self.remote = RemoteEngine(self.path)
+        self.remote = EngineLink(self.path)
         self.asking = Asking()
         self.server: EngineServer | None = None
         self._source = source

@@ -7,7 +7,7 @@ import threading
 import pytest
 import uvloop
 
-from service.link.socket_writer import Outgoing
+from service.link.socket_writer import SocketWriter
 
 
 class Ends:
@@ -17,10 +17,10 @@ class Ends:
         self.near, self.far = socket.socketpair()
         self.near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
 
-    async def open(self) -> Outgoing:
+    async def open(self) -> SocketWriter:
         loop = asyncio.get_running_loop()
         self.transport, _ = await loop.create_connection(asyncio.Protocol, sock=self.near)
-        self.out = Outgoing(self.transport, loop)
+        self.out = SocketWriter(self.transport, loop)
         return self.out
 
     def read(self, size: int) -> bytes:

@@ -12,7 +12,8 @@ import torch
 from models.bundle import Bundle
 from models.config.model import ModelConfig
 from models.config.tokenization import Whitespace
-from models.text.vocabulary import Vocabulary, Words
+from models.text.tokenizer import SpecialWords
+from models.text.vocabulary import Vocabulary
 from tests.service.conftest import ServerProcess
 from tests.support.asgi import Local, error_of, post
 from tests.support.commands import json_rows, run
@@ -28,7 +29,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Path:
     changes = {"tokenization": Whitespace(), "start_word": "Thank"}
     config = ModelConfig(**tiny_config().model_dump() | changes)
     path = tmp_path_factory.mktemp("started") / "started"
-    words = Vocabulary.from_words(tiny_words(), Words.of(config))
+    words = Vocabulary.from_words(tiny_words(), SpecialWords.of(config))
     Bundle.save(path, tiny_model(config, seed=8), words, dtype=torch.float32)
     return path
 
