@@ -99,6 +99,11 @@ class LanguageModel(nn.Module):
         hidden, after = self.encode(ids, lengths, state)
         return last_rows(hidden, lengths), after
 
+    def read(self, ids: Sequence[int]) -> Tensor:
+        """The hidden rows (T, d) after each of one text's T `ids`, the start word's id first."""
+        text = torch.tensor([ids], dtype=torch.int64, device=self.device)
+        return self.encode(text, torch.tensor([len(ids)]), self.initial_state(1))[0][0]
+
     def topk(
         self, hidden: Tensor, k: int | Sequence[int], allowed: Sequence[Tensor | None] | None = None
     ) -> TopK:
