@@ -29,7 +29,8 @@ import torch
 from benchmarks.serving.machine import machine
 from models.benchmarking.charts import Series, plot
 from models.bundle import DEFAULT, Bundle
-from models.config.model import LSTMConfig, ModelConfig
+from models.config.bodies import LSTMConfig
+from models.config.model import ModelConfig
 from models.kernels.choice import choose
 from models.softmax.adaptive_softmax import AdaptiveSoftmax
 from models.training.clusters.cutoffs import Plan, Widths, candidates

@@ -25,11 +25,10 @@ from models.kernels.choice import Choice, choose
 from models.kernels.cpu.library import KernelError
 from models.kernels.cpu.lstm import CpuLSTM
 from models.softmax.adaptive_embedding import AdaptiveEmbedding
-from models.softmax.adaptive_softmax import AdaptiveSoftmax, TopK
+from models.softmax.adaptive_softmax import AdaptiveSoftmax
 from models.softmax.differentiated_softmax import DifferentiatedSoftmax
 from models.softmax.sampling import Draw, Drawn, draw, greedy
-
-__all__ = ["LanguageModel", "RowState", "State"]
+from models.softmax.topk import TopK
 
 
 class LanguageModel(nn.Module):

@@ -15,7 +15,8 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from models.softmax.adaptive_softmax import AdaptiveSoftmax, TopK
+from models.softmax.adaptive_softmax import AdaptiveSoftmax
+from models.softmax.topk import TopK
 
 
 @runtime_checkable

@@ -25,7 +25,8 @@ from torch import Tensor
 from models.kernels.base import BoundedKernel, Kernel, TorchKernel
 from models.kernels.cpu.kernel import CpuKernel
 from models.kernels.cpu.library import KernelError
-from models.softmax.adaptive_softmax import AdaptiveSoftmax, TopK
+from models.softmax.adaptive_softmax import AdaptiveSoftmax
+from models.softmax.topk import TopK
 
 logger = logging.getLogger(__name__)
 

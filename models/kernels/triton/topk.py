@@ -27,7 +27,7 @@ from models.kernels.triton.masks import write_masks
 from models.kernels.triton.select import select_kernel
 from models.kernels.triton.tail import gather_kernel, tail_kernel
 from models.kernels.triton.weights import TILE, PackedWeights
-from models.softmax.adaptive_softmax import TopK
+from models.softmax.topk import TopK
 
 # Nats. What float32 accumulation in another order may change in a logit is far less.
 SLACK = 0.01

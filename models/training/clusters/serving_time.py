@@ -9,7 +9,8 @@ from time import perf_counter
 
 import torch
 
-from models.config.model import Band, LSTMConfig, ModelConfig
+from models.config.bodies import LSTMConfig
+from models.config.model import Band, ModelConfig
 from models.kernels.base import Kernel
 from models.kernels.choice import choose
 from models.softmax.adaptive_softmax import AdaptiveSoftmax

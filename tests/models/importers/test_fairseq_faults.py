@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from models.config.bodies import ConvolutionLayer
-from models.importers import CheckpointError, convert
+from models.importers import convert
+from models.importers.base import CheckpointError
 from models.importers.fairseq.convolution import MAX_LAYERS
 from models.importers.pickles.checkpoint import load
 from tests.support.fairseq_models import DATA

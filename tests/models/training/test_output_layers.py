@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from models.bundle import Bundle
-from models.config.model import Band, LSTMConfig, ModelConfig
+from models.config.bodies import LSTMConfig
+from models.config.model import Band, ModelConfig
 from models.kernels.choice import choose
 from models.language_model import LanguageModel
 from models.softmax.adaptive_softmax import AdaptiveSoftmax

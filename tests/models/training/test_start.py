@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.config.model import Band, LSTMConfig, ModelConfig
+from models.config.bodies import LSTMConfig
+from models.config.model import Band, ModelConfig
 from models.kernels.choice import choose
 from models.language_model import LanguageModel
 from models.training.layer import Layer

@@ -19,7 +19,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.config.model import Band, LSTMConfig, ModelConfig
+from models.config.bodies import LSTMConfig
+from models.config.model import Band, ModelConfig
 from models.training.clusters.cutoffs import geometric_cutoffs
 from models.training.corpus import Corpus, CorpusOptions, prepare
 from models.training.memory import keep_memory
