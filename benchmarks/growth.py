@@ -98,7 +98,7 @@ def measured(plan: Plan, widths: Widths, opened: Any, device: torch.device) -> f
     layer.head[layer.shortlist :] = torch.linalg.lstsq(hidden, wanted).solution.T
     for weight in layer.parameters():  # as in bundles
         weight.copy_(weight.half())
-    kernel = choose(layer.to(device), device)
+    kernel = choose(layer.to(device), device).exact
     rows = hidden.to(device)
     found = kernel.topk(rows, K).expanded.cpu().numpy()
     if (found != opened).mean() > 0.001:

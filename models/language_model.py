@@ -20,7 +20,7 @@ from models.config.bodies import (
     TransformerXLConfig,
 )
 from models.config.model import ModelConfig
-from models.kernels.base import TorchKernel
+from models.kernels.base import ExactBounds
 from models.kernels.choice import Choice, choose
 from models.kernels.cpu.library import KernelError
 from models.kernels.cpu.lstm import CpuLSTM
@@ -35,7 +35,7 @@ class LanguageModel(nn.Module):
     """A word-level language model. A text runs as the start word, then its own words.
 
     Attributes:
-        kernel: what runs the output layer's operations, exact and fast; torch's operators until `accelerate`.
+        choice: the kernels that run the output layer's operations; torch's operators until `accelerate`.
     """
 
     def __init__(self, config: ModelConfig, excluded: frozenset[int] = frozenset()) -> None:
@@ -46,12 +46,12 @@ class LanguageModel(nn.Module):
         self.softmax: AdaptiveSoftmax = layer(config, excluded)
         self.embedding = AdaptiveEmbedding(config, self.softmax)
         self.body = make_body(config)
-        self.kernel = Choice(TorchKernel(self.softmax), None, {})
+        self.choice = Choice(self.softmax, ExactBounds(self.softmax))
         self._fast_body: CpuLSTM | None = None
 
     def accelerate(self) -> None:
         """Choose the fastest kernels for where the weights are; the weights must not change afterwards."""
-        self.kernel = choose(self.softmax, self.device)
+        self.choice = choose(self.softmax, self.device)
         if self.device.type == "cpu" and isinstance(self.body, LSTMBody):
             # Without the extension torch runs the body too; `choose` has said why.
             with contextlib.suppress(KernelError):
@@ -63,8 +63,8 @@ class LanguageModel(nn.Module):
         body = "torch operators, float32" if self._fast_body is None else self._fast_body.description
         return {
             "body": body,
-            "softmax": self.kernel.description,
-            "softmax_fast": self.kernel.fast_description,
+            "softmax": self.choice.description,
+            "softmax_fast": self.choice.fast.description,
         }
 
     def initial_state(self, batch_size: int) -> State:
@@ -107,22 +107,22 @@ class LanguageModel(nn.Module):
         self, hidden: Tensor, k: int | Sequence[int], allowed: Sequence[Tensor | None] | None = None
     ) -> TopK:
         """The exact k most probable next words; see `AdaptiveSoftmax.topk`."""
-        return self.kernel.topk(hidden, k, allowed)
+        return self.choice.exact.topk(hidden, k, allowed)
 
     def target_logprobs(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """(N,) log-probabilities of the given next words; see `AdaptiveSoftmax.target_logprobs`."""
-        return self.kernel.target_logprobs(hidden, targets)
+        return self.choice.exact.target_logprobs(hidden, targets)
 
     def topk_bounded(
         self, hidden: Tensor, k: int | Sequence[int], allowed: Sequence[Tensor | None] | None = None
     ) -> tuple[TopK, Tensor]:
         """`topk` in the fast mode: the same ids in the same order, and (B,) float32, the most in nats by
         which each row's log-probabilities may be off; 0 where they are exact. See `BoundedKernel`."""
-        return self.kernel.topk_bounded(hidden, k, allowed)
+        return self.choice.fast.topk_bounded(hidden, k, allowed)
 
     def target_logprobs_bounded(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """`target_logprobs` in the fast mode, and (N,) float32: the most by which each may be off."""
-        return self.kernel.target_logprobs_bounded(hidden, targets)
+        return self.choice.fast.target_logprobs_bounded(hidden, targets)
 
     def draw(self, hidden: Tensor, draws: Sequence[Draw]) -> Drawn:
         """A next word for each row, drawn from the exact distribution; see `models.softmax.sampling.draw`."""

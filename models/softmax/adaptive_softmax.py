@@ -3,6 +3,12 @@
 Grave et al., "Efficient softmax approximation for GPUs", ICML 2017, section 4. The head is a softmax over
 the short-list and one column per tail cluster; a word w of cluster c has
 ``log p(w) = log p(c) + log p(w | c)``.
+
+As a kernel it reads the head's weights once a call, in their own type, and each opened cluster's once for the
+rows that open it; it writes their logits, and reads them again for their maxima, sums and order. So at one
+row it takes the weights' bytes over the bandwidth of memory, plus some 50 calls of torch; at many rows the
+flop over the peak and several passes over the logits. `topk` holds `models.softmax.topk.SEARCH_ELEMENTS`
+logits at once, in about five temporaries: 320 MiB at most, whatever the batch.
 """
 
 from __future__ import annotations
@@ -21,7 +27,15 @@ CHUNK_ELEMENTS = 1 << 22
 
 
 class AdaptiveSoftmax(SoftmaxParameters):
-    """The reference operations of the output layer; what the weights are is told in `SoftmaxParameters`."""
+    """The operations of the output layer on `SoftmaxParameters`, on torch's operators: the reference of every
+    kernel, and a `models.kernels.base.Kernel` itself.
+
+    Attributes:
+        name, description: what it is called as a kernel.
+    """
+
+    name: str = "torch"
+    description: str = "torch operators, float32"
 
     def log_prob(self, hidden: Tensor) -> Tensor:
         """(N, V) log-probabilities of every word: the reference, for small N."""
