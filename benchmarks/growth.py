@@ -34,8 +34,8 @@ from models.config.model import ModelConfig
 from models.kernels.choice import choose
 from models.softmax.adaptive_softmax import AdaptiveSoftmax
 from models.training.clusters.cutoffs import Plan, Widths, candidates
-from models.training.clusters.opening import Masses
 from models.training.clusters.planning import MANY, bands_of, masses_of, sample_lines, serving_plans
+from models.training.clusters.serving_costs import Masses
 from models.training.clusters.timing import Array
 from models.training.corpus import text_files, word_counts
 

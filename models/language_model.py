@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from models.bodies.base import Body, RowState, State, last_rows
+from models.bodies.base import Body, RowState, State, TensorState, last_rows
 from models.bodies.gated_convolution import GatedConvolutionBody
 from models.bodies.lstm import LSTMBody
 from models.bodies.transformer import TransformerBody
@@ -69,11 +70,13 @@ class LanguageModel(nn.Module):
 
     def initial_state(self, batch_size: int) -> State:
         """The state before a text, for a batch."""
-        return self.body.initial_state(batch_size)
+        state: State = self.body.initial_state(batch_size)
+        return state
 
     def stack_states(self, rows: Sequence[RowState]) -> State:
         """One batched state of the rows' own."""
-        return self.body.stack_states(rows)
+        state: State = self.body.stack_states(rows)
+        return state
 
     def split_state(self, state: State) -> list[RowState]:
         """The rows' own states, each with memory of its own (safe to keep)."""
@@ -86,7 +89,7 @@ class LanguageModel(nn.Module):
         its hidden rows are zero and the state is that after each row's last word.
         """
         if self._fast_body is not None:
-            return self._fast_body.encode(ids, lengths, state)
+            return self._fast_body.encode(ids, lengths, cast("TensorState", state))
         hidden, after = self.body(self.embedding(ids), lengths, state)
         return hidden, after
 
@@ -94,7 +97,7 @@ class LanguageModel(nn.Module):
         """`encode` for who predicts what comes next: only (B, d) the hidden row after each row's last word,
         and the state after it."""
         if self._fast_body is not None:
-            return self._fast_body.encode(ids, lengths, state, last=True)
+            return self._fast_body.encode(ids, lengths, cast("TensorState", state), last=True)
         hidden, after = self.encode(ids, lengths, state)
         return last_rows(hidden, lengths), after
 
@@ -151,7 +154,7 @@ class LanguageModel(nn.Module):
         return self.softmax.head.device
 
 
-def make_body(config: ModelConfig) -> Body:
+def make_body(config: ModelConfig) -> Body[Any]:
     """The body that `config` describes: vectors of `input_size` -> rows of `hidden_size`."""
     match config.body:
         case LSTMConfig():

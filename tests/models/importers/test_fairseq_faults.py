@@ -287,10 +287,10 @@ def test_what_is_no_list_of_layers(text: object, tmp_path: Path) -> None:
 
 def test_the_published_expressions() -> None:
     from models.importers.fairseq.convolution import _layers
-    from models.importers.fairseq.options import Options
+    from models.importers.fairseq.options import FairseqOptions
 
     def parsed(text: str) -> list[ConvolutionLayer]:
-        return _layers(Options("fconv_lm", {"decoder_layers": text}, Path("x")))
+        return _layers(FairseqOptions("fconv_lm", {"decoder_layers": text}, Path("x")))
 
     wikitext = (
         "[(850, 6)] * 3 + [(850, 1)] * 1 + [(850, 5)] * 4 + [(850, 1)] * 1 + [(850, 4)] * 3"
