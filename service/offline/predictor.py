@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import torch
 
+from models.bodies.base import RowState
 from models.bundle import Bundle
-from models.language_model import RowState
-from models.softmax.adaptive_softmax import NO_WORD
+from models.softmax.topk import NO_WORD
 from service.offline.chunks import batches, run
 from service.offline.scorer import DIGITS, logprob_error
 
