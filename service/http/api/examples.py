@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from pydantic_core import from_json
-from torch import Tensor
 
 from models.bundle import Bundle
 from service.contract.messages import Predicted, Scored, Timing
@@ -41,7 +40,8 @@ def _score(bundle: Bundle) -> dict[str, Any]:
 @torch.inference_mode()
 def _predicted(bundle: Bundle, tokens: Sequence[int], k: int) -> Predicted:
     """The `k` most probable words after `tokens`."""
-    top = bundle.model.topk(_hidden(bundle, [*tokens])[-1:], k)
+    hidden = bundle.model.read([bundle.vocabulary.start_id, *tokens])
+    top = bundle.model.topk(hidden[-1:], k)
     return Predicted(tuple(top.ids[0].tolist()), tuple(top.logprobs[0].tolist()), (), _TIMING)
 
 
@@ -49,12 +49,6 @@ def _predicted(bundle: Bundle, tokens: Sequence[int], k: int) -> Predicted:
 def _scored(bundle: Bundle, targets: Sequence[int]) -> Scored:
     """The log-probability of each of `targets`, from the start of a sentence."""
     wanted = torch.tensor(targets, device=bundle.device)
-    logprobs = bundle.model.target_logprobs(_hidden(bundle, [*targets[:-1]]), wanted)
+    hidden = bundle.model.read([bundle.vocabulary.start_id, *targets[:-1]])
+    logprobs = bundle.model.target_logprobs(hidden, wanted)
     return Scored(tuple(logprobs.tolist()), _TIMING)
-
-
-def _hidden(bundle: Bundle, tokens: list[int]) -> Tensor:
-    """The hidden rows (T + 1, d) after the start word and after each of T tokens."""
-    ids = torch.tensor([[bundle.vocabulary.start_id, *tokens]], device=bundle.device)
-    hidden, _ = bundle.model.encode(ids, torch.tensor([ids.shape[1]]), bundle.model.initial_state(1))
-    return hidden[0]
