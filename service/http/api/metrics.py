@@ -4,11 +4,10 @@ from functools import partial
 
 from fastapi import FastAPI
 from prometheus_client.exposition import choose_encoder
-from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from service.http.request.context import Context
-from service.http.request.routing import add_route
+from service.http.request.routing import Request, add_route
 from service.metrics.registry import CONTENT_TYPE, OPENMETRICS_TYPE
 
 

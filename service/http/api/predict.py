@@ -1,11 +1,11 @@
 """POST /v1/predict: which words come next?"""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from weakref import WeakKeyDictionary
 
 from fastapi import FastAPI
 from pydantic_core import to_json
-from starlette.requests import Request
 from starlette.responses import Response
 
 from models.text.vocabulary import Vocabulary
@@ -14,9 +14,9 @@ from service.contract.messages import Predict, Predicted
 from service.contract.numbers import DIGITS
 from service.http.request.call import Call
 from service.http.request.context import Context
-from service.http.request.parsing import place
-from service.http.request.questions import Questions
-from service.http.request.routing import add_model_route
+from service.http.request.limits import place
+from service.http.request.questions import predictions
+from service.http.request.routing import Request, add_model_route
 from service.http.schemas.native import PredictAnswer, PredictRequest
 
 PATH = "/v1/predict"
@@ -26,20 +26,21 @@ def add(app: FastAPI, context: Context) -> None:
     """Adds the route to `app`."""
 
     async def predict(request: Request) -> Response:
-        ask = await Call.read(request, PredictRequest, context)
-        body, vocabulary = ask.body, ask.served.bundle.vocabulary
-        context.check_k(body.k, "k")
-        questions = Questions(ask, context, body.mode, lambda index: place(index, ask.single))
+        call = await Call.read(request, PredictRequest, context)
+        body, vocabulary = call.body, call.served.bundle.vocabulary
+        context.limits.check_k(body.k)
 
         def prepare() -> list[Predict]:
             texts = vocabulary.encode_batch(body.inputs, body.pretokenized)
-            return questions.predict(texts, body.k, body.prefix)
+            return predictions(
+                call, texts, body.k, body.prefix, body.mode, partial(place, single=call.single)
+            )
 
-        messages = await ask.work(prepare)
-        answers = await ask.of(messages)
-        words = sum(len(answer.ids) for answer in answers)
+        messages = await call.work(prepare)
+        answers = await call.of(messages)
+        words = sum([len(answer.ids) for answer in answers])
         contexts = [message.tokens for message in messages]
-        return await ask.answer(pieces(vocabulary, contexts, answers, body.explain), words, answers)
+        return await call.answer(pieces(vocabulary, contexts, answers, body.explain), words, answers)
 
     add_model_route(
         app,

@@ -1,4 +1,4 @@
-"""What our HTTP protocol tells a request beside ASGI, in its scope."""
+"""What our HTTP protocol tells a request beside ASGI, in its scope, and what it does for it."""
 
 from collections.abc import Callable
 
@@ -6,14 +6,20 @@ CONNECTION_KEY = "headfirst.connection"
 """Where a scope has its `Connection`."""
 
 COMPLETE_KEY = "headfirst.complete"
-"""Is in a scope as soon as the whole request is there: mostly before anybody has begun with it."""
+"""Is in a scope as soon as the whole request is there: mostly before the app has begun with it."""
 
 
 class Connection:
-    """What a request may know of the connection that it came by: whom to tell that it was lost."""
+    """What a request may know of the connection that it came by.
 
-    def __init__(self) -> None:
+    Attributes:
+        lost: whether the client has closed it.
+        cork: to be called before the head of an answer is sent: it leaves together with the body's beginning.
+    """
+
+    def __init__(self, cork: Callable[[], None]) -> None:
         self.lost = False
+        self.cork = cork
         self._callbacks: set[Callable[[], None]] = set()
 
     def on_lost(self, callback: Callable[[], None]) -> None:
@@ -24,7 +30,7 @@ class Connection:
             self._callbacks.add(callback)
 
     def forget(self, callback: Callable[[], None]) -> None:
-        """Does not call back any more."""
+        """Calls back no more."""
         self._callbacks.discard(callback)
 
     def lose(self) -> None:

@@ -20,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from models.bundle import Bundle
 from service.commands import serve
+from service.http.telemetry.endpoints import STATUSES
 from service.metrics.registry import Metrics
 from service.processes.backoff import FIRST_SECONDS, MAX_QUICK_FAILURES, STEADY_SECONDS, Backoff
 from tests.service.commands.test_serve import assert_refused, start
@@ -183,9 +184,11 @@ def test_one_server_of_several_processes(workers: ServerProcess, bundle: Bundle)
         (model,) = [dict(labels) for name, labels in page if name == "model_info"]
         assert (model["model"], model["device"]) == ("tiny", "cpu")
     # The same series as one process has.
+    metrics = Metrics(bundle.config.n_clusters)
+    metrics.describe_endpoints(STATUSES)
     one = {
         (sample.name.removeprefix("headfirst_"), tuple(sorted(sample.labels.items())))
-        for family in text_string_to_metric_families(Metrics(bundle.config.n_clusters).render().decode())
+        for family in text_string_to_metric_families(metrics.render().decode())
         if family.name.startswith("headfirst_")
         for sample in family.samples
     }
