@@ -5,7 +5,7 @@ from service.fleet.served import Catalog
 from service.http.api import admin, health, kserve, models, playground, predict, score
 from service.http.api import metrics as metrics_route
 from service.http.edge.admission import Admission
-from service.http.edge.middleware import Guard, LimitBody, Observe
+from service.http.edge.middleware import Guard, Observe
 from service.http.edge.refusals import Refusals
 from service.http.openai import completions, tokenizer
 from service.http.request.context import Context
@@ -30,7 +30,7 @@ Word-level language models with an adaptive softmax: *which words come next?* an
 
 
 class HeadfirstApp(DirectApp):
-    """The routes, their documentation, and our three layers around them.
+    """The routes, their documentation, and our two layers around them.
 
     `Observe` answers every exception itself, so that there is one place where an error gets its shape. The
     page at /docs is FastAPI's: its scripts come from a public CDN, `/openapi.json` from here alone.
@@ -56,8 +56,8 @@ class HeadfirstApp(DirectApp):
         recorder = Recorder(context.metrics, endpoints, tracing)
         admission = context.admission
         self.refusals = Refusals(admission, endpoints, recorder)
-        inside = LimitBody(Dispatch(self), context.settings.max_body_bytes)
-        self.answer = Observe(Guard(inside, admission), recorder, admission)
+        guard = Guard(Dispatch(self), admission, context.settings.max_body_bytes)
+        self.answer = Observe(guard, recorder, admission)
 
 
 def create_app(

@@ -1,8 +1,9 @@
 """The walk of one request through the code: which files of ours it touches, and how often it comes back.
 
-A walk is the list of calls of functions of ours, a list for each thread, in the order in which they happen;
-a coroutine that goes on counts as a call. It touches a file by calling a function of it. It comes back when a
-call leads from one file to another that the same thread has been in before.
+A walk is the calls of functions of ours, for each thread in the order in which they happen, from the bytes of
+the request to the first byte of its answer that goes to the socket; a coroutine that goes on counts as a
+call. It touches a file by calling a function of it. It comes back when a call leads from one file to another
+that the same thread has been in before.
 """
 
 import asyncio
@@ -11,9 +12,11 @@ import threading
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from types import CodeType, FrameType
+from typing import TypeVar
 
 from models.bundle import Bundle
 from service.engine.engine import Engine
@@ -28,23 +31,55 @@ from service.settings.settings import Settings
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("service", "models")
 
+T = TypeVar("T")
+
 Call = tuple[str, str]
 """A file, relative to the repository, and the qualified name of a function in it."""
 
 
+@dataclass(frozen=True)
 class Walk:
-    """Notes the calls of our functions in every thread that starts while it is noted (`noted`).
+    """What was called for a request.
 
-    With `begin`, only what follows is kept, up to the first byte of an answer that is written to a socket.
+    Args:
+        threads: the calls of each thread until the answer is written.
+        order: every function that was called, at its first time, also after that.
     """
 
+    threads: list[list[Call]]
+    order: list[Call]
+
+    @property
+    def files(self) -> set[str]:
+        """The files that it touches."""
+        return {file for calls in self.threads for file, _ in calls}
+
+    @property
+    def returns(self) -> list[Call]:
+        """The calls that come back into a file that the thread was in before, and has left."""
+        found = []
+        for calls in self.threads:
+            seen: set[str] = set()
+            for file, visit in groupby(calls, key=lambda call: call[0]):
+                if file in seen:
+                    found.append(next(visit))
+                seen.add(file)
+        return found
+
+
+class Profile:
+    """Notes the calls of our functions in this thread, and in all that start while it is `on`."""
+
     def __init__(self) -> None:
-        self._calls: defaultdict[int, list[Call]] = defaultdict(list)
+        self.calls = 0
+        """How many there were."""
+        self._threads: defaultdict[int, list[Call]] = defaultdict(list)
+        self._order: dict[Call, None] = {}
         self._known: dict[CodeType, Call | None] = {}
-        self._state = "before"
+        self._begun = self._written = False
 
     @contextmanager
-    def noted(self) -> Iterator[None]:
+    def on(self) -> Iterator[None]:
         """Notes calls as long as this is open."""
         before = sys.getprofile()
         threading.setprofile(self._on_event)
@@ -56,47 +91,37 @@ class Walk:
             threading.setprofile(None)  # type: ignore[arg-type]
 
     def begin(self) -> None:
-        """The next bytes from a client begin the walk."""
-        self._calls.clear()
-        self._state = "waiting"
+        """The next bytes from a client begin a walk."""
+        self._begun = self._written = False
 
-    @property
-    def calls(self) -> list[list[Call]]:
-        """The calls of each thread, in their order."""
-        return list(self._calls.values())
+    def walk(self) -> Walk:
+        """What was called since these bytes came."""
+        return Walk([list(calls) for calls in self._threads.values()], list(self._order))
 
-    @property
-    def files(self) -> set[str]:
-        """The files that it touches."""
-        return {file for calls in self.calls for file, _ in calls}
-
-    @property
-    def returns(self) -> list[Call]:
-        """The calls that come back into a file that the thread was in before, and has left."""
-        found = []
-        for calls in self.calls:
-            seen: set[str] = set()
-            for file, visit in groupby(calls, key=lambda call: call[0]):
-                if file in seen:
-                    found.append(next(visit))
-                seen.add(file)
-        return found
+    async def quiet(self) -> None:
+        """Returns when no thread of ours has anything left to do."""
+        seen = -1
+        while seen != (seen := self.calls):  # noqa: ASYNC110 -- the threads tell nobody
+            await asyncio.sleep(0.05)
 
     def _on_event(self, frame: FrameType, event: str, argument: object) -> None:
-        if event != "call" or self._state == "over":
+        if event != "call":
             return
         code = frame.f_code
         if code not in self._known:
             self._known[code] = _ours(code)
         call = self._known[code]
         if call is None:
-            if code.co_qualname == "_SelectorSocketTransport.write" and self._state == "walking":
-                self._state = "over"
+            self._written |= code.co_qualname == "_SelectorSocketTransport.write" and self._begun
             return
-        if self._state == "waiting" and call[1] == "HttpProtocol.data_received":
-            self._calls.clear()
-            self._state = "walking"
-        self._calls[threading.get_ident()].append(call)
+        self.calls += 1
+        if not self._begun and call[1] == "HttpProtocol.data_received":
+            self._begun = True
+            self._threads.clear()
+            self._order.clear()
+        self._order.setdefault(call)
+        if not self._written:
+            self._threads[threading.get_ident()].append(call)
 
 
 def _ours(code: CodeType) -> Call | None:
@@ -106,30 +131,33 @@ def _ours(code: CodeType) -> Call | None:
     return str(path.relative_to(ROOT)), code.co_qualname
 
 
-def walk_of_second_request(bundle: Bundle) -> tuple[Walk, bytes]:
-    """The walk of the second of two equal predictions through a server in this process, and its answer."""
-    walk = Walk()
+def walks_of_two_predictions(bundle: Bundle) -> list[Walk]:
+    """The walks of two equal predictions, one after the other, through a server in this process."""
+    profile = Profile()
 
-    async def client(port: int) -> bytes:
+    async def client(port: int) -> list[Walk]:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         body = b'{"inputs": "Thank you"}'
         request = b"POST /v1/predict HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
-        for begin in (lambda: None, walk.begin):
-            begin()
+        walks = []
+        for _ in range(2):
+            await profile.quiet()
+            profile.begin()
             writer.write(request)
             head = await reader.readuntil(b"\r\n\r\n")
-            length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
-            answer = head + await reader.readexactly(length)
+            assert head.startswith(b"HTTP/1.1 200 ")
+            await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0]))
+            await profile.quiet()
+            walks.append(profile.walk())
         writer.close()
         await writer.wait_closed()
-        return answer
+        return walks
 
-    with walk.noted():
-        answer = asyncio.run(with_server(bundle, client))
-    return walk, answer
+    with profile.on():
+        return asyncio.run(with_server(bundle, client))
 
 
-async def with_server(bundle: Bundle, client: Callable[[int], Awaitable[bytes]]) -> bytes:
+async def with_server(bundle: Bundle, client: Callable[[int], Awaitable[T]]) -> T:
     """What `client` returns, which is called with the port of a real server in this process."""
     settings = Settings()
     metrics = Metrics(bundle.config.n_clusters)
@@ -142,8 +170,8 @@ async def with_server(bundle: Bundle, client: Callable[[int], Awaitable[bytes]])
     async with asyncio.timeout(30):
         while not server.started or engine.state == "starting":  # noqa: ASYNC110 -- they tell nobody
             await asyncio.sleep(0.001)
-        answer = await client(listening.getsockname()[1])
+        found = await client(listening.getsockname()[1])
     server.should_exit = True
     await serving
     engine.stop()
-    return answer
+    return found

@@ -47,7 +47,7 @@ def add(app: FastAPI, context: Context) -> None:
         if context.reload_instead is not None:
             raise Forbidden(context.reload_instead, code="not_reloadable")
         context.admission.check_admin(request.exchange)
-        raw = await read_body(request.receive, time.monotonic() + context.settings.request_timeout)
+        raw = await read_body(request, context, time.monotonic() + context.settings.request_timeout)
         body = parse_object(ReloadRequest, raw) if raw else ReloadRequest()
         if context.admission.draining:
             raise Draining

@@ -38,9 +38,7 @@ def add(app: FastAPI, context: Context) -> None:
 
         messages = await call.work(prepare)
         answers = await call.of(messages)
-        words = sum([len(answer.ids) for answer in answers])
-        contexts = [message.tokens for message in messages]
-        return await call.answer(pieces(vocabulary, contexts, answers, body.explain), words, answers)
+        return await call.answer(pieces(vocabulary, messages, answers, body.explain), answers)
 
     add_model_route(
         app,
@@ -90,20 +88,19 @@ WORDS: WeakKeyDictionary[Vocabulary, WordsAsJson] = WeakKeyDictionary()
 
 
 def pieces(
-    vocabulary: Vocabulary,
-    contexts: Sequence[Sequence[int]],
-    answers: Sequence[Predicted],
-    explain: bool = False,
+    vocabulary: Vocabulary, messages: Sequence[Predict], answers: Sequence[Predicted], explain: bool = False
 ) -> Iterator[bytes]:
     """The JSON of a whole answer, a piece a text.
 
     Args:
-        contexts: the ids of which each of `answers` is the continuation.
+        messages: what the engine was asked.
+        answers: what it answered to each.
         explain: whether results tell which clusters were opened.
     """
     words = WORDS.get(vocabulary) or WORDS.setdefault(vocabulary, WordsAsJson())
     before = '{"results":['
-    for tokens, answer in zip(contexts, answers, strict=True):
+    for message, answer in zip(messages, answers, strict=True):
+        tokens = message.tokens
         unknown = tokens.count(vocabulary.unknown_id)
         clusters = answer.clusters if explain else None
         result = to_json(predict_result((), len(tokens), unknown, answer.error, clusters)).decode()

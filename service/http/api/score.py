@@ -44,8 +44,7 @@ def add(app: FastAPI, context: Context) -> None:
 
         texts, messages = await call.work(prepare)
         answers = await call.of(messages)
-        words = sum(map(len, texts))
-        return await call.answer(pieces(vocabulary.unknown_id, texts, answers, body.per_word), words, answers)
+        return await call.answer(pieces(vocabulary.unknown_id, texts, answers, body.per_word), answers)
 
     add_model_route(
         app,

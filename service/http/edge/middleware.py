@@ -1,7 +1,7 @@
-"""What surrounds every request: id, log line and metrics; key and admission; body limit.
+"""What surrounds every request: id, log line and metrics; key, admission and declared length.
 
 From the outside in: `Observe` (id, errors in the one shape, log, metrics) > `Guard` (key, draining, how many
-at once) > `LimitBody` > the routes. Each hands the request's `Exchange` on to the next.
+at once, how long) > the routes. Each hands the request's `Exchange` on to the next.
 """
 
 import asyncio
@@ -116,52 +116,29 @@ class Observe:
 
 
 class Guard:
-    """Asks for the key, and lets `admission` decide on requests to a model."""
+    """Asks for the key, lets `admission` decide on requests to a model, and refuses a body of more than
+    `max_bytes` by its declared length; bytes are counted where a body is read."""
 
-    def __init__(self, app: Handler, admission: Admission) -> None:
+    def __init__(self, app: Handler, admission: Admission, max_bytes: int) -> None:
         self.app = app
         self._admission = admission
+        self._max_bytes = max_bytes
 
     async def __call__(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes one request on, or raises Unauthorized, Draining or TooManyRequests."""
+        """Passes one request on, or raises Unauthorized, Draining, TooManyRequests or TooLarge."""
         admission = self._admission
         if not admission.has_key(exchange):
             raise Unauthorized
-        if not exchange.endpoint.asks_model or scope["method"] != "POST":
-            await self.app(exchange, scope, receive, send)
-            return
-        epoch = admission.enter()
+        asks_model = exchange.endpoint.asks_model and scope["method"] == "POST"
+        epoch = admission.enter() if asks_model else None
         try:
+            declared = exchange.headers.get(b"content-length", b"")
+            if declared.isdigit() and int(declared) > self._max_bytes:
+                raise TooLarge.of_body(self._max_bytes)
             await self.app(exchange, scope, receive, send)
         finally:
-            admission.leave(epoch)
-
-
-class LimitBody:
-    """Refuses a body of more than `max_bytes`, by its declared length or by its bytes as they come."""
-
-    def __init__(self, app: Handler, max_bytes: int) -> None:
-        self.app = app
-        self.max_bytes = max_bytes
-
-    async def __call__(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes one request on, or raises TooLarge, also from `receive`."""
-        declared = exchange.headers.get(b"content-length", b"")
-        if declared.isdigit() and int(declared) > self.max_bytes:
-            raise self._too_large()
-
-        async def counted_receive() -> Message:
-            message = await receive()
-            exchange.bytes_in += len(message.get("body", b""))
-            exchange.body_ended = not message.get("more_body", False)
-            if exchange.bytes_in > self.max_bytes:
-                raise self._too_large()
-            return message
-
-        await self.app(exchange, scope, counted_receive, send)
-
-    def _too_large(self) -> TooLarge:
-        return TooLarge(f"The body has more than {self.max_bytes} bytes, which is what this server accepts.")
+            if epoch is not None:
+                admission.leave(epoch)
 
 
 async def _discard(receive: Receive) -> None:

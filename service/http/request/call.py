@@ -8,7 +8,6 @@ from functools import partial
 from typing import Generic, Protocol, TypeVar, cast, overload
 
 from starlette.responses import Response
-from starlette.types import Receive
 
 from service.contract.errors import (
     ClientDisconnected,
@@ -105,9 +104,9 @@ class Call(Generic[R]):
         if headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise MalformedBody("A compressed body is not accepted.", code="unsupported_content_encoding")
         if COMPLETE_KEY in request.scope:  # As nearly always: it will not have to be waited for.
-            raw = await _read_body(request.receive)
+            raw = await _read_body(request, context)
         else:
-            raw = await read_body(request.receive, started + seconds)
+            raw = await read_body(request, context, started + seconds)
         body = read(raw)
         if body.timeout_ms is not None and body.timeout_ms < seconds * 1e3:
             seconds = body.timeout_ms / 1e3
@@ -156,14 +155,10 @@ class Call(Generic[R]):
         self.exchange.engine_seconds = max([answer.timing.engine_seconds for answer in answers])
         return answers
 
-    async def answer(
-        self, pieces: Iterable[bytes], words: int, answers: Sequence[Predicted | Scored]
-    ) -> Response:
-        """The response: `pieces` joined as JSON, and the request's times as `Server-Timing` (milliseconds).
-
-        Args:
-            pieces: not made yet; about so many `words`.
-        """
+    async def answer(self, pieces: Iterable[bytes], answers: Sequence[Predicted | Scored]) -> Response:
+        """The response: `pieces`, which are not made yet, joined as JSON, and the request's times as
+        `Server-Timing` (milliseconds)."""
+        words = sum([len(answer.logprobs) for answer in answers])
         body = await self.work(partial(b"".join, pieces), words)
         return JsonBytes(body, self._timing(answers).encode())
 
@@ -211,22 +206,27 @@ def _header_timeout(value: bytes | None, default: float) -> float:
     return seconds
 
 
-async def _read_body(receive: Receive) -> bytes:
+async def _read_body(request: Request, context: Context) -> bytes:
+    exchange, most = request.exchange, context.settings.max_body_bytes
     body = bytearray()
     while True:
-        message = await receive()
+        message = await request.receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnected
         chunk: bytes = message.get("body", b"")
-        if not message.get("more_body", False):
+        exchange.bytes_in += len(chunk)
+        exchange.body_ended = not message.get("more_body", False)
+        if exchange.bytes_in > most:
+            raise TooLarge.of_body(most)
+        if exchange.body_ended:
             return bytes(body) + chunk if body else chunk
         body += chunk
 
 
-async def read_body(receive: Receive, deadline: float) -> bytes:
-    """A request's body. Raises ClientDisconnected and DeadlineExceeded."""
+async def read_body(request: Request, context: Context, deadline: float) -> bytes:
+    """A request's body. Raises TooLarge, ClientDisconnected and DeadlineExceeded."""
     try:
         async with asyncio.timeout(deadline - time.monotonic()):
-            return await _read_body(receive)
+            return await _read_body(request, context)
     except TimeoutError:
         raise DeadlineExceeded("The request's deadline passed before its body was there.") from None

@@ -1,6 +1,6 @@
 """How much a request may ask for: the server's limits, and the errors of those that ask for more."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from service.contract.errors import InvalidRequest
@@ -9,7 +9,7 @@ from service.settings.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The most of each; each method raises InvalidRequest for more than that.
+    """The most of each; each `check_...` raises InvalidRequest for more than that.
 
     Args:
         inputs: texts of a request.
@@ -48,14 +48,12 @@ class Limits:
     def check_words(self, count: int, param: str) -> None:
         """A text of too many words."""
         if count > self.words:
-            message = f"{param} must have at most {self.words} words."
-            raise InvalidRequest(message, param=param, code="too_many_words")
+            raise self.too_many_words(param)
 
-    def check_all_words(self, counts: Iterable[int], place: Callable[[int], str]) -> None:
-        """Texts of which one has too many words; `place` says what `param` calls the text with an index."""
-        for index, count in enumerate(counts):
-            if count > self.words:
-                self.check_words(count, place(index))
+    def too_many_words(self, param: str) -> InvalidRequest:
+        """The error for a text of more than `words` words."""
+        message = f"{param} must have at most {self.words} words."
+        return InvalidRequest(message, param=param, code="too_many_words")
 
     def check_k(self, k: int, param: str = "k") -> None:
         """More words than may be asked for."""

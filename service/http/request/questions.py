@@ -30,20 +30,15 @@ def predictions(
     call: Call[R], texts: Sequence[list[int]], k: int, prefix: str | None, mode: Mode, place: Place
 ) -> list[Predict]:
     """Which words come after each text? Raises InvalidRequest for one of too many words."""
-    settings = call.context.settings
-    call.context.limits.check_all_words(map(len, texts), place)
+    settings, limits = call.context.settings, call.context.limits
     fast = (mode or settings.mode) == "fast"
-    return [
-        Predict(
-            f"{call.exchange.id}/{index}",
-            tuple(last_words(tokens, settings.max_context_words)),
-            k,
-            prefix or None,
-            call.deadline,
-            fast,
-        )
-        for index, tokens in enumerate(texts)
-    ]
+    messages = []
+    for index, tokens in enumerate(texts):
+        if len(tokens) > limits.words:
+            raise limits.too_many_words(place(index))
+        used = tuple(last_words(tokens, settings.max_context_words))
+        messages.append(Predict(f"{call.exchange.id}/{index}", used, k, prefix or None, call.deadline, fast))
+    return messages
 
 
 def scores(
@@ -55,11 +50,13 @@ def scores(
     place: Place,
 ) -> list[Score]:
     """How probable is each text after `history`? Raises InvalidRequest for too many words, or none."""
-    call.context.limits.check_all_words(map(len, texts), place)
+    limits = call.context.limits
     fast = (mode or call.context.settings.mode) == "fast"
     before, end_id = tuple(history), call.served.bundle.vocabulary.end_id
     messages = []
     for index, tokens in enumerate(texts):
+        if len(tokens) > limits.words:
+            raise limits.too_many_words(place(index))
         targets = (*tokens, end_id) if end_of_sentence else tuple(tokens)
         if not targets:
             param = place(index)

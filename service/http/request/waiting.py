@@ -139,9 +139,13 @@ async def wait_for_all(
     box = inbox()
     wait = Wait(box, len(futures), deadline)
     connection: Connection | None = scope.get(CONNECTION_KEY)
-    watcher = None if connection is not None else box.loop.create_task(_watch(wait, receive))
-    if connection is not None:
-        connection.on_lost(wait.leave)
+    watcher = None
+    if connection is None:
+        watcher = box.loop.create_task(_watch(wait, receive))
+    elif connection.lost:
+        wait.leave()
+    else:
+        connection.on_lost.add(wait.leave)
     box.add(wait)
     try:
         for future in futures:
@@ -152,7 +156,7 @@ async def wait_for_all(
         if watcher is not None:
             watcher.cancel()
         if connection is not None:
-            connection.forget(wait.leave)
+            connection.on_lost.discard(wait.leave)
 
 
 async def _watch(wait: Wait, receive: Receive) -> None:
