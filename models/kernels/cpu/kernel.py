@@ -1,9 +1,9 @@
-"""Top-k and target scoring on the CPU, in C++ (``cpu/*.cpp``).
+"""Top-k and target scoring on the CPU, in C++ (``src/*.cpp``).
 
 The weights are packed once (see `models.kernels.cpu.weights`). A call reads the head's panels, the panels of
 the clusters that are opened, and the float32 rows of about k words a hidden row; it writes the answer alone.
 At one row the time is the head's bytes over the bandwidth of memory or cache, from six rows on the flop over
-the peak. See ``cpu/topk.cpp`` for the method and ``cpu/tile.h`` for the layout.
+the peak. See ``src/topk.cpp`` for the method and ``src/tile.h`` for the layout.
 
 Memory: nothing has an element for each row and word, whatever is opened. Beyond weights and answer (some 16
 bytes a word) a call of `topk` takes at most 4 bytes x 64 rows x the words of the short-list, and 4 MiB; one

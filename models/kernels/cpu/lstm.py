@@ -1,4 +1,4 @@
-"""The LSTM body on the CPU, in C++ (``cpu/lstm.cpp``): float32, one fused pass a step.
+"""The LSTM body on the CPU, in C++ (``src/lstm.cpp``): float32, one fused pass a step.
 
 Reads a layer's hidden weights and projection once a step and chunk of rows (float16 panels where every weight
 is a float16 number); writes the outputs and the state. One row's step takes the weights' bytes over the

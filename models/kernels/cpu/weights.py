@@ -1,4 +1,4 @@
-"""An adaptive softmax as the C++ kernels read it (``cpu/model.h``): packed once, for every mode and thread.
+"""An adaptive softmax as the C++ kernels read it (``src/model.h``): packed once, for every mode and thread.
 
 Reads the softmax's float32 weights. Keeps, in bytes a weight:
 

@@ -1,5 +1,5 @@
 # mypy: disable-error-code="import-not-found"
-"""Target scoring on the GPU: what `triton_score`'s kernels are given, in what order.
+"""Target scoring on the GPU: what the kernels in score.py are given, in what order.
 
 Peak memory beside inputs and weights, a row: 4 bytes a tile of the head (628 at 20,000 words) and a part of
 the largest cluster (4 bytes for 512 words), 4 bytes for each dimension of all projections, and the lists, 4
