@@ -35,9 +35,10 @@ test: $(VENV)/.tested ## Run the tests (ARGS="-k topk" for some)
 test-slow: $(VENV)/.tested ## Run the slow tests too
 	$(BIN)/python -m pytest -m 'not gpu' --timeout 1800 $(ARGS)
 
-lint: $(VENV)/.tested ## Check format and lint
+lint: $(VENV)/.tested ## Check format, lint, and who imports whom
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports
 	$(BIN)/clang-format --dry-run -Werror $(CPP)
 
 format: $(VENV)/.tested ## Format the code
