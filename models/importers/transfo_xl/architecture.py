@@ -54,6 +54,14 @@ class Architecture(Strict):
     column_order: Literal["natural", "reversed"]
 
     @property
+    def lengths_note(self) -> str:
+        """What a person should know of lengths that are those of training."""
+        return (
+            f"The lengths are those of training (segments of {self.segment} words, memory of {self.memory});"
+            " evaluation may set others in config.json, without training."
+        )
+
+    @property
     def n_tails(self) -> int:
         """How many clusters there are beside the short-list."""
         return len(self.cutoffs) - 1
@@ -102,6 +110,17 @@ def refuse_unknown(file: Path, attention: object, sampled: object, extended: obj
         )
     if extended not in (0, None):
         raise CheckpointError(f"{file}: ext_len {extended!r}: an extended context is not supported, only 0")
+
+
+def attended_positions(file: Path, memory: object, same_length: object) -> object:
+    """How many positions `same_length` lets each attend in the original; None without it.
+
+    Raises:
+        CheckpointError: none at all.
+    """
+    if same_length and not memory:
+        raise CheckpointError(f"{file}: with same_length and mem_len 0 no position attends any")
+    return memory if same_length else None
 
 
 def cutoffs(file: Path, listed: object, words: object) -> tuple[object, ...]:

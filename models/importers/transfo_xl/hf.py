@@ -15,6 +15,7 @@ from models.importers.base import CheckpointError, Converted, Weights
 from models.importers.pickles.checkpoint import attributes, load, load_safetensors
 from models.importers.transfo_xl.architecture import (
     Architecture,
+    attended_positions,
     checked,
     configuration,
     cutoffs,
@@ -83,9 +84,7 @@ def _architecture(file: Path, settings: dict[str, Any]) -> Architecture:
     edges = cutoffs(file, settings["cutoffs"], words)
     share = settings.get("proj_share_all_but_first", True)
     memory = settings["mem_len"]
-    same_length = settings.get("same_length", True)
-    if same_length and not memory:
-        raise CheckpointError(f"{file}: with same_length and mem_len 0 no position attends any")
+    attended = attended_positions(file, memory, settings.get("same_length", True))
     return checked(
         file,
         lambda: Architecture(
@@ -104,7 +103,7 @@ def _architecture(file: Path, settings: dict[str, Any]) -> Architecture:
             norm_epsilon=settings.get("layer_norm_epsilon", 1e-5),
             memory=memory,
             segment=SEGMENT,
-            attended=memory if same_length else None,
+            attended=attended,  # type: ignore[arg-type]  # pydantic checks it
             initial_memory="zeros",
             clamp=settings.get("clamp_len", -1),
             column_order="natural",

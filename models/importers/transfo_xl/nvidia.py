@@ -48,10 +48,7 @@ def convert(source: Path) -> Converted:
         vocabulary=words,
         files=(file,),
         column_order=architecture.column_order,
-        notes=(
-            f"The lengths are those of training (segments of {architecture.segment} words, memory of"
-            f" {architecture.memory}); evaluation may set others in config.json, without training.",
-        ),
+        notes=(architecture.lengths_note,),
     )
 
 
