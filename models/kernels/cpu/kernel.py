@@ -29,7 +29,7 @@ from torch import Tensor
 from models.kernels.cpu.library import load, thread_count
 from models.kernels.cpu.weights import PackedSoftmax, check
 from models.softmax.adaptive_softmax import AdaptiveSoftmax
-from models.softmax.topk import TopK
+from models.softmax.topk import TopK, k_of_rows
 
 Mode = Literal["exact", "fast"]
 
@@ -92,11 +92,7 @@ class CpuKernel:
         rounding; 0 in the exact mode."""
         hidden = self._rows(hidden)
         n = len(hidden)
-        ks = [k] * n if isinstance(k, int) else list(k)
-        if len(ks) != n or (allowed is not None and len(allowed) != n):
-            raise ValueError(f"k and allowed must have one entry for each of the {n} rows")
-        if any(not 1 <= one <= self.weights.words for one in ks):
-            raise ValueError(f"k must be between 1 and the vocabulary's size, {self.weights.words}")
+        ks = k_of_rows(k, allowed, n, self.weights.words)
         width = max(ks, default=1)
         ids = torch.empty(n, width, dtype=torch.int64)
         logprobs = torch.empty(n, width)
