@@ -232,7 +232,7 @@ class Summary:
         return self.words / max(time.monotonic() - self.started, 1e-9)
 
     def __str__(self) -> str:
-        from service.offline.scorer import perplexity
+        from service.contract.numbers import perplexity
 
         proper = self.words - (self.sentences - self.blank if self.end_of_sentence else 0)
         blank = f" ({self.blank:,} blank)" if self.blank else ""
