@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from models.bundle import Bundle
+from service.contract.answers import predict_result
 from service.contract.messages import Predict, Predicted
 from service.http.api.examples import predicted
 from service.http.api.words_as_json import WordsAsJson
@@ -18,7 +19,6 @@ from service.http.request.parsing import place
 from service.http.request.questions import Questions
 from service.http.request.routing import add_model_route
 from service.http.schemas.native import PredictAnswer, PredictRequest
-from service.offline.scorer import logprob_error
 
 PATH = "/v1/predict"
 
@@ -70,15 +70,12 @@ def _pieces(
     *,
     explain: bool = False,
 ) -> Iterator[bytes]:
-    before = '{"results":[{"words":['
+    before = '{"results":['
     for tokens, answer in zip(contexts, answers, strict=True):
-        rest: dict[str, object] = {
-            "context_words": len(tokens),
-            "unknown_words": tokens.count(words.unknown_id),
-        }
-        if explain:
-            rest["explain"] = {"clusters": answer.clusters}
-        rest |= logprob_error(answer.error)
-        yield f"{before}{words.pairs(answer)}],{to_json(rest).decode()[1:]}".encode()
-        before = ',{"words":['
+        unknown = tokens.count(words.unknown_id)
+        clusters = answer.clusters if explain else None
+        result = to_json(predict_result((), len(tokens), unknown, answer.error, clusters)).decode()
+        # The words are escaped already, and come into the empty list: the first one of the result.
+        yield f"{before}{result.replace('[]', f'[{words.pairs(answer)}]', 1)}".encode()
+        before = ","
     yield b"]}"

@@ -10,7 +10,9 @@ from starlette.responses import Response
 
 from models.bundle import Bundle
 from models.text.vocabulary import Token, Vocabulary
+from service.contract.answers import score_result, scored_words
 from service.contract.messages import Score, Scored
+from service.contract.numbers import rounded
 from service.http.api.examples import scored
 from service.http.request.call import INLINE_CHARS, Call
 from service.http.request.context import Context
@@ -18,7 +20,6 @@ from service.http.request.parsing import place
 from service.http.request.questions import Questions
 from service.http.request.routing import add_model_route
 from service.http.schemas.native import ScoreAnswer, ScoreRequest
-from service.offline.scorer import logprob_error, perplexity, rounded
 
 PATH = "/v1/score"
 
@@ -82,27 +83,18 @@ def _pieces(
     before = b'{"results":['
     for tokens, answer in zip(texts, answers, strict=True):
         logprobs, total = rounded(answer.logprobs)
-        summary = {
-            "logprob": total,
-            "perplexity": perplexity(total, len(logprobs)),
-            "word_count": len(logprobs),
-            "unknown_words": sum(token.id == unknown_id for token in tokens),
-            **logprob_error(answer.error),
-        }
-        yield before + to_json(summary, inf_nan_mode="null")[:-1]
+        unknown = sum(token.id == unknown_id for token in tokens)
+        summary = score_result(total, len(logprobs), unknown, answer.error, () if per_word else None)
+        result = before + to_json(summary, inf_nan_mode="null")
         if per_word:
-            yield b',"words":['
+            # The words come into the empty list at the result's end, a piece at a time.
+            yield result.removesuffix(b"]}")
             for start in range(0, len(tokens), WORDS_A_PIECE):
-                words = [
-                    {"word": token.surface, "logprob": logprob, "known": token.id != unknown_id}
-                    for token, logprob in zip(
-                        tokens[start : start + WORDS_A_PIECE],
-                        logprobs[start : start + WORDS_A_PIECE],
-                        strict=True,
-                    )
-                ]
+                piece = slice(start, start + WORDS_A_PIECE)
+                words = scored_words(tokens[piece], logprobs[piece], unknown_id)
                 yield (b"," if start else b"") + to_json(words, inf_nan_mode="null")[1:-1]
-            yield b"]"
-        yield b"}"
+            yield b"]}"
+        else:
+            yield result
         before = b","
     yield b"]}"

@@ -3,8 +3,9 @@
 from pydantic_core import to_json
 
 from models.text.vocabulary import Vocabulary
+from service.contract.answers import predicted_word
 from service.contract.messages import Predicted
-from service.offline.scorer import DIGITS
+from service.contract.numbers import DIGITS
 
 
 class WordsAsJson:
@@ -24,8 +25,8 @@ class WordsAsJson:
             return self._join(answer)
         except KeyError:
             for word in set(answer.ids) - self._begun.keys():
-                text = to_json(self._vocabulary.word(word)).decode()
-                self._begun[word] = f'{{"word":{text},"logprob":'
+                text = to_json(predicted_word(self._vocabulary.word(word), 0)).decode()
+                self._begun[word] = text.removesuffix("0}")
             return self._join(answer)
 
     def _join(self, answer: Predicted) -> str:
