@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from service.metrics.registry import ENDPOINTS
-from service.settings.settings import load_settings, unknown_variables
+from service.settings.reading import load_settings, unknown_variables
 from tests.deploy.tools import DEPLOY, check, kubectl, linter, run
 
 OVERLAYS = ("cpu", "gpu")
