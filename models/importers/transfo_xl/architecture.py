@@ -100,7 +100,7 @@ def checked(file: Path, build: Callable[[], _T]) -> _T:
 
 
 def refuse_unknown(file: Path, attention: object, sampled: object, extended: object = 0) -> None:
-    """Raises CheckpointError for what the original can be set to and we do not run."""
+    """Raises CheckpointError for settings of the original that we do not run."""
     if attention != 0:
         kind = ATTENTIONS.get(attention, "unknown") if isinstance(attention, int) else "unknown"
         raise CheckpointError(f"{file}: attn_type {attention!r} ({kind}) is not supported, only 0")
@@ -126,7 +126,7 @@ def attended_positions(file: Path, memory: object, same_length: object) -> objec
 def cutoffs(file: Path, listed: object, words: object) -> tuple[object, ...]:
     """The cutoffs with the vocabulary's size at the end, where the source leaves it out."""
     if not isinstance(listed, list | tuple):
-        raise CheckpointError(f"{file}: cutoffs {listed!r} are no list")
+        raise CheckpointError(f"{file}: cutoffs {listed!r} are not a list")
     return (*(cut for cut in listed if cut != words), words)
 
 
@@ -176,10 +176,10 @@ def vocabulary(file: Path, words: object, size: int, lowercase: bool) -> tuple[V
     white space.
 
     Raises:
-        CheckpointError: no list of `size` distinct words, or without the two special ones.
+        CheckpointError: not a list of `size` distinct words, or one without the two special ones.
     """
     if not isinstance(words, list | tuple) or not all(isinstance(word, str) and word for word in words):
-        raise CheckpointError(f"{file}: the vocabulary is no list of words")
+        raise CheckpointError(f"{file}: the vocabulary is not a list of words")
     if len(words) != size:
         raise CheckpointError(f"{file}: holds {len(words)} words, the model has {size}")
     known = set(words)

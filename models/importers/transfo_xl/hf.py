@@ -33,7 +33,7 @@ _VOCABULARIES: Final = ("vocab.pkl", "vocab.bin", "vocab.json")
 def convert(source: Path) -> Converted:
     """The model in the directory `source`. Raises CheckpointError."""
     if not source.is_dir():
-        raise CheckpointError(f"{source}: is no directory with config.json, weights and vocabulary")
+        raise CheckpointError(f"{source}: is not a directory with config.json, weights and vocabulary")
     config_file = source / "config.json"
     settings = _read_json(config_file)
     if settings.get("model_type", "transfo-xl") != "transfo-xl":
@@ -119,7 +119,7 @@ def _read_json(file: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{file}: is not JSON: {error}") from None
     if not isinstance(found, dict):
-        raise CheckpointError(f"{file}: is no JSON object")
+        raise CheckpointError(f"{file}: is not a JSON object")
     return found
 
 
@@ -150,7 +150,7 @@ def _tensors(file: Path) -> dict[str, object]:
     """The weights by the names of the original, to which the library adds a prefix."""
     loaded = load_safetensors(file) if file.suffix == ".safetensors" else load(file)
     if not isinstance(loaded, dict) or not all(isinstance(name, str) for name in loaded):
-        raise CheckpointError(f"{file}: is no dictionary of weights")
+        raise CheckpointError(f"{file}: is not a dictionary of weights")
     return {name.removeprefix("transformer."): tensor for name, tensor in loaded.items()}
 
 

@@ -108,7 +108,7 @@ def _tensors(file: Path, state: dict[str, Any]) -> dict[str, object]:
         renamed = re.sub(r"^crit\.out_layers_biases\.(\d+)$", r"crit.out_layers.\1.bias", renamed)
         tensors[renamed] = tensor
     for name in [name for name in tensors if name.startswith("crit.shared_out_projs.")]:
-        # The embedding's projections under a second name, whichever of them are tied.
+        # The embedding's projections under a second name; some or all of them are tied.
         one = tensors.pop(name)
         other = tensors.get(f"word_emb.emb_projs.{name.rsplit('.', 1)[1]}")
         if not (isinstance(one, Tensor) and isinstance(other, Tensor) and one.equal(other)):

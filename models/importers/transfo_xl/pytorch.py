@@ -27,7 +27,7 @@ from models.importers.transfo_xl.weights import convert_weights, drop_copies
 def convert(source: Path) -> Converted:
     """The model in the directory `source`. Raises CheckpointError."""
     if not source.is_dir():
-        raise CheckpointError(f"{source}: is no directory with model.pt and cache.pt")
+        raise CheckpointError(f"{source}: is not a directory with model.pt and cache.pt")
     model_file, cache_file = source / "model.pt", source / "cache.pt"
     module = load(model_file)
     settings = attributes(module)
@@ -71,7 +71,7 @@ def _architecture(file: Path, settings: dict[str, Any], tensors: dict[str, objec
             raise CheckpointError(f"{file}: {place} has no {name}")
     edges, factor, memory = embedding["cutoffs"], embedding["div_val"], settings["mem_len"]
     if not isinstance(edges, list):
-        raise CheckpointError(f"{file}: cutoffs {edges!r} are no list")
+        raise CheckpointError(f"{file}: cutoffs {edges!r} are not a list")
     attended = attended_positions(file, memory, settings["same_length"])
     # Tied parameters are one parameter under two names.
     tied_projections = [

@@ -5,9 +5,10 @@ the clusters that are opened, and the float32 rows of about k words a hidden row
 At one row the time is the head's bytes over the bandwidth of memory or cache, from six rows on the flop over
 the peak. See ``src/topk.cpp`` for the method and ``src/tile.h`` for the layout.
 
-Memory: nothing has an element for each row and word, whatever is opened. Beyond weights and answer (some 16
-bytes a word) a call of `topk` takes at most 4 bytes x 64 rows x the words of the short-list, and 4 MiB; one
-of `target_logprobs` 16 MiB. The calling thread keeps it for its next call. A test measures all that.
+Memory: no buffer has an element for each row and word, even with all clusters opened. Beyond weights and
+answer (some 16 bytes a word) a call of `topk` takes at most 4 bytes x 64 rows x the words of the short-list,
+and 4 MiB; one of `target_logprobs` 16 MiB. The calling thread keeps it for its next call. A test measures all
+that.
 
 Modes: ``exact`` (float32 throughout) and ``fast`` (the short-list is screened in 8 bits). In both the ids and
 their order are exact: a logit that the screen knows to within a certificate, ``|z - z'| <= ||h|| ||w - w'|| +

@@ -38,7 +38,7 @@ class CpuLSTM:
         body: a float32 body on the CPU.
         level: ``avx512``, ``avx2`` or ``scalar``; by default the best of this processor.
         threads: at most so many; by default as many as torch uses at each call.
-        embedding: what makes the body's vectors of ids, for `encode`.
+        embedding: makes the body's vectors of ids, for `encode`.
         table_bytes: at most so much memory for the gates of frequent words.
 
     Raises:

@@ -1,7 +1,7 @@
 """The GPU's `Kernel`: `TritonTopK` and `TritonScorer` behind the interface of `AdaptiveSoftmax`.
 
-What differs from the reference, all of it because to know would be to wait for the device: a target outside
-the vocabulary scores NaN instead of raising IndexError, and clusters are opened in one step by the head
+It differs from the reference where the reference would wait for the device: a target outside the vocabulary
+ scores NaN instead of raising IndexError, and clusters are opened in one step by the head
 alone, so that `expanded` names some that the reference, which opens them one after another, need not open. A
 k above 1024 goes to the reference.
 """

@@ -57,7 +57,7 @@ class TritonScorer:
         """(N,) float32 log-probabilities of `targets` (N,) int64 after `hidden` (N, d).
 
         `hidden` is of the weights' type or float32. Waits for nothing. A target outside the vocabulary
-        scores NaN: to raise an error would be to wait for the device.
+        scores NaN: an error would have to wait for the device.
         """
         out = torch.empty(len(targets), device=self.weights.device)
         for start in range(0, len(targets), MAX_ROWS):

@@ -1,5 +1,5 @@
-// AVX-512 with VNNI: 32 registers hold 4 panels x 6 rows of sums. Compiled for it whatever the build's flags
-// are; called only where the processor has it.
+// AVX-512 with VNNI: 32 registers hold 4 panels x 6 rows of sums. Compiled for it under any flags of the
+// build; called only where the processor has it.
 #if defined(__x86_64__)
 #include "tile.h"
 
