@@ -119,8 +119,8 @@ def test_weights_that_were_renamed_or_are_not_finite(tmp_path: Path) -> None:
         ([f"w{i}" for i in range(60)], "has no <unk>"),
         (["<unk>", *(f"w{i}" for i in range(59))], "has no <eos>"),
         (["<unk>", "<eos>", *["w"] * 58], "distinct"),
-        (["<unk>", "<eos>", *range(58)], "no list of words"),
-        ("a" * 60, "no list of words"),
+        (["<unk>", "<eos>", *range(58)], "not a list of words"),
+        ("a" * 60, "not a list of words"),
     ],
 )
 def test_wrong_dictionaries(words: object, message: str, tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_words_with_ids_that_leave_a_gap(tmp_path: Path) -> None:
     ids = json.loads((source / "vocab.json").read_text())
     ids["of"] = 60
     (source / "vocab.json").write_text(json.dumps(ids))
-    assert "no list of words" in fault("hf-no-tails", source)
+    assert "not a list of words" in fault("hf-no-tails", source)
 
 
 def test_the_dictionary_of_another_model(tmp_path: Path) -> None:
