@@ -97,7 +97,7 @@ def test_a_wheel_brings_the_kernels_and_runs_on_them(tmp_path: Path) -> None:
     built = shutil.ignore_patterns("*.so", "__pycache__")
     for name in ("models", "service"):
         shutil.copytree(ROOT / name, sources / name, ignore=built)
-    wheel_of = ("-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir")
+    wheel_of = ("-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir")
     check(sys.executable, *wheel_of, tmp_path, sources)
     (wheel,) = tmp_path.glob("headfirst-*.whl")
     unpacked = tmp_path / "unpacked"

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from models.bodies.gated_convolution import GatedConvolutionBody
 from models.config.bodies import GatedConvolutionConfig
-from tests.support.bodies import assert_padding_is_nothing
+from tests.support.padding import assert_padding_is_nothing
 
 INPUTS = 6
 LENGTHS = torch.tensor([20, 7, 13, 1])

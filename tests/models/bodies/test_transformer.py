@@ -17,7 +17,7 @@ from models.bodies.base import RowState
 from models.bodies.past import BLOCK, alike
 from models.bodies.transformer import TransformerBody, _sinusoids
 from models.config.bodies import TransformerConfig
-from tests.support.bodies import assert_padding_is_nothing
+from tests.support.padding import assert_padding_is_nothing
 
 UNITS = 16
 LENGTHS = torch.tensor([30, 11, 20, 1])

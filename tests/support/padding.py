@@ -1,4 +1,4 @@
-"""What any body must do, whatever network it is."""
+"""Checks that hold for every body."""
 
 from __future__ import annotations
 
