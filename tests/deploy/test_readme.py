@@ -11,8 +11,8 @@ import httpx
 import yaml
 
 from service.settings.settings import Settings, flag, unknown_variables
-from tests.deploy.test_kubernetes import Manifests
-from tests.deploy.test_prometheus import ALERTS
+from tests.deploy.manifests import Manifests
+from tests.deploy.monitoring import ALERTS
 from tests.deploy.tools import DEPLOY, ROOT, check, kubectl
 
 TEXT = (DEPLOY / "README.md").read_text("utf-8")

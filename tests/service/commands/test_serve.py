@@ -4,7 +4,6 @@ import gc
 import json
 import shutil
 import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -19,8 +18,7 @@ import service
 from service import cli
 from service.commands import serve
 from service.http.server import Server
-from tests.service.conftest import clean_environment
-from tests.support.http import StartServer
+from tests.support.server_process import StartServer, assert_refused, failed_start
 
 
 def test_help_names_the_command() -> None:
@@ -49,22 +47,6 @@ def test_help_of_serve_lists_the_settings() -> None:
     assert "HEADFIRST_MAX_BATCH_TOKENS" in result.output
 
 
-def start(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "service.cli", "serve", *arguments]
-    return subprocess.run(
-        command, env=clean_environment(**environment), capture_output=True, text=True, timeout=60, check=False
-    )
-
-
-def assert_refused(process: subprocess.CompletedProcess[str], *words: str) -> None:
-    assert process.returncode == 2
-    assert process.stdout == ""
-    (line,) = process.stderr.splitlines()
-    assert line.startswith("headfirst serve: ")
-    for word in words:
-        assert word in line
-
-
 @pytest.mark.parametrize(
     ("arguments", "environment", "words"),
     [
@@ -78,7 +60,7 @@ def assert_refused(process: subprocess.CompletedProcess[str], *words: str) -> No
 def test_a_wrong_start_is_one_line(
     arguments: list[str], environment: dict[str, str], words: list[str]
 ) -> None:
-    assert_refused(start(*arguments, **environment), *words)
+    assert_refused(failed_start(*arguments, **environment), *words)
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

@@ -4,7 +4,8 @@ import json
 
 import httpx
 
-from tests.support.http import StartServer, samples, samples_once_counted
+from tests.support.http import samples, samples_once_counted
+from tests.support.server_process import StartServer
 
 
 def test_key(start_server: StartServer) -> None:

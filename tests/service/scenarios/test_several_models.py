@@ -9,9 +9,8 @@ import pytest
 from models.bundle import Bundle
 from service.commands import serve
 from service.http.api import predict, score
-from tests.service.conftest import ServerProcess
-from tests.service.processes.test_worker_processes import page_of
 from tests.support.http import assert_same, samples, samples_once_counted
+from tests.support.server_process import ServerProcess, page_of
 from tests.support.tiny import tiny_bundle, tiny_config
 
 PREDICT = predict.PredictRequest.EXAMPLES[0]

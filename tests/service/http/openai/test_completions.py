@@ -10,8 +10,7 @@ import httpx
 import pytest
 
 from models.bundle import Bundle
-from tests.service.conftest import ServerProcess
-from tests.service.processes.test_worker_processes import until
+from tests.support.server_process import ServerProcess, until
 
 THANK = "Thank you very"
 
