@@ -27,8 +27,9 @@ from ray.data import ActorPoolStrategy
 
 from models.bundle import DEFAULT, Bundle
 from service.offline.bulk.checkpoint import Checkpoint
+from service.offline.bulk.formats import format_of
 from service.offline.bulk.job import Options, score_span
-from service.offline.bulk.source import BulkError, Columns, Source, Span, format_of
+from service.offline.bulk.source import BulkError, Columns, Source, Span
 from service.offline.bulk.tally import Tally
 
 SUFFIXES = (".jsonl", ".ndjson", ".parquet", ".pq")

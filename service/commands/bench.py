@@ -16,7 +16,7 @@ from service.commands.shared.session import UserError, session, standard_output
 
 if TYPE_CHECKING:
     from models.benchmarking.run import OnStep
-    from models.benchmarking.topk_table import Plan
+    from models.benchmarking.topk_table import MeasurementPlan
 
 MOST_ROWS: Final = 10_000
 MOST_WORDS: Final = 1000
@@ -116,10 +116,12 @@ def whole(
         _run(lambda on_step: whole_report(quick, on_step), json, markdown, threads)
 
 
-def _plan(batch: str, k: str, seconds: float, compiled: bool) -> Plan:
-    from models.benchmarking.topk_table import Plan
+def _plan(batch: str, k: str, seconds: float, compiled: bool) -> MeasurementPlan:
+    from models.benchmarking.topk_table import MeasurementPlan
 
-    return Plan(_numbers("--batch", batch, MOST_ROWS), _numbers("--k", k, MOST_WORDS), seconds, compiled)
+    return MeasurementPlan(
+        _numbers("--batch", batch, MOST_ROWS), _numbers("--k", k, MOST_WORDS), seconds, compiled
+    )
 
 
 def _numbers(flag: str, text: str, most: int) -> tuple[int, ...]:

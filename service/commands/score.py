@@ -163,12 +163,11 @@ def _scorer(
 
 
 def _format(output_format: Format, per_word: bool) -> tuple[str, Rows]:
-    from service.offline.rows import TEXT_HEADER, WORD_HEADER, as_csv, json_rows, tsv_texts, tsv_words
+    from service.offline.rows import Csv, Tsv, json_rows, table_rows
 
     if output_format is Format.JSONL:
         return "", json_rows(per_word)
-    table = (WORD_HEADER, tsv_words) if per_word else (TEXT_HEADER, tsv_texts)
-    return as_csv(*table) if output_format is Format.CSV else table
+    return table_rows(Csv if output_format is Format.CSV else Tsv, per_word)
 
 
 @contextmanager
@@ -201,8 +200,7 @@ def _write(lines: Lines, scorer: Scorer, header: str, rows: Rows, out: IO[bytes]
             results = scorer.score(window.texts, bar.advance)
             summary.add(results)
             with bar.end(f"{summary.sentences:,} sentences, {summary.speed():,.0f} words/s"):
-                for row in rows(window.first, results):
-                    out.write(row.encode())
+                out.write(rows(window.first, results).encode())
                 out.flush()
 
 
@@ -234,7 +232,7 @@ class Summary:
         return self.words / max(time.monotonic() - self.started, 1e-9)
 
     def __str__(self) -> str:
-        from service.offline.scorer import perplexity
+        from service.contract.numbers import perplexity
 
         proper = self.words - (self.sentences - self.blank if self.end_of_sentence else 0)
         blank = f" ({self.blank:,} blank)" if self.blank else ""

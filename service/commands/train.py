@@ -103,7 +103,8 @@ def train(
     import torch
 
     from models.bundle import Bundle, BundleError, resolve_device
-    from models.config.model import LSTMConfig, ModelConfig
+    from models.config.bodies import LSTMConfig
+    from models.config.model import ModelConfig
     from models.training.card import TrainingFacts, model_card
     from models.training.corpus import CorpusError, CorpusOptions
     from models.training.memory import keep_memory

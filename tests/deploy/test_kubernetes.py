@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from service.metrics.registry import ENDPOINTS
-from service.settings.settings import load_settings, unknown_variables
+from service.settings.reading import load_settings, unknown_variables
 from tests.deploy.manifests import VERSIONS, Manifests
 from tests.deploy.tools import DEPLOY, linter, run
 

@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 import yaml
 
-from service.settings.settings import Settings, flag, unknown_variables
+from service.settings.reading import unknown_variables
+from service.settings.settings import Settings, flag
 from tests.deploy.manifests import Manifests
 from tests.deploy.monitoring import ALERTS
 from tests.deploy.tools import DEPLOY, ROOT, check, kubectl

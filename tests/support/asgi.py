@@ -11,8 +11,8 @@ from starlette.types import Message
 
 from models.bundle import Bundle
 from service.contract import messages as contract
-from service.fleet.loading import examples
 from service.fleet.served import Catalog, Served
+from service.http.api.examples import describe
 from service.http.api.models import card
 from service.http.app import HeadfirstApp, create_app
 from service.metrics.registry import Metrics
@@ -30,7 +30,7 @@ class LocalApp:
     ) -> None:
         self.engine = FakeEngine(answer)
         self.metrics = Metrics(bundle.config.n_clusters)
-        served = Served(bundle, self.engine, card(bundle), examples(bundle))
+        served = Served(bundle, self.engine, card(bundle), describe(bundle))
         self.app: HeadfirstApp = create_app(settings, Catalog([served]), self.metrics)
         self.lifecycle = self.app.context.lifecycle
 

@@ -11,8 +11,7 @@ from models.bodies.gated_convolution import GatedConvolutionBody
 from models.bodies.lstm import LSTMBody
 from models.bodies.transformer import TransformerBody
 from models.bodies.transformer_xl import TransformerXLBody
-from models.config.bodies import GatedConvolutionConfig, TransformerConfig, TransformerXLConfig
-from models.config.model import LSTMConfig
+from models.config.bodies import GatedConvolutionConfig, LSTMConfig, TransformerConfig, TransformerXLConfig
 
 LSTM_HIDDEN = 6
 

@@ -11,7 +11,6 @@ import pytest
 from tests.support.http import WORDS, assert_same, predict, score, sentences
 from tests.support.load import Load, load
 
-
 MIXED = sentences(64, seed=1)
 """Texts of mixed lengths."""
 

@@ -47,7 +47,8 @@ def run(
     """
     from models.bundle import DEFAULT
     from service.offline.bulk.checkpoint import Checkpoint
-    from service.offline.bulk.source import BulkError, format_of
+    from service.offline.bulk.formats import format_of
+    from service.offline.bulk.source import BulkError
 
     try:
         form, output = format_of(path), _checked(path, output)
@@ -72,7 +73,7 @@ def run(
 
 
 def _checked(path: Path, output: Path | None) -> Path:
-    from service.offline.bulk.source import format_of
+    from service.offline.bulk.formats import format_of
 
     if output is None:
         raise UserError("--input needs an --output")

@@ -116,27 +116,3 @@ class Columns:
 
 
 _ALWAYS: Final = ("logprob", "perplexity", "word_count", "unknown_words")
-
-
-def format_of(path: Path, *, writing: bool = False) -> Format:
-    """The format that a file's name tells.
-
-    Raises:
-        BulkError: it tells none, or one whose package is not installed.
-    """
-    from service.offline.bulk.jsonl import JsonLines
-
-    name = path.name.lower()
-    if name.endswith((".jsonl", ".ndjson")):
-        return JsonLines()
-    if name.endswith((".jsonl.gz", ".ndjson.gz", ".jsonl.xz", ".ndjson.xz")) and not writing:
-        return JsonLines()
-    if name.endswith((".parquet", ".pq")):
-        try:
-            from service.offline.bulk.parquet import Parquet
-        except ModuleNotFoundError as error:
-            if error.name != "pyarrow":
-                raise
-            raise BulkError("Parquet needs pyarrow: pip install 'headfirst[parquet]'") from None
-        return Parquet()
-    raise BulkError(f"{path}: the name must end in .jsonl or .parquet")

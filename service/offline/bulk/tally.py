@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from service.contract.numbers import perplexity
 from service.offline.bulk.source import Fault
-from service.offline.scorer import ScoredText, perplexity
+from service.offline.scorer import ScoredText
 
 
 @dataclass(slots=True)
