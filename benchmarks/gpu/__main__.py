@@ -32,14 +32,20 @@ from benchmarks.gpu import sections, tuning
 from benchmarks.gpu.report import Report
 
 SLOW_TO_COMPILE = ("default", "wt103", "txl", "gbw", "score", "tune-head", "tune-score")
-TESTS = ["test_triton_topk.py", "test_triton_score.py", "test_triton_gpu.py"]
+TESTS = [f"tests/models/kernels/triton/test_{name}.py" for name in ("topk", "score", "gpu")]
 
 
 def start_tests(out: Path, dry: bool) -> subprocess.Popen[bytes]:
     """The kernels' tests, in a process of their own."""
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", "not slow", "--timeout", "240"]
     # The card's machine has other versions of Python and torch: their warnings are not what is tested.
-    command += ["-W", "default", "-q", "--durations=10", *(f"tests/models/kernels/{name}" for name in TESTS)]
+    command += [
+        "-W",
+        "default",
+        "-q",
+        "--durations=10",
+        *(f"tests/models/kernels/triton/{name}" for name in TESTS),
+    ]
     if dry:
         command += ["-k", "what_cannot_be_asked or trained"]
     with (out / "gpu_tests.log").open("wb") as log:

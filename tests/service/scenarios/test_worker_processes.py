@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from models.bundle import Bundle
 from service.commands import serve
 from service.metrics.registry import Metrics
-from service.processes.backoff import FIRST_SECONDS, MAX_QUICK_FAILURES, STEADY_SECONDS, Backoff
+from service.processes.backoff import MAX_QUICK_FAILURES
 from tests.support.http import BODY, samples_once_counted
 from tests.support.load import SCORE, Load, load
 from tests.support.server_process import (
@@ -255,16 +255,6 @@ def test_an_engine_that_dies_again_and_again_is_given_up(own_workers: ServerProc
         until(lambda: server.process.poll() is not None or pid_of(server, "engine") != engine)  # noqa: B023
     assert server.wait() == 1
     assert any("gives up" in str(line["message"]) for line in server.lines)
-
-
-def test_backoff() -> None:
-    backoff = Backoff()
-    delays = [backoff.next(0) for _ in range(MAX_QUICK_FAILURES)]
-    assert delays[:3] == [FIRST_SECONDS, 2 * FIRST_SECONDS, 4 * FIRST_SECONDS]
-    assert delays[-1] is None
-    assert None not in delays[:-1]
-    backoff = Backoff()
-    assert [backoff.next(STEADY_SECONDS) for _ in range(20)] == [FIRST_SECONDS] * 20
 
 
 def test_a_broken_bundle_is_one_line() -> None:
