@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from service.commands.shared.options import Threads
+from service.commands.shared.progress import measuring
 from service.commands.shared.session import UserError, session, standard_output
 
 if TYPE_CHECKING:
@@ -144,7 +143,7 @@ def _run(
         if file is not None and not file.parent.is_dir():
             raise UserError(f"{file.parent}: no such directory")  # not after minutes of measuring
     try:
-        with _progress() as on_step:
+        with measuring() as on_step:
             found = measure(on_step)
     except KernelError as error:
         raise UserError(f"there is nothing of ours to measure: {error}") from None
@@ -158,27 +157,3 @@ def _run(
         out = standard_output()
         out.write(report.to_json(found).encode())
         out.flush()
-
-
-@contextmanager
-def _progress() -> Iterator[OnStep]:
-    """A bar on a terminal, else a line for each thing that is done; on standard error."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
-    if not sys.stderr.isatty():
-        last = ""
-
-        def tell(what: str, share: float) -> None:
-            nonlocal last
-            if what != last:
-                typer.echo(f"{share:4.0%} {what}", err=True)
-            last = what
-
-        yield tell
-        return
-    columns = (BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    # Drawn by hand: a thread that draws would take time from what is timed.
-    with Progress(*columns, console=Console(stderr=True), auto_refresh=False, transient=True) as bar:
-        task = bar.add_task("", total=1.0)
-        yield lambda what, share: bar.update(task, completed=share, description=what, refresh=True)
