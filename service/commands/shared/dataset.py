@@ -5,23 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import typer
 
 from service.commands.shared.options import Place
 from service.commands.shared.progress import ReadingBar, Reports
 from service.commands.shared.scoring import DataSetOptions, ScoringOptions
-from service.commands.shared.session import UserError, load_bundle
+from service.commands.shared.session import STOPPED, UserError, load_bundle
 
 if TYPE_CHECKING:
     from service.offline.bulk.checkpoint import Checkpoint
     from service.offline.bulk.job import JobOptions
     from service.offline.bulk.source import Format, Source, Span
     from service.offline.bulk.tally import Tally
-
-STOPPED: Final = 130
-"""128 + SIGINT."""
 
 
 def score_data_set(path: Path, place: Place, options: ScoringOptions, data_set: DataSetOptions) -> None:

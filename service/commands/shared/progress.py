@@ -78,6 +78,10 @@ class Bar:
         """So much is done."""
         self._progress.update(self._task, completed=done, description=note, refresh=self._by_hand)
 
+    def say(self, line: str) -> None:
+        """Writes a line above the bar, drawn or not."""
+        self.console.print(line, markup=False, soft_wrap=True)
+
 
 def note_column() -> ProgressColumn:
     """The column that shows a bar's note."""
