@@ -4,6 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.13; do \
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+CPP := $(wildcard models/kernels/cpu/src/*)
 
 .PHONY: help install paper serve test test-slow lint format types check clean
 .DEFAULT_GOAL := help
@@ -34,13 +35,16 @@ test: $(VENV)/.tested ## Run the tests (ARGS="-k topk" for some)
 test-slow: $(VENV)/.tested ## Run the slow tests too
 	$(BIN)/python -m pytest -m 'not gpu' --timeout 1800 $(ARGS)
 
-lint: $(VENV)/.tested ## Check format and lint
+lint: $(VENV)/.tested ## Check format, lint, and who imports whom
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/clang-format --dry-run -Werror $(CPP)
 
 format: $(VENV)/.tested ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	$(BIN)/clang-format -i $(CPP)
 
 types: $(VENV)/.tested ## Check the types
 	$(BIN)/mypy

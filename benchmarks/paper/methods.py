@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.config.model import Band, InputBand, LSTMConfig, ModelConfig
+from models.config.bodies import LSTMConfig
+from models.config.model import Band, InputBand, ModelConfig
 from models.training.clusters.cutoffs import geometric_cutoffs
 from models.training.layer import Layer
 from models.training.output_layers import layer_fields

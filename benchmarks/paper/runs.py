@@ -166,7 +166,7 @@ class Runs:
             "words_seen": options.steps * self.batch,
             "seconds": round(trainer.seconds, 4),
             **quality,
-            "kernel": model.kernel.name,
+            "kernel": model.choice.exact.name,
             "top10_a_second": {
                 str(batch): round(batch / top_seconds(model, rows, 10, batch), 1) for batch in (1, 16)
             },

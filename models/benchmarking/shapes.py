@@ -29,7 +29,8 @@ from typing import Final, Literal, TypedDict, get_args
 import torch
 from torch import Tensor
 
-from models.config.model import Band, LSTMConfig, ModelConfig
+from models.config.bodies import LSTMConfig
+from models.config.model import Band, ModelConfig
 from models.softmax.adaptive_softmax import AdaptiveSoftmax
 
 Expansion = Literal["none", "measured", "all"]

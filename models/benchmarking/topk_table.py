@@ -33,7 +33,7 @@ ALONE_SECONDS: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class MeasurementPlan:
     """What to measure of a shape.
 
     Attributes:
@@ -49,7 +49,7 @@ class Plan:
 
 @torch.no_grad()
 def topk_rows(
-    subject: Subject, plan: Plan, ceilings: Ceilings, on_step: Callable[[str, float], None]
+    subject: Subject, plan: MeasurementPlan, ceilings: Ceilings, on_step: Callable[[str, float], None]
 ) -> Iterator[dict[str, Any]]:
     """A row for each batch, k, expansion and mode.
 

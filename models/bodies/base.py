@@ -9,7 +9,7 @@ row states, `split_state` takes it apart again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,8 +20,13 @@ FLOAT_BYTES: Final = 4
 RowState = tuple[Tensor, ...]
 """One text's state. Never changed in place: several texts may share its tensors."""
 
-State = Any
-"""Several texts' states, side by side. Opaque: only the body that made it looks inside."""
+TensorState = tuple[Tensor, ...]
+"""Several texts' states in tensors whose first dimension is the batch."""
+
+State = TensorState | list[RowState]
+"""Several texts' states, side by side. Only the body that made it looks inside."""
+
+S = TypeVar("S", bound=State)
 
 
 def last_rows(hidden: Tensor, lengths: Tensor | None) -> Tensor:
@@ -34,8 +39,8 @@ def last_rows(hidden: Tensor, lengths: Tensor | None) -> Tensor:
     return hidden.flatten(0, 1).index_select(0, ends.to(hidden.device))
 
 
-class Body(Protocol):
-    """A causal network over word vectors, a `torch.nn.Module`."""
+class Body(Protocol[S]):
+    """A causal network over word vectors, a `torch.nn.Module`; `S` is what it keeps a batch's states in."""
 
     @property
     def window(self) -> int | None:
@@ -45,15 +50,15 @@ class Body(Protocol):
         """
         ...
 
-    def initial_state(self, batch_size: int) -> State:
+    def initial_state(self, batch_size: int) -> S:
         """The state before a text, for a batch."""
         ...
 
-    def stack_states(self, rows: Sequence[RowState]) -> State:
+    def stack_states(self, rows: Sequence[RowState]) -> S:
         """One batched state of the rows' own, which may have read different numbers of words."""
         ...
 
-    def split_state(self, state: State) -> list[RowState]:
+    def split_state(self, state: S) -> list[RowState]:
         """The rows' own states, each tensor with memory of its own (safe to keep)."""
         ...
 
@@ -61,7 +66,7 @@ class Body(Protocol):
         """The most bytes of memory that a row's state takes after 1 to `words` words."""
         ...
 
-    def __call__(self, vectors: Tensor, lengths: Tensor | None, state: State) -> tuple[Tensor, State]:
+    def __call__(self, vectors: Tensor, lengths: Tensor | None, state: S) -> tuple[Tensor, S]:
         """Hidden rows (B, T, hidden) of word vectors (B, T, input) continued from `state`, and the state
         after each row's last word.
 

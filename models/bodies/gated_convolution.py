@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.bodies.base import FLOAT_BYTES, RowState
+from models.bodies.base import FLOAT_BYTES, RowState, TensorState
 from models.config.bodies import GatedConvolutionConfig
 
 
@@ -51,16 +51,16 @@ class GatedConvolutionBody(nn.Module):
         self.to_hidden = nn.Linear(widths[-1], hidden_size, bias=config.output_bias) if bridged else None
         self.sizes = [(channels, kernel - 1) for channels, kernel in zip(widths, kernels, strict=False)]
 
-    def initial_state(self, batch_size: int) -> tuple[Tensor, ...]:
+    def initial_state(self, batch_size: int) -> TensorState:
         """Zeros."""
         weight = self.from_vectors.weight
         return tuple(weight.new_zeros(batch_size, *size) for size in self.sizes)
 
-    def stack_states(self, rows: Sequence[RowState]) -> tuple[Tensor, ...]:
+    def stack_states(self, rows: Sequence[RowState]) -> TensorState:
         """One batched state of the rows' own."""
         return tuple(torch.stack(parts) for parts in zip(*rows, strict=True))
 
-    def split_state(self, state: tuple[Tensor, ...]) -> list[RowState]:
+    def split_state(self, state: TensorState) -> list[RowState]:
         """The rows' own states, each with memory of its own."""
         return [tuple(part[row].clone() for part in state) for row in range(len(state[0]))]
 
@@ -69,8 +69,8 @@ class GatedConvolutionBody(nn.Module):
         return FLOAT_BYTES * sum(channels * width for channels, width in self.sizes)
 
     def forward(
-        self, vectors: Tensor, lengths: Tensor | None, state: tuple[Tensor, ...]
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        self, vectors: Tensor, lengths: Tensor | None, state: TensorState
+    ) -> tuple[Tensor, TensorState]:
         """Hidden rows (B, T, hidden_size), zero beyond each row's length, and the state after it.
 
         `lengths` (B,) int64 on the CPU, each at least 1; None when every row is T long.

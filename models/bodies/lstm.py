@@ -9,10 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from models.bodies.base import FLOAT_BYTES
+from models.bodies.base import FLOAT_BYTES, RowState, TensorState
 from models.config.bodies import LSTMConfig
-
-State = tuple[Tensor, ...]
 
 
 class LSTMBody(nn.Module):
@@ -62,15 +60,15 @@ class LSTMBody(nn.Module):
             if isinstance(layer, nn.LSTM):
                 layer.flatten_parameters()
 
-    def initial_state(self, batch_size: int) -> State:
+    def initial_state(self, batch_size: int) -> TensorState:
         """Zeros."""
         return (next(self.parameters()).new_zeros(batch_size, sum(self.sizes)),)
 
-    def stack_states(self, rows: Sequence[State]) -> State:
+    def stack_states(self, rows: Sequence[RowState]) -> TensorState:
         """One batched state of the rows' own."""
         return (torch.stack([packed for (packed,) in rows]),)
 
-    def split_state(self, state: State) -> list[State]:
+    def split_state(self, state: TensorState) -> list[RowState]:
         """The rows' own states, each with memory of its own."""
         # One call for all rows: each call lets another thread have the interpreter.
         return [(packed,) for packed in torch.ops.aten.unbind_copy(state[0])]
@@ -79,7 +77,9 @@ class LSTMBody(nn.Module):
         """The same after any number of words."""
         return FLOAT_BYTES * sum(self.sizes)
 
-    def forward(self, vectors: Tensor, lengths: Tensor | None, state: State) -> tuple[Tensor, State]:
+    def forward(
+        self, vectors: Tensor, lengths: Tensor | None, state: TensorState
+    ) -> tuple[Tensor, TensorState]:
         """Hidden rows (B, T, d), zero beyond each row's length, and the state after it.
 
         `lengths` (B,) int64 on the CPU, each at least 1; None when every row is T long.

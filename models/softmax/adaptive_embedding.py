@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.config.model import ModelConfig
-from models.softmax.adaptive_softmax import AdaptiveSoftmax
+from models.softmax.parameters import SoftmaxParameters
 
 
 class AdaptiveEmbedding(nn.Module):
@@ -21,7 +21,7 @@ class AdaptiveEmbedding(nn.Module):
     those of the others, `head_projection` and `projections` likewise, as far as nothing else has them.
     """
 
-    def __init__(self, config: ModelConfig, softmax: AdaptiveSoftmax) -> None:
+    def __init__(self, config: ModelConfig, softmax: SoftmaxParameters) -> None:
         super().__init__()
         self.edges = config.input_edges
         self.size = config.input_size

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from models.config.model import ModelConfig
-from models.softmax.adaptive_softmax import CHUNK_ELEMENTS, AdaptiveSoftmax, linear
+from models.softmax.adaptive_softmax import CHUNK_ELEMENTS, AdaptiveSoftmax
+from models.softmax.parameters import linear
 
 
 class DifferentiatedSoftmax(AdaptiveSoftmax):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from models.softmax.adaptive_softmax import AdaptiveSoftmax
+from models.softmax.parameters import SoftmaxParameters
 
 NO_WORD = -1
 
@@ -31,7 +30,10 @@ class TopK(NamedTuple):
 
 
 def search(
-    softmax: AdaptiveSoftmax, hidden: Tensor, k: int | Sequence[int], allowed: Sequence[Tensor | None] | None
+    softmax: SoftmaxParameters,
+    hidden: Tensor,
+    k: int | Sequence[int],
+    allowed: Sequence[Tensor | None] | None,
 ) -> TopK:
     """`AdaptiveSoftmax.topk`, of so many rows at a time that no part of it has more logits than
     `SEARCH_ELEMENTS` (one row's at least)."""
@@ -57,7 +59,7 @@ def search(
 class _Allowed:
     """The words that one row may answer, by section: 0 is the short-list, c + 1 is cluster c."""
 
-    def __init__(self, softmax: AdaptiveSoftmax, ids: Tensor) -> None:
+    def __init__(self, softmax: SoftmaxParameters, ids: Tensor) -> None:
         self.ids = ids[~softmax.excluded[ids]]
         bounds = torch.searchsorted(self.ids, softmax.edges)
         self.counts = bounds.diff()
@@ -78,7 +80,7 @@ class Search:
 
     def __init__(
         self,
-        softmax: AdaptiveSoftmax,
+        softmax: SoftmaxParameters,
         hidden: Tensor,
         k: int | Sequence[int],
         allowed: Sequence[Tensor | None] | None,

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from models.config.model import LSTMConfig
+from models.config.bodies import LSTMConfig
 from models.language_model import LanguageModel
 from models.text.vocabulary import Vocabulary
 from models.training.corpus import Corpus, Tokens

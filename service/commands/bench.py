@@ -17,7 +17,7 @@ from service.commands.shared.session import UserError, session, standard_output
 
 if TYPE_CHECKING:
     from models.benchmarking.run import OnStep
-    from models.benchmarking.topk_table import Plan
+    from models.benchmarking.topk_table import MeasurementPlan
 
 MOST_ROWS: Final = 10_000
 MOST_WORDS: Final = 1000
@@ -123,10 +123,10 @@ def whole(
         _run(lambda on_step: whole_report(quick, on_step), BenchOptions(json, markdown, threads=threads))
 
 
-def _plan(batch: str, k: str, options: BenchOptions) -> Plan:
-    from models.benchmarking.topk_table import Plan
+def _plan(batch: str, k: str, options: BenchOptions) -> MeasurementPlan:
+    from models.benchmarking.topk_table import MeasurementPlan
 
-    return Plan(
+    return MeasurementPlan(
         _numbers("--batch", batch, MOST_ROWS),
         _numbers("--k", k, MOST_WORDS),
         options.seconds,

@@ -121,8 +121,8 @@ def _edges(
     import torch
 
     from models.training.clusters.cutoffs import Widths, candidates, cheapest
-    from models.training.clusters.opening import masses
     from models.training.clusters.planning import serving_plans
+    from models.training.clusters.serving_costs import masses
     from models.training.recluster import Refinement, reclustered_config
 
     config = bundle.config

@@ -97,7 +97,8 @@ def _cutoffs(output: OutputOptions, hidden_size: int, batch: int, precision: str
 def _model_config(
     data: Corpus, text: TextOptions, output: OutputOptions, sizes: SizeOptions, edges: tuple[int, ...]
 ) -> ModelConfig:
-    from models.config.model import LSTMConfig, ModelConfig
+    from models.config.bodies import LSTMConfig
+    from models.config.model import ModelConfig
     from models.training.output_layers import layer_fields
 
     bands = bands_to(output.bands, edges)

@@ -17,7 +17,7 @@ import service
 from models.bodies.base import FLOAT_BYTES
 from models.bundle import CONTENT, TOKENIZER, Bundle, BundleError, digest
 from service.engine.state_cache import ENTRY_BYTES, TOKEN_BYTES
-from service.http.api import predict, score
+from service.http.api.examples import describe
 from service.http.api.models import card
 from service.http.schemas.native import ModelCard
 from service.settings.model_sources import ModelSource
@@ -65,14 +65,9 @@ def load(source: ModelSource, settings: Settings, copies: Path | None = None) ->
         raise BundleError(str(error)) from error
     if _versions(source.path) != before:
         raise BundleError(f"{source.path}: was changed while it was being loaded")
-    loaded = LoadedModel(bundle, card(bundle, content), examples(bundle), tokenizer)
+    loaded = LoadedModel(bundle, card(bundle, content), describe(bundle), tokenizer)
     _log(loaded, started)
     return loaded
-
-
-def examples(bundle: Bundle) -> dict[str, dict[str, Any]]:
-    """The model's own answers for the OpenAPI page, by path; asked before an engine has it."""
-    return {predict.PATH: predict.example(bundle), score.PATH: score.example(bundle)}
 
 
 def check_cache(bundle: Bundle, settings: Settings, models: int = 1) -> None:

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import torch
 
+from models.bodies.base import RowState
 from models.bundle import Bundle
-from models.language_model import RowState
-from models.softmax.adaptive_softmax import NO_WORD
+from models.softmax.topk import NO_WORD
 from service.contract.answers import predict_result, predicted_word
 from service.contract.numbers import DIGITS
 from service.offline.chunks import batches, run

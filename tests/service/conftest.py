@@ -18,8 +18,8 @@ import pytest
 
 from models.bundle import Bundle
 from service.contract.messages import Answer, Message
-from service.fleet.loading import examples
 from service.fleet.served import Catalog, Served
+from service.http.api.examples import describe
 from service.http.api.models import card
 from service.http.app import HeadfirstApp, create_app
 from service.metrics.registry import Metrics
@@ -164,7 +164,7 @@ class LocalApp:
     def __init__(self, bundle: Bundle, settings: Settings, answer: Callable[[Message], Answer]) -> None:
         self.engine = FakeEngine(answer)
         self.metrics = Metrics(bundle.config.n_clusters)
-        served = Served(bundle, self.engine, card(bundle), examples(bundle))
+        served = Served(bundle, self.engine, card(bundle), describe(bundle))
         self.app: HeadfirstApp = create_app(settings, Catalog([served]), self.metrics)
         self.lifecycle = self.app.context.lifecycle
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 
 from models.bundle import Bundle
-from models.config.model import Band, LSTMConfig, ModelConfig
+from models.config.bodies import LSTMConfig
+from models.config.model import Band, ModelConfig
 from models.language_model import LanguageModel
 from models.text.tokenizer import END, UNKNOWN
 from models.text.vocabulary import Vocabulary

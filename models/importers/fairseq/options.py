@@ -47,7 +47,7 @@ _OF_A_MODEL: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class FairseqOptions:
     """The options of a checkpoint, by name; `arch` is the architecture's."""
 
     arch: str
@@ -85,7 +85,7 @@ class Options:
         )
 
 
-def read_options(state: Mapping[str, Any], file: Path) -> Options:
+def read_options(state: Mapping[str, Any], file: Path) -> FairseqOptions:
     """The options in a checkpoint, all of them understood.
 
     Raises:
@@ -109,7 +109,7 @@ def read_options(state: Mapping[str, Any], file: Path) -> Options:
     arch = model.get("arch") if args is not None else model.get("_name") or model.get("arch")
     if not isinstance(arch, str):
         raise CheckpointError(f"{file}: does not name its architecture")
-    options = Options(arch, values, file)
+    options = FairseqOptions(arch, values, file)
     if task_name != "language_modeling":
         raise CheckpointError(f"{file}: its task is {task_name!r}, not language_modeling")
     for name in sorted(_MUST_BE_OFF):

@@ -28,7 +28,8 @@ from torch import Tensor
 
 from models.kernels.cpu.library import load, thread_count
 from models.kernels.cpu.weights import PackedSoftmax, check
-from models.softmax.adaptive_softmax import AdaptiveSoftmax, TopK
+from models.softmax.adaptive_softmax import AdaptiveSoftmax
+from models.softmax.topk import TopK
 
 Mode = Literal["exact", "fast"]
 

@@ -20,7 +20,8 @@ from models.kernels.triton.masks import send
 from models.kernels.triton.scorer import ScoreTuning, TritonScorer
 from models.kernels.triton.topk import TritonTopK
 from models.kernels.triton.weights import PackedWeights
-from models.softmax.adaptive_softmax import NO_WORD, AdaptiveSoftmax, TopK
+from models.softmax.adaptive_softmax import AdaptiveSoftmax
+from models.softmax.topk import NO_WORD, TopK
 
 
 class TritonKernel:

@@ -15,7 +15,7 @@ from torch import Tensor
 from models.bundle import Bundle
 from models.config.model import Band
 from models.training.clusters.cutoffs import Costs, Plan, TrainingCosts, Widths, candidates, cheapest
-from models.training.clusters.opening import Masses, ServingCosts, masses, words_scored
+from models.training.clusters.serving_costs import Masses, ServingCosts, masses, words_scored
 from models.training.clusters.serving_time import measure_serving
 from models.training.clusters.timing import Point, TimeModels, fit_widths, grid, measure, weight_seconds
 from models.training.corpus import CorpusError, Tokens, is_held_out, lines

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from models.bodies.lstm import LSTMBody
-from models.config.model import LSTMConfig
+from models.config.bodies import LSTMConfig
 
 HIDDEN = 6
 

@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from models.bundle import Bundle
-from models.importers import CheckpointError, convert
+from models.importers import convert
+from models.importers.base import CheckpointError
 
 DATA = Path(__file__).parents[2] / "oracles" / "awd_lstm" / "data"
 CASES = sorted(path.name for path in DATA.iterdir())

@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from models.importers import CheckpointError
+from models.importers.base import CheckpointError
 from models.importers.pickles.checkpoint import attributes, load, load_safetensors, module_state, tensors_of
 from models.importers.pickles.unpickling import Stub
 

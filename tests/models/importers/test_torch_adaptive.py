@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from models.bundle import Bundle
-from models.importers import CheckpointError, convert
+from models.importers import convert
+from models.importers.base import CheckpointError
 
 V, D = 90, 64
 WORDS = ["<unk>", "<eos>", *(f"w{i}" for i in range(V - 2))]

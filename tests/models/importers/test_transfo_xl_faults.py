@@ -13,7 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from models.importers import CheckpointError, convert
+from models.importers import convert
+from models.importers.base import CheckpointError
 from tests.support.transfo_xl_models import DATA, form
 
 Change = Callable[[dict[str, Any]], object]

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from models.softmax.adaptive_softmax import NO_WORD, AdaptiveSoftmax, TopK
+from models.softmax.adaptive_softmax import AdaptiveSoftmax
+from models.softmax.topk import NO_WORD, TopK
 from tests.support.layers import (
     Layout,
     brute_force,

@@ -87,7 +87,7 @@ def test_both_modes_in_one_batch(make: Make, bundle: Bundle, budget: int) -> Non
 def test_without_a_fast_kernel_the_answer_is_exact(
     make: Make, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bundle.model, "kernel", choose(bundle.model.softmax, "meta"))
+    monkeypatch.setattr(bundle.model, "choice", choose(bundle.model.softmax, "meta"))
     watched = make()
     messages = mixture(0)
     for message, answer in zip(messages, watched.ask(*messages), strict=True):

@@ -17,13 +17,14 @@ import httpx
 import pytest
 
 from models.bundle import Bundle
-from service.http.api import predict
+from service.http.api.examples import describe
+from service.http.schemas.native import PredictRequest
 from tests.service.conftest import ServerProcess
 from tests.service.processes.test_worker_processes import ask, page_of, pid_of, until
 from tests.support.http import assert_same
 from tests.support.tiny import tiny_bundle, tiny_config
 
-TEXT = predict.PredictRequest.EXAMPLES[0]
+TEXT = PredictRequest.EXAMPLES[0]
 KEY = {"authorization": "Bearer topsecret"}
 MIB = 1024 * 1024
 
@@ -41,7 +42,7 @@ class Versions:
             tiny_bundle(directory / "first"),
             tiny_bundle(directory / "second", tiny_config(230, (40, 60, 90, 120, 160, 200, 230)), seed=1),
         ]
-        self.answers = [predict.example(Bundle.load(path, "cpu")) for path in self.paths]
+        self.answers = [describe(Bundle.load(path, "cpu"))["/v1/predict"] for path in self.paths]
         self.lead_to(self.paths[0])
 
     def lead_to(self, path: Path) -> None:
