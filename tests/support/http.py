@@ -1,24 +1,22 @@
 """Asking a real server, and what to compare its answers by."""
 
 import itertools
+import json
 import random
 import socket
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.service.conftest import ServerProcess
 from tests.support.tiny import tiny_words
 
-StartServer = Callable[..., AbstractContextManager[ServerProcess]]
-
-
 WORDS = tiny_words()[2:]
+
+BODY = json.dumps({"inputs": "Thank you"})
+"""Of a request to either model route."""
 
 
 def predict(client: httpx.Client, **body: Any) -> list[dict[str, Any]]:

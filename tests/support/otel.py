@@ -7,6 +7,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+"""Ids of a trace and of a span of it, as a client's `traceparent` has them."""
+
 
 class Collector(ThreadingHTTPServer):
     """Keeps what it is sent: the path of each request, and the request."""

@@ -17,7 +17,7 @@ from typer.testing import Result
 
 from models.bundle import Bundle
 from models.importers import FORMATS
-from service.commands.import_ import Format
+from service.commands.import_ import CheckpointFormat
 from service.commands.shared.import_child import memory_bound
 from tests.support.commands import json_rows, refusal, run
 
@@ -34,7 +34,7 @@ def imported(source: Path, *options: object) -> Result:
 
 
 def test_every_format_has_a_name() -> None:
-    assert [*Format] == [*FORMATS]
+    assert [*CheckpointFormat] == [*FORMATS]
 
 
 @pytest.fixture(scope="module")
