@@ -44,7 +44,7 @@ def start_tests(out: Path, dry: bool) -> subprocess.Popen[bytes]:
         "default",
         "-q",
         "--durations=10",
-        *(f"tests/models/kernels/triton/{name}" for name in TESTS),
+        *TESTS,
     ]
     if dry:
         command += ["-k", "what_cannot_be_asked or trained"]
