@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -141,6 +142,13 @@ def test_the_shipped_model_predicts_over_http(server: Server) -> None:
     words = [word["word"] for word in answer.json()["results"][0]["words"]]
     assert len(words) == 5
     assert "much" in words
+
+
+def test_the_image_runs_on_the_kernels(server: Server, image: Image) -> None:
+    inspect = image.run_beside(server.process, "headfirst", "inspect", "--json", **server.environment)
+    kernels = json.loads(check(*inspect))["kernels"]
+    assert kernels["body"].startswith("C++ ")
+    assert kernels["softmax_fast"].startswith("C++ ")
 
 
 def test_the_process_is_nobody_on_a_read_only_root(server: Server) -> None:

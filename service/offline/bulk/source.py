@@ -16,7 +16,7 @@ class BulkError(ValueError):
     """What is wrong with the data set or the job, in one line."""
 
 
-class Fault(StrEnum):
+class RowFault(StrEnum):
     """Why a row has no score. Its scores are null; it is counted, and never lost."""
 
     NULL = "null"
@@ -47,7 +47,7 @@ class Part(Protocol):
     """The rows of a span."""
 
     @property
-    def texts(self) -> Sequence[str | Fault]:
+    def texts(self) -> Sequence[str | RowFault]:
         """A text a row, or why there is none."""
 
     def write(self, path: Path, results: Sequence[ScoredText | None], columns: Columns) -> None:

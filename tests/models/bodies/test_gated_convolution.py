@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -10,7 +11,12 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from models.bodies.gated_convolution import GatedConvolutionBody
-from tests.support.bodies import CONVOLUTION_INPUTS, CONVOLUTIONS, gated_convolution
+from tests.support.bodies import (
+    CONVOLUTION_INPUTS,
+    CONVOLUTIONS,
+    assert_padding_is_nothing,
+    gated_convolution,
+)
 
 LENGTHS = torch.tensor([20, 7, 13, 1])
 
@@ -58,17 +64,7 @@ def slowly(made: GatedConvolutionBody, row: Tensor) -> Tensor:
 
 
 def test_a_batch_is_its_rows_and_padding_is_nothing(made: GatedConvolutionBody, vectors: Tensor) -> None:
-    hidden, after = made(vectors, LENGTHS, made.initial_state(4))
-    other = vectors.clone()
-    for row, length in enumerate(LENGTHS.tolist()):
-        other[row, length:] = 1e4
-        assert not hidden[row, length:].any()
-        torch.testing.assert_close(
-            hidden[row, :length], slowly(made, vectors[row, :length]), atol=1e-5, rtol=1e-5
-        )
-    again, after_again = made(other, LENGTHS, made.initial_state(4))
-    assert torch.equal(hidden, again)
-    assert all(torch.equal(one, two) for one, two in zip(after, after_again, strict=True))
+    assert_padding_is_nothing(made, vectors, LENGTHS, partial(slowly, made))
 
 
 @pytest.mark.parametrize("cuts", [[1, 1, 1, 1, 1, 1], [5, 1], [2, 3]], ids=str)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -13,7 +14,7 @@ from torch import Tensor
 from models.bodies.base import RowState
 from models.bodies.past import BLOCK, alike
 from models.bodies.transformer import TransformerBody, _sinusoids
-from tests.support.bodies import TRANSFORMER_UNITS, TRANSFORMERS, transformer
+from tests.support.bodies import TRANSFORMER_UNITS, TRANSFORMERS, assert_padding_is_nothing, transformer
 
 LENGTHS = torch.tensor([30, 11, 20, 1])
 
@@ -39,18 +40,7 @@ def alone(made: TransformerBody, row: Tensor) -> Tensor:
 
 
 def test_a_batch_is_its_rows_and_padding_is_nothing(variant: TransformerBody, vectors: Tensor) -> None:
-    hidden, after = variant(vectors, LENGTHS, variant.initial_state(4))
-    other = vectors.clone()
-    for row, length in enumerate(LENGTHS.tolist()):
-        other[row, length:] = 1e4
-        assert not hidden[row, length:].any()
-        torch.testing.assert_close(
-            hidden[row, :length], alone(variant, vectors[row, :length]), atol=1e-5, rtol=1e-5
-        )
-    again, after_again = variant(other, LENGTHS, variant.initial_state(4))
-    assert torch.equal(hidden, again)
-    for one, two in zip(after, after_again, strict=True):
-        assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+    assert_padding_is_nothing(variant, vectors, LENGTHS, partial(alone, variant))
 
 
 @pytest.mark.parametrize("cuts", [[3, 4, 1], [9, 1, 1], [1, 1, 1]], ids=str)
