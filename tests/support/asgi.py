@@ -65,7 +65,7 @@ def error_of(response: httpx.Response) -> dict[str, str | None]:
 
 
 class Connection:
-    """A client at the ASGI level: its messages go in one by one, what comes back is kept."""
+    """A client at the ASGI level: it sends messages one by one, and keeps what it receives."""
 
     def __init__(
         self, app: LocalApp, path: str = "/v1/predict", method: str = "POST", **headers: str
@@ -104,7 +104,7 @@ class Connection:
 
     @property
     def watched(self) -> bool:
-        """Whether the app waits for what the client does next."""
+        """Whether the app waits for the client's next message."""
         return bool(self.incoming._getters)  # type: ignore[attr-defined]
 
     async def done(self) -> "Connection":
@@ -133,5 +133,5 @@ def access_records(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
 
 async def wait_for(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110 -- the app tells nobody about its progress
+        while not condition():  # noqa: ASYNC110 -- the app announces no progress
             await asyncio.sleep(0.001)

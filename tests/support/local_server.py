@@ -11,7 +11,7 @@ from tests.support.asgi import LocalApp
 
 
 class Ending:
-    """What a server asks of its engine when it ends."""
+    """The engine as a server sees it at its end: notes the calls."""
 
     def __init__(self, app: LocalApp) -> None:
         self.state = "starting"
@@ -45,7 +45,7 @@ class Running:
 
     async def wait_for(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(30):
-            while not condition():  # noqa: ASYNC110 -- the server tells nobody about its progress
+            while not condition():  # noqa: ASYNC110 -- the server announces no progress
                 await asyncio.sleep(0.001)
 
 

@@ -60,8 +60,8 @@ class ServerProcess:
         self._listening.set()
 
     def wait_ready(self) -> None:
-        """Asks until the server is ready; each answer takes its time, so this is no spinning. Of several
-        workers, until each has said so: the next connection may be any one's."""
+        """Asks until the server is ready, and with several workers until each has logged that it is: the next
+        connection may go to any of them."""
         with httpx.Client(base_url=self.url, timeout=30) as client:
             while client.get("/health/ready").status_code != 200:
                 if self.process.poll() is not None:
@@ -99,7 +99,7 @@ StartServer = Callable[..., AbstractContextManager[ServerProcess]]
 
 
 def until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    """Waits for what other processes do."""
+    """Returns once `condition` holds, which other processes bring about; fails after `seconds`."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen"
@@ -119,7 +119,7 @@ def pid_of(server: ServerProcess, process: str) -> int:
 
 
 def runs(pid: int) -> bool:
-    """Whether it is there and no zombie."""
+    """Whether the process exists and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except FileNotFoundError:
@@ -127,7 +127,7 @@ def runs(pid: int) -> bool:
 
 
 def ask(server: ServerProcess, path: str = "/v1/predict", body: str | None = BODY) -> tuple[int, str]:
-    """On a connection of its own: status, and the name of the worker that answered."""
+    """Asks on a new connection; returns the status and the name of the process that answered."""
     request_id = f"ask-{next(_numbers)}"
     headers = {"x-request-id": request_id, "connection": "close"}
     response = httpx.request(
@@ -147,12 +147,13 @@ _numbers = itertools.count()
 
 
 def page_of(server: ServerProcess) -> Samples:
-    """The metrics, from whichever worker gets this connection."""
+    """The metrics, from any one of the workers."""
     with httpx.Client(base_url=server.url, timeout=30) as client:
         return samples(client)
 
 
 def failed_start(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`headfirst serve` with arguments that end it at once."""
     command = [sys.executable, "-m", "service.cli", "serve", *arguments]
     return subprocess.run(
         command, env=clean_environment(**environment), capture_output=True, text=True, timeout=60, check=False
@@ -160,6 +161,7 @@ def failed_start(*arguments: str, **environment: str) -> subprocess.CompletedPro
 
 
 def assert_refused(process: subprocess.CompletedProcess[str], *words: str) -> None:
+    """The process ended with 2 and one line on standard error, which has all `words`."""
     assert process.returncode == 2
     assert process.stdout == ""
     (line,) = process.stderr.splitlines()
