@@ -14,6 +14,7 @@ from service.http.telemetry.endpoints import STATUSES, Endpoints
 from service.http.telemetry.recorder import Recorder
 from service.http.telemetry.tracing import Tracing
 from service.metrics.registry import Metrics
+from service.settings.reading import read_admin_key, read_api_key
 from service.settings.settings import Settings
 
 DESCRIPTION = """\
@@ -68,7 +69,7 @@ def create_app(
     Raises:
         ConfigurationError: a key cannot be read.
     """
-    keys = settings.read_api_key(), settings.read_admin_key()
+    keys = read_api_key(settings), read_admin_key(settings)
     admission = Admission(settings.max_concurrent_requests, *keys)
     metrics.describe_endpoints(STATUSES)
     metrics.describe_models(served.card for served in models)
