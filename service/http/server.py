@@ -23,7 +23,7 @@ QUIET_SECONDS = 0.2
 """After its last answer the server listens on for this long, so that requests on their way get a 503."""
 
 KEEP_ALIVE_SECONDS = 75
-"""Longer than the idle time of common load balancers, so that it is they who close an idle connection."""
+"""Longer than the idle time of common load balancers, so that these close an idle connection first."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -131,7 +131,7 @@ def bind(host: str, port: int) -> socket.socket:
     """A socket bound to an address, not listening yet.
 
     Raises:
-        ConfigurationError: there is no such address here, or the port is taken or not allowed.
+        ConfigurationError: this machine does not have the address, or the port is taken or not allowed.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(

@@ -15,7 +15,7 @@ def add(app: FastAPI, context: Context) -> None:
     """Adds the route to `app`."""
 
     async def metrics(request: Request) -> Response:
-        """All metrics in Prometheus' text format, or in OpenMetrics with exemplars for whoever accepts it."""
+        """All metrics in Prometheus' text format, or, as `Accept` asks, in OpenMetrics with exemplars."""
         _, chosen = choose_encoder(request.headers.get("accept", ""))
         exemplars = chosen.startswith("application/openmetrics-text")
         page = await context.in_worker(partial(context.metrics.render, exemplars=exemplars))

@@ -1,4 +1,4 @@
-"""Who gets in: by key, by the places that there are, and until the server drains."""
+"""Which requests get in: by key, while there is a place, and until the server drains."""
 
 import asyncio
 import hashlib

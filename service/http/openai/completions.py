@@ -235,7 +235,7 @@ class EventStream(Response):
                 await send({"type": "http.response.body", "body": event, "more_body": True})
         except (HeadfirstError, asyncio.CancelledError) as error:
             if not isinstance(error, HeadfirstError) or error.status == 499:
-                raise  # Nobody is there to read it.
+                raise  # The client has left.
             fault = as_headfirst_error(error)
             event = _sent(fault.body().decode())
             await send({"type": "http.response.body", "body": event, "more_body": True})

@@ -62,7 +62,7 @@ def read_ids(value: JsonValue, name: str, vocabulary: Vocabulary) -> list[int]:
 
 
 def read_bias(value: Mapping[str, float] | None, vocabulary: Vocabulary) -> tuple[tuple[int, float], ...]:
-    """Ids and their biases. Raises InvalidRequest for a key that is no id of the vocabulary."""
+    """Ids and their biases. Raises InvalidRequest for a key that is not an id of the vocabulary."""
     bias = {}
     for key, amount in (value or {}).items():
         if not (key.isascii() and key.isdigit() and len(key) < 20 and int(key) < len(vocabulary)):

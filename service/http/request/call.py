@@ -128,7 +128,7 @@ class Call(Generic[R]):
     async def of(self, messages: Sequence[Score]) -> list[Scored]: ...
 
     async def of(self, messages: Sequence[Predict] | Sequence[Score]) -> list[Predicted] | list[Scored]:
-        """Submits the messages and waits for all answers; if that fails, none is computed any more.
+        """Submits the messages and waits for all answers; if that fails, the others are cancelled.
 
         Raises:
             InvalidRequest: the messages together are more than the queue can ever hold.

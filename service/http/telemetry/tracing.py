@@ -85,7 +85,7 @@ class Tracing:
         )
         context = span.get_span_context()
         if span.is_recording():
-            # A client's fault is no error of the server: OpenTelemetry's conventions for HTTP.
+            # A fault of the client's is not one of the server's: OpenTelemetry's conventions for HTTP.
             if status >= 500:
                 span.set_status(Status(StatusCode.ERROR, trace.error))
             inside = set_span_in_context(span)
@@ -165,7 +165,7 @@ def wanted(settings: Settings, environment: Mapping[str, str] = os.environ) -> b
 
 
 def open_tracing(settings: Settings) -> Tracing | None:
-    """Sends spans to the configured endpoint from a thread of this process; None where none is configured.
+    """Sends spans to the configured endpoint from a thread of this process; None without an endpoint.
 
     To be called in the process that answers HTTP: a thread does not survive a fork.
     """
