@@ -135,7 +135,7 @@ def no_rule(source: Path) -> None:
 
 
 FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
-    "payload": (payload, "the checkpoint is no pickled module"),
+    "payload": (payload, "the checkpoint is not a pickled module"),
     "truncated": (truncated, "model.pt: damaged, or no checkpoint"),
     "wrong dictionary": (wrong_dictionary, "has 5 words, model.pt was trained on 128"),
     "absurdly large": (absurd, "needs more memory than 1.1 GB, see --memory-limit"),
