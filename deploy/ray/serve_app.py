@@ -89,8 +89,7 @@ class Headfirst:
         del loaded
         settle()
         self._fleet.start()
-        while self._fleet.state == "starting":  # noqa: ASYNC110 -- it is another thread's, and soon over
-            await asyncio.sleep(0.01)
+        await self._fleet.changes.until(lambda: self._fleet.state != "starting")
         self.check_health()
 
     def __serve_build_asgi_app__(self) -> ASGIApp:

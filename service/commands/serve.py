@@ -61,9 +61,9 @@ def _run(settings: Settings) -> None:
     from service.fleet.fleet import Fleet
     from service.fleet.loading import load, settle
     from service.http.app import create_app
-    from service.http.server import bind
     from service.http.telemetry.tracing import open_tracing
     from service.metrics.registry import Metrics
+    from service.processes.listening import bind
     from service.processes.single import LocalServer
 
     listening = bind(settings.host, settings.port)

@@ -18,12 +18,13 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
-from typing import Literal
 
 import torch
 
 from models.bundle import Bundle
 from models.kernels.cpu.library import thread_count
+from service.contract.changes import Changes
+from service.contract.engine import State
 from service.contract.errors import DeadlineExceeded, Draining, HeadfirstError, NotReady
 from service.contract.messages import Answer, Message
 from service.contract.wakeups import together
@@ -35,8 +36,6 @@ from service.metrics.registry import Metrics
 from service.settings.settings import Settings
 
 logger = logging.getLogger(__name__)
-
-State = Literal["starting", "ready", "draining", "dead"]
 
 ENGINE_NICE = 5
 """An engine thread's niceness over its process's: with it a core gives a third of the time that one without
@@ -59,6 +58,8 @@ class Engine:
         self._bundle = bundle
         self._settings = settings
         self._metrics = metrics
+        self.changes = Changes()
+        """Announces each change of `state`, after it."""
         self._state: State = "starting"
         self._reason = "the model is warming up"
         self._lock = threading.Lock()
@@ -75,8 +76,9 @@ class Engine:
         self._batcher.close(self._not_ready)
         self._cache = StateCache(settings.state_cache_bytes)
         self._began: dict[int, float] = {}
-        self._hangs = False
         """When the batch of each thread that runs one began, by the thread's number."""
+        self._hangs = False
+        """Whether the engine was given up: its threads are not waited for."""
         self._leader = self._thread("engine", self._lead)
         self._helpers = [
             self._thread(f"engine-{number}", partial(self._help, number))
@@ -149,6 +151,7 @@ class Engine:
             if self._state != "dead":
                 self._state, self._reason = "draining", "the server is shutting down"
                 self._batcher.close(Draining)
+        self.changes.announce()
         drained = self._batcher.wait_idle(timeout)
         self._abandon(Draining)
         return drained and self._state != "dead"
@@ -186,6 +189,7 @@ class Engine:
                 self._batcher.close(self._not_ready)
         self._batcher.stop()
         self._abandon(self._not_ready)
+        self.changes.announce()
 
     def _abandon(self, make_error: Callable[[], HeadfirstError]) -> None:
         with together():
@@ -214,8 +218,9 @@ class Engine:
         runner = Runner(self._bundle, self._cache, self._metrics)
         with self._lock:
             if self._state == "starting":
-                self._state, self._reason = "ready", ""
                 self._batcher.open()
+                self._state, self._reason = "ready", ""
+        self.changes.announce()
         return runner
 
     @torch.inference_mode()

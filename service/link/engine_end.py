@@ -95,10 +95,10 @@ class EngineEnd(asyncio.Protocol):
                 self._server.start(self._reload(question.number, question.names))
             case wire.Switched():
                 self.switched = question.number
-                self._server.changed()
+                self._server.followed()
             case wire.Finished():
                 self.finished = question.number
-                self._server.changed()
+                self._server.followed()
 
     async def _reload(self, number: int, names: tuple[str, ...] | None) -> None:
         try:

@@ -6,8 +6,10 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any
 
+from service.contract.changes import Changes
 from service.contract.errors import HeadfirstError
 from service.fleet.fleet import Fleet
 from service.fleet.served import Served
@@ -18,9 +20,8 @@ from service.metrics.registry import Metrics
 
 logger = logging.getLogger(__name__)
 
-STARTING_SECONDS = 0.01
 WATCH_SECONDS = 0.5
-"""How often the state of the engines is looked at: while they warm up, and afterwards."""
+"""How often an engine that hangs is looked for."""
 
 
 class EngineServer:
@@ -50,7 +51,8 @@ class EngineServer:
         self._on_alive = on_alive
         self._alive_seconds = alive_seconds
         self._stopping = False
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._changes = Changes()
+        """Announces each change of an engine's state, of the connections and of what these have told."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._number = 1
         """Of the last `Models`."""
@@ -68,9 +70,10 @@ class EngineServer:
         loop.add_signal_handler(signal.SIGTERM, self.stop)
         loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         server = await loop.create_unix_server(lambda: EngineEnd(self), sock=listening)
+        self.fleet.changes.forward(self._changes)
         self.fleet.start()
         watch = loop.create_task(self._watch())
-        ended = loop.create_task(self._until(lambda: self._stopping and not self.connections))
+        ended = loop.create_task(self._changes.until(lambda: self._stopping and not self.connections))
         try:
             await asyncio.wait([watch, ended], return_when=asyncio.FIRST_COMPLETED)
             if watch.done():
@@ -91,7 +94,7 @@ class EngineServer:
     def stop(self) -> None:
         """Ends `serve` as soon as no worker is connected."""
         self._stopping = True
-        self.changed()
+        self._changes.announce()
 
     def opened(self, connection: "EngineEnd") -> None:
         """A worker is there."""
@@ -103,22 +106,11 @@ class EngineServer:
     def closed(self, connection: "EngineEnd") -> None:
         """A worker is gone."""
         self.connections.discard(connection)
-        self.changed()
+        self._changes.announce()
 
-    def changed(self) -> None:
-        """Something is other than it was that somebody may wait for."""
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-
-    async def _until(self, condition: Callable[[], bool]) -> None:
-        while not condition():
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiters.add(waiter)
-            try:
-                await waiter
-            finally:
-                self._waiters.discard(waiter)
+    def followed(self) -> None:
+        """A worker has switched to the last models, or has finished with those before."""
+        self._changes.announce()
 
     # -- loading again ----------------------------------------------------------------------------------
 
@@ -134,11 +126,11 @@ class EngineServer:
         self.models = self._list_models()
         for connection in self.connections:
             connection.send(wire.Models(self._number, self.models))
-        await self._until(lambda: all(each.switched == self._number for each in self.connections))
+        await self._changes.until(lambda: all(each.switched == self._number for each in self.connections))
 
     async def finish(self) -> None:
         """Returns when no worker's request asks any more what the last `switch` took away."""
-        await self._until(lambda: all(each.finished == self._number for each in self.connections))
+        await self._changes.until(lambda: all(each.finished == self._number for each in self.connections))
         used = {model.engine for model in self.models}
         gone = [self.engines.pop(number) for number in list(self.engines) if number not in used]
         kept = {served.tokenizer for served in self.engines.values()}
@@ -169,9 +161,7 @@ class EngineServer:
 
     async def _watch(self) -> None:
         """Returns when an engine is dead."""
-        # Its states are other threads', and it tells nobody when one changes.
-        while self.fleet.state == "starting":  # noqa: ASYNC110
-            await asyncio.sleep(STARTING_SECONDS)
+        await self._changes.until(lambda: self.fleet.state != "starting")
         if self.fleet.state == "ready":
             for connection in self.connections:
                 connection.send(wire.State(self.fleet.state, self.fleet.reason))
@@ -181,6 +171,8 @@ class EngineServer:
             if time.monotonic() - told >= self._alive_seconds:
                 told = time.monotonic()
                 self._on_alive()
-            await asyncio.sleep(WATCH_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(WATCH_SECONDS):
+                    await self._changes.until(lambda: self.fleet.state == "dead")
             self.fleet.check()
         logger.error(f"the engine process ends: {self.fleet.reason}")

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import signal
 import socket
+import time
 from collections.abc import Coroutine, Generator, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from service.contract.messages import Reloaded
 from service.fleet.fleet import Fleet
 from service.http.app import HeadfirstApp
 from service.http.server import Server
+from service.processes.listening import log_urls
 
 logger = logging.getLogger("headfirst")
 
@@ -44,9 +46,17 @@ class LocalServer(Server):
                 signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listens and watches."""
+        """Listens, says where, and watches."""
         await super().startup(sockets)
+        log_urls(sockets or [])
+        self._start(self._tell_ready())
         self._start(self._watch())
+
+    async def _tell_ready(self) -> None:
+        started = time.monotonic()
+        await self._fleet.changes.until(lambda: self._fleet.state != "starting")
+        fields = {"seconds": round(time.monotonic() - started, 3)}
+        logger.info(self._fleet.state, extra={"fields": fields})
 
     def _on_hangup(self) -> None:
         logger.info("reloading all models", extra={"fields": {"signal": "SIGHUP"}})

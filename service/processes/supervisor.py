@@ -23,7 +23,6 @@ from typing import Any
 
 from models.bundle import Bundle
 from service import logs
-from service.http.server import log_urls
 from service.link import wire
 from service.link.announcement import Announcement
 from service.metrics.workers import forget_gauges
@@ -31,7 +30,7 @@ from service.processes.backoff import Backoff
 from service.processes.child import Child, how_it_ended
 from service.processes.children import ENGINE, Children
 from service.processes.engine import Alive, Broken, Loaded, Ready, decode_event, run_engine
-from service.processes.listening import listen, listen_at
+from service.processes.listening import listen, listen_at, log_urls
 from service.processes.signals import signals_as_bytes
 from service.processes.steps import Steps
 from service.processes.worker import SOCKET, run_worker

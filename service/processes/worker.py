@@ -8,8 +8,6 @@ import socket
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
-import uvicorn
-
 from models.bundle import Bundle
 from service.contract.errors import Unavailable
 from service.fleet.loading import settle
@@ -93,7 +91,7 @@ class WorkerServer(Server):
         """Connects to the engine process and listens."""
         self._link = asyncio.get_running_loop().create_task(self._remote.run(self._follower))
         self._link.add_done_callback(self._on_unlinked)
-        await uvicorn.Server.startup(self, sockets)
+        await super().startup(sockets)
 
     def _on_signal(self, number: signal.Signals) -> None:
         if self._draining is None:
@@ -118,7 +116,7 @@ def run_worker(settings: Settings, known: Known, listening: socket.socket, direc
     settings = settings.model_copy(update={"max_concurrent_requests": limit})
     engine = EngineLink(str(directory / SOCKET))
     catalog = Catalog(
-        Served(bundle, engine.model(), told.model_card(), told.examples) for told, bundle in known
+        Served(bundle, engine.engine(), told.model_card(), told.examples) for told, bundle in known
     )
     clusters = max(served.card.clusters for served in catalog)
     metrics = WorkerMetrics(clusters, directory, name, lambda: _samples(engine))

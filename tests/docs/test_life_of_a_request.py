@@ -17,8 +17,9 @@ from service.fleet.served import Catalog, Served
 from service.http.api.examples import describe
 from service.http.api.models import card
 from service.http.app import create_app
-from service.http.server import Server, bind
+from service.http.server import Server
 from service.metrics.registry import Metrics
+from service.processes.listening import bind
 from service.settings.settings import Settings
 from tests.support.tiny import tiny_bundle
 

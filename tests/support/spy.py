@@ -85,16 +85,11 @@ class Watched:
 
     def start(self) -> None:
         """Returns when the warm-up is done."""
-        ready = threading.Event()
-        open_batcher = self.engine._batcher.open
-
-        def open_and_tell() -> None:
-            open_batcher()
-            ready.set()
-
-        self.engine._batcher.open = open_and_tell  # type: ignore[method-assign]
-        self.engine.start()
-        assert ready.wait(WAIT_SECONDS)
+        changed = threading.Event()
+        with self.engine.changes.subscribed(changed.set):
+            self.engine.start()
+            assert changed.wait(WAIT_SECONDS)
+        assert self.engine.state == "ready", self.engine.reason
         self.spy.forget()
 
     def wait_idle(self) -> None:

@@ -88,6 +88,35 @@ def test_a_model_that_fails_in_the_warm_up_is_never_ready(bundle: Bundle) -> Non
     watched.engine.stop()
 
 
+def test_each_change_of_state_is_announced_after_it(bundle: Bundle) -> None:
+    watched = Watched(bundle)
+    states: list[str] = []
+    with watched.engine.changes.subscribed(lambda: states.append(watched.engine.state)):
+        watched.start()
+        check(bundle, predict([4]), watched.ask(predict([4]))[0])  # Once it is announced, it accepts.
+        assert watched.engine.drain(WAIT_SECONDS)
+        watched.engine.stop()
+    assert states == ["ready", "draining", "dead"]
+
+
+def test_a_death_is_announced_when_no_future_waits_any_more(make: Make) -> None:
+    watched = make()
+    done: list[bool] = []
+    announced = threading.Event()
+
+    def note() -> None:
+        done.append(all(future.done() for future in futures))
+        announced.set()
+
+    with watched.spy.closed(watched.engine, BLOCKER):
+        futures = submit(watched, predict([4]), score([5]))
+        with watched.engine.changes.subscribed(note):
+            watched.engine.fail("it hangs")
+            assert announced.wait(WAIT_SECONDS)
+    assert done[0]
+    assert [type(error_of(future)) for future in futures] == [NotReady] * 2
+
+
 def test_nothing_is_accepted_before_the_warm_up_is_done(bundle: Bundle) -> None:
     watched = Watched(bundle)
     assert watched.engine.state == "starting"

@@ -106,7 +106,7 @@ class Link:
         self._serving = asyncio.create_task(self.server.serve(self.listening.dup()))
 
     def submit(self, messages: Sequence[Predict | Score]) -> list[Future[Answer]]:
-        (model,) = self.asking.models or [self.remote.model()]
+        (model,) = self.asking.models or [self.remote.engine()]
         return model.submit(messages)
 
     async def until(self, state: str) -> None:
@@ -310,9 +310,12 @@ async def test_the_engine_ends_after_its_workers(tmp_path: Path, fake: Startable
         assert await link.end()
 
 
-async def test_an_engine_that_dies_ends_its_process(tmp_path: Path, fake: Startable) -> None:
+async def test_an_engine_that_dies_ends_its_process_at_once(
+    tmp_path: Path, fake: Startable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.link.engine_server.WATCH_SECONDS", 1000)
     async with linked(tmp_path, fake) as link:
-        fake.state = "dead"
+        await asyncio.to_thread(setattr, fake, "state", "dead")
         assert not await link.end()
         await link.until("starting")
 
