@@ -59,7 +59,9 @@ def _run(settings: Settings) -> None:
     import torch
 
     from service.fleet.fleet import Fleet
-    from service.fleet.loading import load, settle
+    from service.fleet.loading import load
+    from service.fleet.memory import settle
+    from service.http.api.examples import describe
     from service.http.app import create_app
     from service.http.telemetry.tracing import open_tracing
     from service.metrics.registry import Metrics
@@ -70,9 +72,9 @@ def _run(settings: Settings) -> None:
     with listening:
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
-        loaded = [load(source, settings) for source in settings.sources]
+        loaded = [load(source, settings, describe) for source in settings.sources]
         metrics = Metrics(max(each.card.clusters for each in loaded))
-        fleet = Fleet(settings, metrics, loaded)
+        fleet = Fleet(settings, metrics, loaded, describe)
         tracing = open_tracing(settings)
         app = create_app(settings, fleet.catalog, metrics, tracing)
         # Kept by the app; made at its first use, it would let everybody wait for the first reader of /docs.

@@ -18,7 +18,8 @@ from service.contract.engine import OwnEngine, State, Users
 from service.contract.errors import Draining, HeadfirstError, ReloadFailed, ReloadRunning
 from service.contract.messages import Reloaded
 from service.engine.engine import Engine
-from service.fleet.loading import LoadedModel, check_cache, give_back_memory, load
+from service.fleet.loading import Examples, LoadedModel, check_cache, load
+from service.fleet.memory import give_back_memory
 from service.fleet.served import Catalog, Served
 from service.metrics.registry import Metrics
 from service.settings.settings import Settings
@@ -35,7 +36,7 @@ class Fleet:
         settings: of the server; the memory for cached states is divided evenly.
         metrics: of all engines.
         loaded: at least one model, the first being that of requests which name none.
-        copies: as in `load`.
+        describe, copies: as in `load`.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Fleet:
         settings: Settings,
         metrics: Metrics,
         loaded: Sequence[LoadedModel],
+        describe: Callable[[Bundle], Examples],
         copies: Path | None = None,
         make_engine: MakeEngine = Engine,
     ) -> None:
@@ -50,6 +52,7 @@ class Fleet:
         share = settings.state_cache_bytes // self._models
         self._settings = settings.model_copy(update={"state_cache_bytes": share})
         self._metrics = metrics
+        self._describe = describe
         self._copies = copies
         self._make_engine = make_engine
         self._engines: list[OwnEngine] = []
@@ -123,7 +126,10 @@ class Fleet:
         if self._reloading:
             raise ReloadRunning
         self._reloading = True
-        return await asyncio.shield(asyncio.get_running_loop().create_task(self._reload(old, users)))
+        reload = asyncio.get_running_loop().create_task(self._reload(old, users))
+        # What it fails of is logged; the caller may have left, and asyncio would report it as unheard.
+        reload.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return await asyncio.shield(reload)
 
     async def _reload(self, old: list[Served], users: Users[Served]) -> list[Reloaded]:
         started = time.monotonic()
@@ -162,7 +168,9 @@ class Fleet:
         engines: list[OwnEngine] = []
         try:
             for each in old:
-                loaded = await asyncio.to_thread(load, sources[each.name], self._settings, self._copies)
+                loaded = await asyncio.to_thread(
+                    load, sources[each.name], self._settings, self._describe, self._copies
+                )
                 new.append(self._add(loaded))
                 engines.append(self._engines[-1])
                 engines[-1].start()

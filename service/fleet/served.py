@@ -8,7 +8,7 @@ from typing import Any
 from models.bundle import Bundle
 from service.contract.engine import Engine, State
 from service.contract.errors import ModelNotFound
-from service.http.schemas.native import ModelCard
+from service.contract.model_card import ModelCard
 
 _WORST_FIRST: tuple[State, ...] = ("dead", "draining", "starting")
 
@@ -20,7 +20,7 @@ class Served:
     A request takes one of these and keeps it to its end, whatever is loaded meanwhile.
 
     Args:
-        bundle: in an HTTP worker, one without weights.
+        bundle: without weights in an HTTP worker.
         examples: the model's own answers for the OpenAPI page, by path.
         tokenizer: a file with the vocabulary that nobody changes, where HTTP workers read it.
     """

@@ -24,6 +24,7 @@ from service.link.announcement import Announcement
 from service.link.pending import Pending
 from service.link.remote_engine import RemoteEngine
 from service.link.worker_end import WorkerEnd
+from service.metrics.samples import Sample
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +95,7 @@ class EngineLink:
         self._send(connection, wire.encode_ask(number, engine, messages))
         return futures
 
-    def samples(self) -> Future[tuple[wire.Sample, ...]]:
+    def samples(self) -> Future[tuple[Sample, ...]]:
         """The engines' metrics that are not 0; NotReady or Draining if nobody is there who knows."""
         return self._ask(wire.AskSamples)
 

@@ -11,12 +11,14 @@ from typing import Any
 
 from service.contract.changes import Changes
 from service.contract.errors import HeadfirstError
+from service.contract.messages import Reloaded
 from service.fleet.fleet import Fleet
 from service.fleet.served import Served
 from service.link import wire
 from service.link.announcement import Announcement
 from service.link.engine_end import EngineEnd
 from service.metrics.registry import Metrics
+from service.metrics.samples import Sample, samples
 
 logger = logging.getLogger(__name__)
 
@@ -96,23 +98,29 @@ class EngineServer:
         self._stopping = True
         self._changes.announce()
 
-    def opened(self, connection: "EngineEnd") -> None:
-        """A worker is there."""
-        self.connections.add(connection)
-        connection.send(
-            wire.Models(self._number, self.models), wire.State(self.fleet.state, self.fleet.reason)
-        )
+    def opened(self, end: EngineEnd) -> None:
+        """A worker has connected."""
+        self.connections.add(end)
+        end.send(wire.Models(self._number, self.models), wire.State(self.fleet.state, self.fleet.reason))
 
-    def closed(self, connection: "EngineEnd") -> None:
-        """A worker is gone."""
-        self.connections.discard(connection)
+    def closed(self, end: EngineEnd) -> None:
+        """A worker's connection has ended."""
+        self.connections.discard(end)
         self._changes.announce()
 
     def followed(self) -> None:
         """A worker has switched to the last models, or has finished with those before."""
         self._changes.announce()
 
+    def samples(self) -> tuple[Sample, ...]:
+        """The engines' metrics that are not 0."""
+        return samples(self.metrics.registry)
+
     # -- loading again ----------------------------------------------------------------------------------
+
+    async def reload(self, names: Sequence[str] | None) -> list[Reloaded]:
+        """Loads models again; raises as `Fleet.reload`."""
+        return await self.fleet.reload(names, self)
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Runs `work` beside all else."""
@@ -153,7 +161,7 @@ class EngineServer:
 
     async def _reload_all(self) -> None:
         try:
-            await self.fleet.reload(None, self)
+            await self.reload(None)
         except HeadfirstError as error:  # The fleet has logged what was wrong with a bundle.
             logger.warning(f"no model was reloaded: {error.message}")
 

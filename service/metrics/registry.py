@@ -20,7 +20,7 @@ from prometheus_client import (
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from service.contract.engine import OwnEngine
-from service.http.schemas.native import ModelCard
+from service.contract.model_card import MODEL_LABELS, ModelCard, model_labels
 
 # A `_created` series beside every counter would double the page and no rule of ours reads one.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -76,22 +76,6 @@ ENDPOINTS: dict[str, tuple[int, ...]] = {
     "other": (401, 404, 405, 413, 500),
 }
 """Route templates and the statuses that each can answer; `other` is every path that no route knows."""
-
-
-MODEL_LABELS = ("model", "architecture", "vocabulary_size", "clusters", "parameters", "dtype", "device")
-
-
-def model_labels(card: ModelCard) -> list[str]:
-    """The values of `MODEL_LABELS` for a model."""
-    return [
-        card.name,
-        card.architecture,
-        str(card.vocabulary_size),
-        str(card.clusters),
-        str(card.parameters),
-        card.dtype,
-        card.device,
-    ]
 
 
 class Metrics:

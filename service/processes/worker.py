@@ -10,16 +10,16 @@ from pathlib import Path
 
 from models.bundle import Bundle
 from service.contract.errors import Unavailable
-from service.fleet.loading import settle
+from service.fleet.memory import settle
 from service.fleet.served import Catalog, Served
 from service.http.app import HeadfirstApp, create_app
 from service.http.request.context import Context
 from service.http.server import Server
 from service.http.telemetry.tracing import open_tracing
-from service.link import wire
 from service.link.announcement import Announcement
 from service.link.engine_link import EngineLink
 from service.link.remote_engine import RemoteEngine
+from service.metrics.samples import Sample
 from service.metrics.workers import WorkerMetrics
 from service.processes.child import CRASHED
 from service.settings.settings import Settings
@@ -133,7 +133,7 @@ def run_worker(settings: Settings, known: Known, listening: socket.socket, direc
     return CRASHED if server.failed else 0
 
 
-def _samples(engine: EngineLink) -> Sequence[wire.Sample]:
+def _samples(engine: EngineLink) -> Sequence[Sample]:
     try:
         return engine.samples().result(SAMPLES_SECONDS)
     except TimeoutError:

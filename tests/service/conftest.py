@@ -18,9 +18,9 @@ import pytest
 
 from models.bundle import Bundle
 from service.contract.messages import Answer, Message
+from service.fleet.loading import card
 from service.fleet.served import Catalog, Served
 from service.http.api.examples import describe
-from service.http.api.models import card
 from service.http.app import HeadfirstApp, create_app
 from service.metrics.registry import Metrics
 from service.settings.settings import Settings

@@ -11,7 +11,7 @@ from models.bundle import Bundle
 from service.contract.changes import Changes
 from service.contract.engine import State
 from service.contract.messages import Answer, Message, Predict, Predicted, Score, Scored, Timing
-from service.http.schemas.native import ModelCard
+from service.contract.model_card import ModelCard
 
 TIMING = Timing(queue_seconds=0.001, engine_seconds=0.002, batch_size=3, cached_tokens=4)
 

@@ -26,6 +26,7 @@ from service.contract.messages import Answer, Predict, Score
 from service.engine.engine import Engine
 from service.fleet.fleet import Fleet
 from service.fleet.loading import load
+from service.http.api.examples import describe
 from service.link import wire
 from service.link.announcement import Announcement
 from service.link.engine_link import EngineLink
@@ -93,12 +94,13 @@ class Link:
     def start(self, engine: Startable | Engine, metrics: Metrics | None = None) -> None:
         metrics = metrics or Metrics()
         settings = Settings(model=(f"tiny={self._source}",), device="cpu")
-        loaded = [load(source, settings, self._copies) for source in settings.sources]
+        loaded = [load(source, settings, describe, self._copies) for source in settings.sources]
         self.next_engine = engine
         fleet = Fleet(
             settings,
             metrics,
             loaded,
+            describe,
             self._copies,
             lambda *_: self.next_engine,  # type: ignore[arg-type, return-value]
         )
