@@ -19,7 +19,7 @@ from service.link import wire
 from service.link.announcement import Announcement
 from service.link.engine_server import EngineServer
 from service.metrics.registry import Metrics
-from service.processes.child import CRASHED
+from service.processes.children import CRASHED
 from service.settings.settings import Settings
 
 logger = logging.getLogger("headfirst")

@@ -21,7 +21,7 @@ from service.link.engine_link import EngineLink
 from service.link.remote_engine import RemoteEngine
 from service.metrics.samples import Sample
 from service.metrics.workers import WorkerMetrics
-from service.processes.child import CRASHED
+from service.processes.children import CRASHED
 from service.settings.settings import Settings
 
 logger = logging.getLogger("headfirst")

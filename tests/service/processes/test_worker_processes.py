@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from models.bundle import Bundle
 from service.commands import serve
 from service.metrics.registry import Metrics
-from service.processes.backoff import FIRST_SECONDS, MAX_QUICK_FAILURES, STEADY_SECONDS, Backoff
+from service.processes.children import FIRST_SECONDS, MAX_QUICK_FAILURES, STEADY_SECONDS, Backoff
 from tests.service.commands.test_serve import assert_refused, start
 from tests.service.conftest import ServerProcess
 from tests.service.scenarios.test_shutdown import Load
