@@ -1,10 +1,11 @@
 """Owns the model and the device; one loop: schedule, run, answer.
 
-    submit (any thread) -> Batcher -> an engine thread: next -> Runner.run -> finish -> futures
+    any thread:         submit -> Batcher.accept
+    an engine's thread: Batcher.next -> Runner.answer -> futures -> Batcher.finish
 
-Threads meet in the batcher: whoever submits; the engine's, which alone touch the model, each with a batch of
-its own; and a timer that answers what is overdue whatever the engine does meanwhile. None of them uses the
-CPU while nothing is asked.
+Threads meet in the batcher: those that submit; the engine's, which alone touch the model, each with a batch
+of its own; and a timer that answers what is overdue while the engine does anything else. None of them uses
+the CPU while nothing is asked.
 
 While one engine thread's batch is on the device, the next is put together, prepared and, on a CPU, run by
 another: see benchmarks/results for what that gives.
@@ -28,10 +29,11 @@ from service.contract.engine import State
 from service.contract.errors import DeadlineExceeded, Draining, HeadfirstError, NotReady
 from service.contract.messages import Answer, Message
 from service.contract.wakeups import together
+from service.engine.batch import Batch
 from service.engine.batcher import Batcher
-from service.engine.queue import Batch
-from service.engine.runner import Outcome, Runner, warm_up
+from service.engine.runner import Outcome, Runner
 from service.engine.state_cache import StateCache
+from service.engine.warm_up import warm_up
 from service.metrics.registry import Metrics
 from service.settings.settings import Settings
 
@@ -49,7 +51,7 @@ class Engine:
     """Answers messages with the model, many at a time.
 
     Args:
-        bundle: the model; nobody else may use it while the engine runs.
+        bundle: the model; the engine alone may use it while it runs.
         settings: the limits and budgets.
         metrics: gets all that the engine measures; several engines may share it.
     """
@@ -124,6 +126,11 @@ class Engine:
         began = min(self._began.copy().values(), default=None)
         return 0.0 if began is None else time.monotonic() - began
 
+    @property
+    def idle(self) -> bool:
+        """Whether all threads sleep: nothing is asked, and the last answers are given and counted."""
+        return self._batcher.idle()
+
     def start(self) -> None:
         """Starts the threads and returns at once; the warm-up runs on the engine's."""
         self._leader.start()
@@ -140,7 +147,7 @@ class Engine:
             QueueFull: there is no room for all of them; `retry_after` says when there may be.
             TooLarge: there never will be.
         """
-        return list(self._batcher.submit(messages))
+        return list(self._batcher.accept(messages))
 
     def drain(self, timeout: float) -> bool:
         """Accepts nothing more and waits, `timeout` seconds at most, until what was accepted is answered.
@@ -165,7 +172,7 @@ class Engine:
         self._metrics.forget(self)
 
     def fail(self, reason: str) -> None:
-        """Gives the engine up, and what it runs: for whoever sees that it is stalled for good."""
+        """Gives the engine up, and what it runs: its process sees that it is stalled for good."""
         logger.critical("The engine is given up: %s.", reason)
         self._hangs = True
         self._die(reason)
@@ -174,7 +181,7 @@ class Engine:
         return threading.Thread(target=self._guard, args=[work], name=f"headfirst-{name}", daemon=True)
 
     def _guard(self, work: Callable[[], None]) -> None:
-        """What the threads run: neither of them ends unnoticed."""
+        """What the threads run: none of them ends unnoticed."""
         try:
             work()
         except BaseException as error:
@@ -235,7 +242,7 @@ class Engine:
             if wanted != threads:
                 set_threads(wanted)
                 threads = wanted
-            outcome = runner.run(batch.slices)
+            outcome = runner.answer(batch.slices)
             self._answer(batch, outcome)
             del self._began[number]
 

@@ -108,7 +108,7 @@ class EngineEnd(asyncio.Protocol):
     def _take(self, question: wire.Question) -> None:
         match question:
             case wire.AskPredict() | wire.AskScore():
-                self._submit(question.number, question.engine, question.messages)
+                self._ask(question.number, question.engine, question.messages)
             case wire.Cancel():
                 for index in question.indexes:
                     future = self._futures.pop((question.number, index), None)
@@ -133,7 +133,7 @@ class EngineEnd(asyncio.Protocol):
         else:
             self.send(wire.ReloadDone(number, tuple(models)))
 
-    def _submit(self, number: int, engine: int, messages: tuple[Message, ...]) -> None:
+    def _ask(self, number: int, engine: int, messages: tuple[Message, ...]) -> None:
         served = self._host.engines.get(engine)
         if served is None:
             self.send(wire.Refused(number, wire.Fault.of(NotReady("There is no such engine any more."))))

@@ -1,10 +1,10 @@
 """What an HTTP worker has instead of engines: the engine process at the other end of a socket.
 
-Whatever is asked is a frame out and a future that waits; the frame that comes back resolves it. When the
-connection ends, the engine process has: all that wait get 503 at once. The socket listens in the supervisor,
-so that the next connection is there at once, and the next engine process takes it when it has loaded.
+A question is a frame out and a future that waits; the frame that comes back resolves it. When the connection
+ends, the engine process has ended: all futures that wait get 503 at once. The socket listens in the
+supervisor, so that the next connection is there at once; the next engine process takes it when it has loaded.
 
-On each connection the engine process tells first which models it has, and again after each reload. Their
+On each connection the engine process announces first which models it has, and again after each reload. Their
 numbers mean nothing on another connection: tokens never reach an engine that does not know them.
 """
 
@@ -37,7 +37,8 @@ Models = Users[tuple[Announcement, RemoteEngine]]
 
 
 class EngineLink:
-    """All engines of the engine process. Made before the event loop runs, connected by `run` on it.
+    """All engines of the engine process. Made before the event loop runs, connected on it by
+    `keep_connected`.
 
     Futures are resolved on the event loop's thread; `submit` and their `cancel` may be called by any.
 
@@ -70,11 +71,11 @@ class EngineLink:
 
     def engine(self, connection: WorkerEnd | None = None, number: int = 0) -> RemoteEngine:
         """The engine that `connection` announced by this number; without one, an engine that is not ready."""
-        return RemoteEngine(self, partial(self._send_messages, connection, number))
+        return RemoteEngine(self, partial(self.ask, connection, number))
 
     # -- asking, from any thread ------------------------------------------------------------------------
 
-    def _send_messages(
+    def ask(
         self, connection: WorkerEnd | None, engine: int, messages: Sequence[Message]
     ) -> list[Future[Answer]]:
         """Sends all messages to one of the engines. Cancelling one of their futures tells the engine.
@@ -96,19 +97,19 @@ class EngineLink:
         return futures
 
     def samples(self) -> Future[tuple[Sample, ...]]:
-        """The engines' metrics that are not 0; NotReady or Draining if nobody is there who knows."""
-        return self._ask(wire.AskSamples)
+        """The engines' metrics that are not 0; NotReady or Draining without an engine process."""
+        return self._question(wire.AskSamples)
 
     async def reload(self, names: Sequence[str] | None) -> tuple[Reloaded, ...]:
         """Lets the engine process load models again; raises as `Fleet.reload`, also NotReady."""
         asked = None if names is None else tuple(names)
-        return await asyncio.wrap_future(self._ask(lambda number: wire.AskReload(number, asked)))
+        return await asyncio.wrap_future(self._question(lambda number: wire.AskReload(number, asked)))
 
-    def _ask(self, question: Callable[[int], wire.Frame]) -> Future[Any]:
+    def _question(self, question: Callable[[int], wire.Frame]) -> Future[Any]:
         future: Future[Any] = Future()
         with self._lock:
             connection = self._connection
-            # A connection that nobody has taken yet would let it wait.
+            # A connection that no engine process has accepted yet would let it wait.
             if connection is None or self._state in ("starting", "dead"):
                 future.set_exception(self._unready())
                 return future
@@ -139,7 +140,7 @@ class EngineLink:
 
     # -- the connection, on the event loop --------------------------------------------------------------
 
-    async def run(self, users: Models) -> None:
+    async def keep_connected(self, users: Models) -> None:
         """Keeps a connection until `stop`, and switches `users` to what is served.
 
         Raises:

@@ -89,7 +89,7 @@ class WorkerServer(Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Connects to the engine process and listens."""
-        self._link = asyncio.get_running_loop().create_task(self._remote.run(self._follower))
+        self._link = asyncio.get_running_loop().create_task(self._remote.keep_connected(self._follower))
         self._link.add_done_callback(self._on_unlinked)
         await super().startup(sockets)
 

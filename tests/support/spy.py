@@ -85,22 +85,23 @@ class Watched:
 
     def start(self) -> None:
         """Returns when the warm-up is done."""
+        self.engine.start()
+        self.wait_until("ready")
+        self.spy.forget()
+
+    def wait_until(self, state: str) -> None:
+        """Returns when the engine has this state."""
         changed = threading.Event()
         with self.engine.changes.subscribed(changed.set):
-            self.engine.start()
-            assert changed.wait(WAIT_SECONDS)
-        assert self.engine.state == "ready", self.engine.reason
-        self.spy.forget()
+            while self.engine.state != state:
+                assert changed.wait(WAIT_SECONDS), f"it is {self.engine.state}: {self.engine.reason}"
+                changed.clear()
 
     def wait_idle(self) -> None:
         """Returns when all that was asked is answered and counted, and the engine's threads and its timer
         sleep: a thread goes on for a moment after its answers, and tells nobody."""
-        batcher, end = self.engine._batcher, time.monotonic() + WAIT_SECONDS
-        while True:
-            with batcher._lock:
-                timer: Any = batcher._deadline
-                if len(batcher._sleepers) == self.engine._engine_threads and timer._waiters:
-                    return
+        end = time.monotonic() + WAIT_SECONDS
+        while not self.engine.idle:
             assert time.monotonic() < end, "a thread is awake"
             time.sleep(0.001)
 

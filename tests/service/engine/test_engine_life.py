@@ -1,7 +1,6 @@
 """How an engine begins and ends: no future is left without an answer."""
 
 import threading
-from collections.abc import Callable
 from typing import NoReturn
 
 import pytest
@@ -10,11 +9,9 @@ from models.bundle import Bundle
 from service.contract.errors import (
     DeadlineExceeded,
     Draining,
-    HeadfirstError,
     NotReady,
 )
 from service.engine.batcher import Batcher
-from service.engine.engine import Engine
 from tests.support.spy import (
     BLOCKER,
     WAIT_SECONDS,
@@ -55,12 +52,11 @@ def test_a_fault_of_the_batcher_leaves_no_future_unresolved(
     watched = make()
     with watched.spy.closed(watched.engine, BLOCKER):
         futures = submit(watched, predict([4]), score([5]))
-        monkeypatch.setattr(watched.engine._batcher, method, lambda *_: broken([]))
+        monkeypatch.setattr(Batcher, method, lambda *_: broken([]))
         futures += submit(watched, predict([6], deadline=0.0))
     errors = {type(error_of(future)) for future in futures}
     assert errors <= {NotReady, DeadlineExceeded, *([type(None)] if method == "overdue" else [])}
-    for thread in watched.engine._threads:
-        thread.join(WAIT_SECONDS)
+    watched.wait_until("dead")
     assert watched.engine.reason == "the engine died of RuntimeError"
 
 
@@ -82,8 +78,7 @@ def test_a_model_that_fails_in_the_warm_up_is_never_ready(bundle: Bundle) -> Non
     watched = Watched(bundle)
     watched.spy.before = broken
     watched.engine.start()
-    watched.engine._threads[0].join(WAIT_SECONDS)
-    assert watched.engine.state == "dead"
+    watched.wait_until("dead")
     assert "RuntimeError" in watched.engine.reason
     watched.engine.stop()
 
@@ -141,20 +136,11 @@ def test_draining_during_the_warm_up(bundle: Bundle) -> None:
 def test_drain_finishes_what_was_accepted(make: Make) -> None:
     watched = make()
     drained: list[bool] = []
-    closed = threading.Event()
-    close = watched.engine._batcher.close
-
-    def close_and_tell(refuse: Callable[[], HeadfirstError]) -> None:
-        close(refuse)
-        closed.set()
-
-    watched.engine._batcher.close = close_and_tell  # type: ignore[method-assign]
     with watched.spy.closed(watched.engine, BLOCKER):
         futures = submit(watched, predict([4]), score([5] * 500))
         thread = threading.Thread(target=lambda: drained.append(watched.engine.drain(WAIT_SECONDS)))
         thread.start()
-        assert closed.wait(WAIT_SECONDS)
-        assert watched.engine.state == "draining"
+        watched.wait_until("draining")
         assert watched.engine.reason == "the server is shutting down"
         with pytest.raises(Draining):
             submit(watched, predict([6]))
@@ -187,5 +173,3 @@ def test_two_engines_do_not_know_of_each_other(make: Make, bundle: Bundle) -> No
     first.engine.stop()
     message = predict([4, 5])
     check(bundle, message, second.ask(message)[0])
-    assert isinstance(first.engine, Engine)
-    assert isinstance(first.engine._batcher, Batcher)

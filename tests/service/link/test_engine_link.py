@@ -88,7 +88,7 @@ class Link:
         self._source = source
         self._copies = path
         self._serving: asyncio.Task[bool] | None = None
-        self.running = asyncio.create_task(self.remote.run(self.asking))
+        self.running = asyncio.create_task(self.remote.keep_connected(self.asking))
         self.next_engine: Startable | Engine
 
     def start(self, engine: Startable | Engine, metrics: Metrics | None = None) -> None:
