@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from models.config.bodies import BodyConfig, LSTMConfig, Size
+from models.config.bodies import BodyConfig, LSTMConfig, RNNConfig, Size
 from models.config.strict import Strict
 from models.config.tokenization import Ours, Tokenization
 
@@ -105,6 +105,8 @@ class ModelConfig(Strict):
         clusters = sum(band.clusters for band in self.bands)
         if clusters != self.n_clusters:
             raise ValueError(f"bands hold {clusters} clusters, the cutoffs make {self.n_clusters}")
+        if isinstance(self.body, RNNConfig) and self.body.units != self.hidden_size:
+            raise ValueError(f"the body's units ({self.body.units}) must be hidden_size ({self.hidden_size})")
         self._check_widths()
         self._check_output()
         return self

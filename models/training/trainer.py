@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.bodies.lstm import State
+from models.bodies.recurrent import State
 from models.config.model import ModelConfig
 from models.language_model import LanguageModel
 from models.training.corpus import Corpus, Tokens

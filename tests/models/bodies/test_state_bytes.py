@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 import torch
 
-from tests.models.bodies import test_gated_convolution, test_transformer, test_transformer_xl
+from tests.models.bodies import test_gated_convolution, test_rnn, test_transformer, test_transformer_xl
 from tests.models.bodies.test_lstm import CONFIGS, HIDDEN, build
 
 WORDS = 30
 
 BODIES: dict[str, tuple[Callable[[], Any], int]] = {
     **{f"LSTM, {name}": (partial(build, config), HIDDEN) for name, config in CONFIGS.items()},
+    **{name: (partial(test_rnn.build, config), test_rnn.INPUT) for name, config in test_rnn.CONFIGS.items()},
     **{
         f"transformer, {name}": (make, test_transformer.UNITS)
         for name, make in test_transformer.VARIANTS.items()
