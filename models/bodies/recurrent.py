@@ -60,8 +60,8 @@ def some_lengths(lengths: Tensor | None, steps: int) -> Tensor | None:
 
 
 def run_module(module: nn.Module, vectors: Tensor, lengths: Tensor | None, start: Any) -> tuple[Tensor, Any]:
-    """What a recurrent `module` of torch (batch first) gives for (B, T, input) `vectors` from `start`: (B, T, output), zero beyond
-    each row's length, and its state after each row's last word."""
+    """(B, T, output) of a recurrent `module` of torch (batch first) for (B, T, input) `vectors` from `start`,
+    zero beyond each row's length, and its state after each row's last word."""
     if lengths is None:
         out, after = module(vectors, start)
         return out, after

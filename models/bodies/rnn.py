@@ -34,6 +34,6 @@ class RNNBody(RecurrentBody):
         `lengths` (B,) int64 on the CPU, each at least 1; None when every row is T long.
         """
         lengths = some_lengths(lengths, vectors.shape[1])
-        start = state[0].view(-1, self.layers, self.units).transpose(0, 1).contiguous()
+        start = state[0].reshape(-1, self.layers, self.units).transpose(0, 1).contiguous()
         rows, after = run_module(self.rnn, vectors, lengths, start)
         return rows, (after.transpose(0, 1).flatten(1),)
