@@ -15,10 +15,13 @@ __all__ = ["Band", "InputBand", "LSTMConfig", "ModelConfig", "OutputBand"]
 
 
 class Band(Strict):
-    """Consecutive tail clusters that share one projection of the hidden row to `width` dimensions."""
+    """Consecutive tail clusters that share one projection of the hidden row to `width` dimensions.
+
+    Of width 0 their words have no vectors: those of one cluster are equally likely, but for a bias.
+    """
 
     clusters: Size
-    width: Size
+    width: Annotated[int, Field(ge=0)]
 
 
 class InputBand(Strict):
