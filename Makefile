@@ -4,6 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.13; do \
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+CPP := $(wildcard models/kernels/cpu/src/*)
 
 .PHONY: help install paper serve test test-slow lint format types check clean
 .DEFAULT_GOAL := help
@@ -38,10 +39,12 @@ lint: $(VENV)/.tested ## Check format, lint, and who imports whom
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
+	$(BIN)/clang-format --dry-run -Werror $(CPP)
 
 format: $(VENV)/.tested ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	$(BIN)/clang-format -i $(CPP)
 
 types: $(VENV)/.tested ## Check the types
 	$(BIN)/mypy
@@ -52,4 +55,4 @@ paper: install ## The paper's table on your text (CORPUS=path, ARGS=--full for a
 check: lint types test ## All of it
 
 clean: ## Remove what was installed and built
-	rm -rf $(VENV) build dist *.egg-info .coverage htmlcov .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* htmlcov .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -23,7 +23,8 @@ import numpy as np
 import torch
 
 from benchmarks.serving.machine import machine
-from models.config.model import LSTMConfig, ModelConfig
+from models.config.bodies import LSTMConfig
+from models.config.model import ModelConfig
 from models.softmax.adaptive_softmax import AdaptiveSoftmax
 from models.training.clusters.cutoffs import Widths, words_of_share
 from models.training.clusters.planning import bands_of, training_plans

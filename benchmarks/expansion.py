@@ -27,13 +27,11 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=8192, help="positions at least, if the text has them")
     args = parser.parse_args()
     bundle = Bundle.load(args.model, args.device)
-    model, start = bundle.model, bundle.vocabulary.end_id
+    model, start = bundle.model, bundle.vocabulary.start_id
     sizes = torch.tensor(model.softmax.cluster_sizes, dtype=torch.float64, device=bundle.device)
     parts: list[torch.Tensor] = []
     for line in lines(args.file):
-        ids = torch.tensor([[start, *bundle.vocabulary.encode_batch([line])[0]]], device=bundle.device)
-        hidden, _ = model.encode(ids, torch.tensor([ids.shape[1]]), model.initial_state(1))
-        parts.append(hidden[0])
+        parts.append(model.read([start, *bundle.vocabulary.encode_batch([line])[0]]))
         if sum(map(len, parts)) >= args.rows:
             break
     rows = torch.cat(parts)

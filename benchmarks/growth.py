@@ -29,12 +29,13 @@ import torch
 from benchmarks.serving.machine import machine
 from models.benchmarking.charts import Series, plot
 from models.bundle import DEFAULT, Bundle
-from models.config.model import LSTMConfig, ModelConfig
+from models.config.bodies import LSTMConfig
+from models.config.model import ModelConfig
 from models.kernels.choice import choose
 from models.softmax.adaptive_softmax import AdaptiveSoftmax
 from models.training.clusters.cutoffs import Plan, Widths, candidates
-from models.training.clusters.opening import Masses
 from models.training.clusters.planning import MANY, bands_of, masses_of, sample_lines, serving_plans
+from models.training.clusters.serving_costs import Masses
 from models.training.clusters.timing import Array
 from models.training.corpus import text_files, word_counts
 
@@ -97,7 +98,7 @@ def measured(plan: Plan, widths: Widths, opened: Any, device: torch.device) -> f
     layer.head[layer.shortlist :] = torch.linalg.lstsq(hidden, wanted).solution.T
     for weight in layer.parameters():  # as in bundles
         weight.copy_(weight.half())
-    kernel = choose(layer.to(device), device)
+    kernel = choose(layer.to(device), device).exact
     rows = hidden.to(device)
     found = kernel.topk(rows, K).expanded.cpu().numpy()
     if (found != opened).mean() > 0.001:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from models.bodies.base import Body, RowState, State, last_rows
+from models.bodies.base import Body, RowState, State, TensorState, last_rows
 from models.bodies.gated_convolution import GatedConvolutionBody
 from models.bodies.lstm import LSTMBody
 from models.bodies.rnn import RNNBody
@@ -22,23 +23,22 @@ from models.config.bodies import (
     TransformerXLConfig,
 )
 from models.config.model import ModelConfig
-from models.kernels.base import TorchKernel
+from models.kernels.base import ExactBounds
 from models.kernels.choice import Choice, choose
 from models.kernels.cpu.library import KernelError
 from models.kernels.cpu.lstm import CpuLSTM
 from models.softmax.adaptive_embedding import AdaptiveEmbedding
-from models.softmax.adaptive_softmax import AdaptiveSoftmax, TopK
+from models.softmax.adaptive_softmax import AdaptiveSoftmax
 from models.softmax.differentiated_softmax import DifferentiatedSoftmax
 from models.softmax.sampling import Draw, Drawn, draw, greedy
-
-__all__ = ["LanguageModel", "RowState", "State"]
+from models.softmax.topk import TopK
 
 
 class LanguageModel(nn.Module):
     """A word-level language model. A text runs as the start word, then its own words.
 
     Attributes:
-        kernel: what runs the output layer's operations, exact and fast; torch's operators until `accelerate`.
+        choice: the kernels that run the output layer's operations; torch's operators until `accelerate`.
     """
 
     def __init__(self, config: ModelConfig, excluded: frozenset[int] = frozenset()) -> None:
@@ -49,12 +49,12 @@ class LanguageModel(nn.Module):
         self.softmax: AdaptiveSoftmax = layer(config, excluded)
         self.embedding = AdaptiveEmbedding(config, self.softmax)
         self.body = make_body(config)
-        self.kernel = Choice(TorchKernel(self.softmax), None, {})
+        self.choice = Choice(self.softmax, ExactBounds(self.softmax))
         self._fast_body: CpuLSTM | None = None
 
     def accelerate(self) -> None:
         """Choose the fastest kernels for where the weights are; the weights must not change afterwards."""
-        self.kernel = choose(self.softmax, self.device)
+        self.choice = choose(self.softmax, self.device)
         if self.device.type == "cpu" and isinstance(self.body, LSTMBody):
             # Without the extension torch runs the body too; `choose` has said why.
             with contextlib.suppress(KernelError):
@@ -66,17 +66,19 @@ class LanguageModel(nn.Module):
         body = "torch operators, float32" if self._fast_body is None else self._fast_body.description
         return {
             "body": body,
-            "softmax": self.kernel.description,
-            "softmax_fast": self.kernel.fast_description,
+            "softmax": self.choice.description,
+            "softmax_fast": self.choice.fast.description,
         }
 
     def initial_state(self, batch_size: int) -> State:
         """The state before a text, for a batch."""
-        return self.body.initial_state(batch_size)
+        state: State = self.body.initial_state(batch_size)
+        return state
 
     def stack_states(self, rows: Sequence[RowState]) -> State:
         """One batched state of the rows' own."""
-        return self.body.stack_states(rows)
+        state: State = self.body.stack_states(rows)
+        return state
 
     def split_state(self, state: State) -> list[RowState]:
         """The rows' own states, each with memory of its own (safe to keep)."""
@@ -89,38 +91,42 @@ class LanguageModel(nn.Module):
         its hidden rows are zero and the state is that after each row's last word.
         """
         if self._fast_body is not None:
-            return self._fast_body.encode(ids, lengths, state)
+            return self._fast_body.encode(ids, lengths, cast("TensorState", state))
         hidden, after = self.body(self.embedding(ids), lengths, state)
         return hidden, after
 
     def encode_last(self, ids: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
-        """`encode` for who predicts what comes next: only (B, d) the hidden row after each row's last word,
-        and the state after it."""
+        """`encode` for predictions: only (B, d) the hidden row after each row's last word, and its state."""
         if self._fast_body is not None:
-            return self._fast_body.encode(ids, lengths, state, last=True)
+            return self._fast_body.encode(ids, lengths, cast("TensorState", state), last=True)
         hidden, after = self.encode(ids, lengths, state)
         return last_rows(hidden, lengths), after
+
+    def read(self, ids: Sequence[int]) -> Tensor:
+        """The hidden rows (T, d) after each of one text's T `ids`, the start word's id first."""
+        text = torch.tensor([ids], dtype=torch.int64, device=self.device)
+        return self.encode(text, torch.tensor([len(ids)]), self.initial_state(1))[0][0]
 
     def topk(
         self, hidden: Tensor, k: int | Sequence[int], allowed: Sequence[Tensor | None] | None = None
     ) -> TopK:
         """The exact k most probable next words; see `AdaptiveSoftmax.topk`."""
-        return self.kernel.topk(hidden, k, allowed)
+        return self.choice.exact.topk(hidden, k, allowed)
 
     def target_logprobs(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """(N,) log-probabilities of the given next words; see `AdaptiveSoftmax.target_logprobs`."""
-        return self.kernel.target_logprobs(hidden, targets)
+        return self.choice.exact.target_logprobs(hidden, targets)
 
     def topk_bounded(
         self, hidden: Tensor, k: int | Sequence[int], allowed: Sequence[Tensor | None] | None = None
     ) -> tuple[TopK, Tensor]:
         """`topk` in the fast mode: the same ids in the same order, and (B,) float32, the most in nats by
         which each row's log-probabilities may be off; 0 where they are exact. See `BoundedKernel`."""
-        return self.kernel.topk_bounded(hidden, k, allowed)
+        return self.choice.fast.topk_bounded(hidden, k, allowed)
 
     def target_logprobs_bounded(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """`target_logprobs` in the fast mode, and (N,) float32: the most by which each may be off."""
-        return self.kernel.target_logprobs_bounded(hidden, targets)
+        return self.choice.fast.target_logprobs_bounded(hidden, targets)
 
     def draw(self, hidden: Tensor, draws: Sequence[Draw]) -> Drawn:
         """A next word for each row, drawn from the exact distribution; see `models.softmax.sampling.draw`."""
@@ -149,7 +155,7 @@ class LanguageModel(nn.Module):
         return self.softmax.head.device
 
 
-def make_body(config: ModelConfig) -> Body:
+def make_body(config: ModelConfig) -> Body[Any]:
     """The body that `config` describes: vectors of `input_size` -> rows of `hidden_size`."""
     match config.body:
         case LSTMConfig():

@@ -18,7 +18,7 @@ from benchmarks.gpu.report import Report, Row
 from models.benchmarking.shapes import SHAPES
 from models.kernels.triton.buffers import power
 from models.kernels.triton.kernel import TritonKernel
-from models.kernels.triton.topk import Plan
+from models.kernels.triton.topk import GraphBucket
 from models.softmax.adaptive_softmax import AdaptiveSoftmax
 
 
@@ -166,7 +166,7 @@ def _time_topk(
     if kernel.search.captured:
         cap = next(cap for cap in (16, 128, 1024) if k <= cap)
         dtype = hidden.dtype if hidden.dtype == kernel.weights.dtype else torch.float32
-        graph = kernel.search.captured[Plan(power(len(hidden)), cap, dtype, masked=False)]
+        graph = kernel.search.captured[GraphBucket(power(len(hidden)), cap, dtype, masked=False)]
         row["graph_ms"] = context.cold(graph.replay)
     row |= {
         "opened": found.expanded.float().mean().item(),

@@ -11,10 +11,10 @@ from typing import Any, Final
 from models.benchmarking.machine import Ceilings, machine
 from models.benchmarking.score_table import score_rows
 from models.benchmarking.subject import Subject
-from models.benchmarking.topk_table import Plan, topk_rows
+from models.benchmarking.topk_table import MeasurementPlan, topk_rows
 
 OnStep = Callable[[str, float], None]
-"""Hears what is being done, and the share of the whole that is."""
+"""Is told the present step, and the share of the whole that is done."""
 
 ALL_SECONDS: Final = 2.0
 ALL_TOPK: Final[Mapping[str, Mapping[int, tuple[int, ...]]]] = {
@@ -29,29 +29,28 @@ ALL_COMPILED: Final = frozenset({("wt103", 1, 10), ("wt103", 64, 10)})
 SCORED: Final[Mapping[str, int]] = {"default": 4096, "wt103": 4096, "txl": 1024, "gbw": 1024}
 """Rows that are scored of each shape."""
 BUDGET_SECONDS: Final = 520.0
-"""Whoever is behind this takes as few turns as there may be, and compiles nothing."""
+"""A run that is behind this schedule takes the fewest turns allowed, and compiles nothing."""
 
 
-def topk_report(shape: str, plan: Plan, text: Path | None, on_step: OnStep) -> dict[str, Any]:
+def topk_report(shape: str, plan: MeasurementPlan, text: Path | None, on_step: OnStep) -> dict[str, Any]:
     """`headfirst bench topk`."""
-    report = _begin("Exact top-k", on_step)
+    report, ceilings = _begin("Exact top-k", on_step)
     subject = Subject(shape, text)
-    report["rows"] = list(topk_rows(subject, plan, report.pop("measured"), on_step))
+    report["rows"] = list(topk_rows(subject, plan, ceilings, on_step))
     return _end(report, subject)
 
 
-def score_report(shape: str, plan: Plan, text: Path | None, on_step: OnStep) -> dict[str, Any]:
+def score_report(shape: str, plan: MeasurementPlan, text: Path | None, on_step: OnStep) -> dict[str, Any]:
     """`headfirst bench score`; of the plan, `ks` does not count."""
-    report = _begin("Scoring given words", on_step)
+    report, ceilings = _begin("Scoring given words", on_step)
     subject = Subject(shape, text)
-    report["rows"] = list(score_rows(subject, plan, report.pop("measured"), on_step))
+    report["rows"] = list(score_rows(subject, plan, ceilings, on_step))
     return _end(report, subject)
 
 
 def whole_report(quick: bool, on_step: OnStep) -> dict[str, Any]:
     """`headfirst bench all`: every shape, top-k and scoring. `quick`: of each the smallest part, to try."""
-    report = _begin("Exact top-k and scoring on the CPU", on_step)
-    ceilings: Ceilings = report.pop("measured")
+    report, ceilings = _begin("Exact top-k and scoring on the CPU", on_step)
     report["rows"] = []
     started = perf_counter()
     for index, (shape, batches) in enumerate(ALL_TOPK.items()):
@@ -65,35 +64,30 @@ def whole_report(quick: bool, on_step: OnStep) -> dict[str, Any]:
         for done, (batch, k) in enumerate(wanted):
             share = (index + done / (len(wanted) + 1)) / len(ALL_TOPK)
             hurry = quick or perf_counter() - started > BUDGET_SECONDS * (share + 0.1)
-            plan = Plan(
+            plan = MeasurementPlan(
                 (batch,),
                 (k,),
                 0.0 if hurry else ALL_SECONDS,
                 compiles=(shape, batch, k) in ALL_COMPILED and not hurry,
             )
             report["rows"] += topk_rows(subject, plan, ceilings, partial(_told, tell, done))
-        plan = Plan((256 if quick else SCORED[shape],), (), 0.0, compiles=False)
+        plan = MeasurementPlan((256 if quick else SCORED[shape],), (), 0.0, compiles=False)
         report["rows"] += score_rows(subject, plan, ceilings, partial(_told, tell, len(wanted)))
         report["skipped"] |= {shape: subject.skipped} if subject.skipped else {}
     return report
 
 
 def _told(tell: Callable[[str, int], None], done: int, what: str, share: float) -> None:
-    """Of a part of the whole only what it does is told on; its share of itself is not."""
+    """Passes on what a part of the whole does, and not its own share: `done` parts are done."""
     tell(what, done)
 
 
-def _begin(title: str, on_step: OnStep) -> dict[str, Any]:
+def _begin(title: str, on_step: OnStep) -> tuple[dict[str, Any], Ceilings]:
+    """A report without rows, and the machine's ceilings, which it has as numbers."""
     facts = machine()
     on_step("the machine's ceilings", 0.0)
     ceilings = Ceilings.measure()
-    return {
-        "title": title,
-        "machine": facts,
-        "ceilings": ceilings.as_dict(),
-        "skipped": {},
-        "measured": ceilings,
-    }
+    return {"title": title, "machine": facts, "ceilings": ceilings.as_dict(), "skipped": {}}, ceilings
 
 
 def _end(report: dict[str, Any], subject: Subject) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from models.benchmarking.baselines import CompileError, compiled
 from models.benchmarking.machine import Ceilings
 from models.benchmarking.roofline import work
 from models.benchmarking.subject import Subject
-from models.benchmarking.topk_table import CHECKED, MODES, Plan
+from models.benchmarking.topk_table import CHECKED, MODES, MeasurementPlan
 from models.benchmarking.truth import true_logprobs
 from models.benchmarking.turns import Times, take_turns
 
@@ -34,7 +34,7 @@ Score = Callable[[Tensor, Tensor], object]
 
 @torch.no_grad()
 def score_rows(
-    subject: Subject, plan: Plan, ceilings: Ceilings, on_step: Callable[[str, float], None]
+    subject: Subject, plan: MeasurementPlan, ceilings: Ceilings, on_step: Callable[[str, float], None]
 ) -> Iterator[dict[str, Any]]:
     """A row for each batch and mode; as `topk_rows`, but for `plan.ks`, which does not count."""
     for index, batch in enumerate(plan.batches):

@@ -29,7 +29,8 @@ from typing import Final, Literal, TypedDict, get_args
 import torch
 from torch import Tensor
 
-from models.config.model import Band, LSTMConfig, ModelConfig
+from models.config.bodies import LSTMConfig
+from models.config.model import Band, ModelConfig
 from models.softmax.adaptive_softmax import AdaptiveSoftmax
 
 Expansion = Literal["none", "measured", "all"]
@@ -38,7 +39,7 @@ EXPANSIONS: Final[tuple[Expansion, ...]] = get_args(Expansion)
 WORDS_OF_A_ROW: Final = 30
 CLOSED, OPENED, BEST_WORD = -4.0, 1.0, 0.25
 COLUMN: Final = 4.0
-"""So that the clusters' dimensions are no outliers, which would spoil a code of the whole row."""
+"""So that the clusters' dimensions are not outliers, which would spoil a code of the whole row."""
 
 
 @dataclass(frozen=True, slots=True)

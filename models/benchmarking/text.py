@@ -29,8 +29,7 @@ def hidden_rows(bundle: Bundle, file: Path, count: int) -> tuple[Tensor, Tensor]
     for line in lines(file):
         line_words = bundle.vocabulary.encode_batch([line])[0]
         words += [*line_words, end]
-        ids = torch.tensor([[start, *line_words]])
-        parts.append(model.encode(ids, torch.tensor([ids.shape[1]]), model.initial_state(1))[0][0])
+        parts.append(model.read([start, *line_words]))
         if sum(map(len, parts)) >= count:
             break
     rows = torch.cat(parts)

@@ -2,7 +2,7 @@
 2017, as fairseq's ``fconv_lm``.
 
 A layer convolves the last `kernel` positions to twice its channels, of which one half gates the other:
-``(X * W + b) . sigmoid(X * V + c)`` (equation 1). What an earlier layer gave may be added, the sum then
+``(X * W + b) . sigmoid(X * V + c)`` (equation 1). An earlier layer's output may be added, the sum then
 scaled by the root of one half. Before a text the inputs are zero. The state of a layer is its last
 ``kernel - 1`` inputs, so a text of any length is read as if at once; weight normalization is folded into the
 weights at import.
@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.bodies.base import FLOAT_BYTES, RowState
+from models.bodies.base import FLOAT_BYTES, RowState, TensorState
 from models.config.bodies import GatedConvolutionConfig
 
 
@@ -39,7 +39,7 @@ class GatedConvolutionBody(nn.Module):
             nn.Conv1d(channels, 2 * layer.channels, layer.kernel)
             for channels, layer in zip(widths, config.layers, strict=False)
         )
-        # Where what is added is not as wide as the layer it is added to. The n-th layer's input has width n.
+        # Where the added layer has another width than its target. The n-th layer's input has width n.
         self.residuals = nn.ModuleDict(
             {
                 str(index): nn.Conv1d(widths[index + 1 - layer.residual], layer.channels, 1)
@@ -51,16 +51,16 @@ class GatedConvolutionBody(nn.Module):
         self.to_hidden = nn.Linear(widths[-1], hidden_size, bias=config.output_bias) if bridged else None
         self.sizes = [(channels, kernel - 1) for channels, kernel in zip(widths, kernels, strict=False)]
 
-    def initial_state(self, batch_size: int) -> tuple[Tensor, ...]:
+    def initial_state(self, batch_size: int) -> TensorState:
         """Zeros."""
         weight = self.from_vectors.weight
         return tuple(weight.new_zeros(batch_size, *size) for size in self.sizes)
 
-    def stack_states(self, rows: Sequence[RowState]) -> tuple[Tensor, ...]:
+    def stack_states(self, rows: Sequence[RowState]) -> TensorState:
         """One batched state of the rows' own."""
         return tuple(torch.stack(parts) for parts in zip(*rows, strict=True))
 
-    def split_state(self, state: tuple[Tensor, ...]) -> list[RowState]:
+    def split_state(self, state: TensorState) -> list[RowState]:
         """The rows' own states, each with memory of its own."""
         return [tuple(part[row].clone() for part in state) for row in range(len(state[0]))]
 
@@ -69,8 +69,8 @@ class GatedConvolutionBody(nn.Module):
         return FLOAT_BYTES * sum(channels * width for channels, width in self.sizes)
 
     def forward(
-        self, vectors: Tensor, lengths: Tensor | None, state: tuple[Tensor, ...]
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        self, vectors: Tensor, lengths: Tensor | None, state: TensorState
+    ) -> tuple[Tensor, TensorState]:
         """Hidden rows (B, T, hidden_size), zero beyond each row's length, and the state after it.
 
         `lengths` (B,) int64 on the CPU, each at least 1; None when every row is T long.

@@ -7,7 +7,8 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from models.bodies.recurrent import RecurrentBody, State, run_module, some_lengths
+from models.bodies.base import TensorState
+from models.bodies.recurrent import RecurrentBody, run_module, some_lengths
 from models.config.bodies import LSTMConfig
 
 
@@ -48,7 +49,9 @@ class LSTMBody(RecurrentBody):
                 else:
                     nn.init.normal_(weight, std=weight.shape[1] ** -0.5)
 
-    def forward(self, vectors: Tensor, lengths: Tensor | None, state: State) -> tuple[Tensor, State]:
+    def forward(
+        self, vectors: Tensor, lengths: Tensor | None, state: TensorState
+    ) -> tuple[Tensor, TensorState]:
         """Hidden rows (B, T, d), zero beyond each row's length, and the state after it.
 
         `lengths` (B,) int64 on the CPU, each at least 1; None when every row is T long.

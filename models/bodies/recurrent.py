@@ -9,9 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from models.bodies.base import FLOAT_BYTES
-
-State = tuple[Tensor, ...]
+from models.bodies.base import FLOAT_BYTES, RowState, TensorState
 
 
 class RecurrentBody(nn.Module):
@@ -36,15 +34,15 @@ class RecurrentBody(nn.Module):
             if isinstance(module, nn.RNNBase):
                 module.flatten_parameters()
 
-    def initial_state(self, batch_size: int) -> State:
+    def initial_state(self, batch_size: int) -> TensorState:
         """Zeros."""
         return (next(self.parameters()).new_zeros(batch_size, sum(self.sizes)),)
 
-    def stack_states(self, rows: Sequence[State]) -> State:
+    def stack_states(self, rows: Sequence[RowState]) -> TensorState:
         """One batched state of the rows' own."""
         return (torch.stack([packed for (packed,) in rows]),)
 
-    def split_state(self, state: State) -> list[State]:
+    def split_state(self, state: TensorState) -> list[RowState]:
         """The rows' own states, each with memory of its own."""
         # One call for all rows: each call lets another thread have the interpreter.
         return [(packed,) for packed in torch.ops.aten.unbind_copy(state[0])]

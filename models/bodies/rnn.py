@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from models.bodies.recurrent import RecurrentBody, State, run_module, some_lengths
+from models.bodies.base import TensorState
+from models.bodies.recurrent import RecurrentBody, run_module, some_lengths
 from models.config.bodies import RNNConfig
 
 
@@ -28,7 +29,9 @@ class RNNBody(RecurrentBody):
             else nn.RNN(*shape, batch_first=True, nonlinearity=config.type.removeprefix("rnn_"))
         )
 
-    def forward(self, vectors: Tensor, lengths: Tensor | None, state: State) -> tuple[Tensor, State]:
+    def forward(
+        self, vectors: Tensor, lengths: Tensor | None, state: TensorState
+    ) -> tuple[Tensor, TensorState]:
         """Hidden rows (B, T, units), zero beyond each row's length, and the state after it.
 
         `lengths` (B,) int64 on the CPU, each at least 1; None when every row is T long.

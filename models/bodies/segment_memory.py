@@ -15,7 +15,7 @@ CHUNK_ELEMENTS = 1 << 23
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class QueryChunk:
     """Consecutive queries of a batch and the keys that they may see.
 
     Keys stand in columns: those of the memory, aligned to the right, then the new ones. Column S + t holds
@@ -68,7 +68,7 @@ class SegmentMemory:
 
     def chunks(
         self, seen: Tensor, held: int, steps: int, heads: int, device: torch.device
-    ) -> Iterator[Chunk]:
+    ) -> Iterator[QueryChunk]:
         """The queries of `steps` new words, few enough at a time for bounded temporaries.
 
         `seen` (B,) int64 on the CPU: positions before the new ones; `held`: columns of the memory.
@@ -89,7 +89,7 @@ class SegmentMemory:
             span = torch.minimum(span, positions)
         return span.max() + stop - start
 
-    def _chunk(self, seen: Tensor, held: int, queries: slice, device: torch.device) -> Chunk:
+    def _chunk(self, seen: Tensor, held: int, queries: slice, device: torch.device) -> QueryChunk:
         steps = torch.arange(queries.start, queries.stop)
         positions = seen[:, None] + steps  # (B, n)
         first = self.first(positions)
@@ -107,4 +107,4 @@ class SegmentMemory:
             distance = torch.arange(distances - 1, -1, -1)
             not_zero = (distance <= positions[..., None]) | (distance > spans[..., None])
             not_zero = not_zero[:, None].to(device)
-        return Chunk(queries, columns, unseen[:, None].to(device), distances, not_zero)
+        return QueryChunk(queries, columns, unseen[:, None].to(device), distances, not_zero)

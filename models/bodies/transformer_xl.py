@@ -8,11 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.bodies.base import FLOAT_BYTES
-from models.bodies.segment_memory import Chunk, SegmentMemory
+from models.bodies.base import FLOAT_BYTES, RowState, TensorState
+from models.bodies.segment_memory import QueryChunk, SegmentMemory
 from models.config.bodies import TransformerXLConfig
-
-State = tuple[Tensor, ...]
 
 # Distances by which the table of relative positions grows.
 _BLOCK = 256
@@ -76,9 +74,9 @@ class RelativeAttention(nn.Module):
         values: Tensor,
         biases: tuple[Tensor, Tensor],
         table: Tensor,
-        chunk: Chunk,
+        chunk: QueryChunk,
     ) -> Tensor:
-        """(B, heads, n, head_size): what the chunk's queries take from their columns.
+        """(B, heads, n, head_size): the attention of the chunk's queries to their columns.
 
         Where a query sees zero memory, `keys` and `values` begin with the one key and value that all zeros
         have. They differ by their distances alone, so that they count as one key, whose position score is
@@ -116,7 +114,7 @@ class TransformerXLLayer(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(hidden_size, eps=config.norm_epsilon)
 
     def forward(
-        self, rows: Tensor, memory: Tensor, shared: tuple[Tensor, Tensor] | None, chunks: Sequence[Chunk]
+        self, rows: Tensor, memory: Tensor, shared: tuple[Tensor, Tensor] | None, chunks: Sequence[QueryChunk]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """New rows (B, T, d), and keys and values (B, heads, S + T, head_size) of memory and new words.
 
@@ -189,19 +187,19 @@ class TransformerXLBody(nn.Module):
                 else:
                     nn.init.normal_(weight, std=weight.shape[1] ** -0.5)
 
-    def initial_state(self, batch_size: int) -> State:
+    def initial_state(self, batch_size: int) -> TensorState:
         """No keys, and no words seen."""
         weight = next(self.parameters())
         memory = weight.new_zeros(batch_size, len(self.layers), 2, self.heads, 0, self.head_size)
         return memory, torch.zeros(batch_size, dtype=torch.int64, device="cpu")
 
-    def stack_states(self, rows: Sequence[State]) -> State:
+    def stack_states(self, rows: Sequence[RowState]) -> TensorState:
         """One batched state of the rows' own."""
         longest = max(memory.shape[3] for memory, _ in rows)
         memories = [F.pad(memory, (0, 0, longest - memory.shape[3], 0)) for memory, _ in rows]
         return torch.stack(memories), torch.stack([seen for _, seen in rows])
 
-    def split_state(self, state: State) -> list[State]:
+    def split_state(self, state: TensorState) -> list[RowState]:
         """The rows' own states, each with memory of its own."""
         memory, seen = state
         longest = memory.shape[4]
@@ -215,7 +213,9 @@ class TransformerXLBody(nn.Module):
         held = int(self.reach.held(torch.arange(words + 1)).max())
         return FLOAT_BYTES * held * len(self.layers) * 2 * self.heads * self.head_size + torch.int64.itemsize
 
-    def forward(self, vectors: Tensor, lengths: Tensor | None, state: State) -> tuple[Tensor, State]:
+    def forward(
+        self, vectors: Tensor, lengths: Tensor | None, state: TensorState
+    ) -> tuple[Tensor, TensorState]:
         """Hidden rows (B, T, d), zero beyond each row's length, and the state after it.
 
         `lengths` (B,) int64 on the CPU, each at least 1; None when every row is T long.
@@ -229,7 +229,7 @@ class TransformerXLBody(nn.Module):
         seen = seen + lengths
         kept = int(self.reach.held(seen).max())
         after = memory.new_empty(batch, len(self.layers), 2, self.heads, kept, self.head_size)
-        # Columns before the text's first word are never seen: what stands there does not matter.
+        # Columns before the text's first word are never seen: any values may stand there.
         ends = lengths[:, None] + held - kept + torch.arange(kept)
         columns = ends.clamp(min=0)[:, None, :, None].to(vectors.device)
         columns = columns.expand(-1, self.heads, -1, self.head_size)

@@ -7,11 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from models.config.bodies import BodyConfig, LSTMConfig, RNNConfig, Size
+from models.config.bodies import BodyConfig, RNNConfig, Size
 from models.config.strict import Strict
 from models.config.tokenization import Ours, Tokenization
-
-__all__ = ["Band", "InputBand", "LSTMConfig", "ModelConfig", "OutputBand"]
 
 
 class Band(Strict):

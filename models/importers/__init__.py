@@ -8,8 +8,6 @@ from typing import Final
 
 from models.importers.base import CheckpointError, Converted
 
-__all__ = ["FORMATS", "CheckpointError", "Converted", "convert"]
-
 FORMATS: Final = {
     "fairseq": "fairseq.checkpoint",
     "transfo-xl-hf": "transfo_xl.hf",

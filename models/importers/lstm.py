@@ -8,7 +8,7 @@ from itertools import count
 import torch
 from torch import Tensor
 
-from models.config.model import LSTMConfig
+from models.config.bodies import LSTMConfig
 from models.importers.base import CheckpointError, Weights
 
 _FOUR_GATES = 4

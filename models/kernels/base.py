@@ -1,10 +1,6 @@
-"""What a kernel is: the output layer's two operations, however they are made fast; and torch's own.
+"""The contract of a kernel: the output layer's two operations, made fast in some way.
 
-`TorchKernel` reads the head's weights once a call, in their own type, and each opened cluster's once for the
-rows that open it; it writes their logits, and reads them again for their maxima, sums and order. So at one
-row it takes the weights' bytes over the bandwidth of memory, plus some 50 calls of torch; at many rows the
-flop over the peak and several passes over the logits. It holds `models.softmax.topk.SEARCH_ELEMENTS` logits
-at once, in about five temporaries: 320 MiB at most, whatever the batch.
+The reference, and the fallback of all others, is `AdaptiveSoftmax` itself, which is a `Kernel`.
 """
 
 from __future__ import annotations
@@ -13,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
-from models.softmax.adaptive_softmax import AdaptiveSoftmax, TopK
+from models.softmax.topk import TopK
 
 
 @runtime_checkable
@@ -63,19 +60,18 @@ class BoundedKernel(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class TorchKernel:
-    """The reference, `AdaptiveSoftmax` itself: on every device, the fallback of all others."""
+class ExactBounds:
+    """The `BoundedKernel` of a kernel that has no fast mode: its exact answers, and 0 for every bound."""
 
-    softmax: AdaptiveSoftmax
-    name: str = "torch"
-    description: str = "torch operators, float32"
+    kernel: Kernel
+    description: str = "answered exactly: this kernel has no fast mode"
 
-    def topk(
+    def topk_bounded(
         self, hidden: Tensor, k: int | Sequence[int], allowed: Sequence[Tensor | None] | None = None
-    ) -> TopK:
-        """See `AdaptiveSoftmax.topk`."""
-        return self.softmax.topk(hidden, k, allowed)
+    ) -> tuple[TopK, Tensor]:
+        """See `BoundedKernel.topk_bounded`."""
+        return self.kernel.topk(hidden, k, allowed), torch.zeros(len(hidden), device=hidden.device)
 
-    def target_logprobs(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        """See `AdaptiveSoftmax.target_logprobs`."""
-        return self.softmax.target_logprobs(hidden, targets)
+    def target_logprobs_bounded(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """See `BoundedKernel.target_logprobs_bounded`."""
+        return self.kernel.target_logprobs(hidden, targets), torch.zeros(len(hidden), device=hidden.device)

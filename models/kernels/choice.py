@@ -2,8 +2,8 @@
 
 `choose` times the candidates on rows like the model's own (sums of a few of its words' vectors: peaked,
 unlike random rows) at one and at sixteen rows, and returns the fastest exact one with what it measured in its
-description. It costs at most about 0.3 s beside the packing (on a GPU beside the compilation), reads the rows
-and weights that the candidates do, and adds less than a microsecond to each call that it passes on.
+description. It costs at most about 0.3 s beside the packing (on a GPU beside the compilation), and reads the
+rows and weights that the candidates do.
 
 The fast mode is a permission: where the device's kernel has none, such a call is answered exactly, with 0 for
 its bound. That depends on device and installation alone, not on the measurement, so that it is the same at
@@ -13,8 +13,7 @@ every start.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 from time import perf_counter
 from typing import Final
@@ -22,10 +21,10 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from models.kernels.base import BoundedKernel, Kernel, TorchKernel
+from models.kernels.base import BoundedKernel, ExactBounds, Kernel
 from models.kernels.cpu.kernel import CpuKernel
 from models.kernels.cpu.library import KernelError
-from models.softmax.adaptive_softmax import AdaptiveSoftmax, TopK
+from models.softmax.adaptive_softmax import AdaptiveSoftmax
 
 logger = logging.getLogger(__name__)
 
@@ -40,66 +39,30 @@ SECONDS: Final = 0.04
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The chosen `Kernel`, its fast mode, and why.
+    """The chosen kernels, and why.
 
     Attributes:
-        kernel: what it passes exact calls on to.
-        fast: what it passes bounded calls on to; None: to `kernel`.
+        exact: what answers exact calls.
+        fast: what answers bounded calls.
         microseconds: of each candidate, by name, the median time of a top-10 at each of `BATCHES` rows.
         reason: why a kernel that might have served does not; empty where there is none.
     """
 
-    kernel: Kernel
-    fast: BoundedKernel | None
-    microseconds: dict[str, tuple[float, ...]]
+    exact: Kernel
+    fast: BoundedKernel
+    microseconds: dict[str, tuple[float, ...]] = field(default_factory=dict)
     reason: str = ""
 
     @property
-    def name(self) -> str:
-        """The chosen kernel's."""
-        return self.kernel.name
-
-    @property
     def description(self) -> str:
-        """The chosen kernel's, the measurement, and the reason."""
+        """The exact kernel's, the measurement, and the reason."""
         measured = "; ".join(
             f"{name} " + ", ".join(f"{time:.0f} us" for time in times)
             for name, times in self.microseconds.items()
         )
         rows = " and ".join(map(str, BATCHES))
-        text = self.kernel.description + (f" [top {K} of {rows} rows: {measured}]" if measured else "")
+        text = self.exact.description + (f" [top {K} of {rows} rows: {measured}]" if measured else "")
         return f"{text} ({self.reason})" if self.reason else text
-
-    @property
-    def fast_description(self) -> str:
-        """What bounded calls get."""
-        return (
-            "answered exactly: this kernel has no fast mode" if self.fast is None else self.fast.description
-        )
-
-    def topk(
-        self, hidden: Tensor, k: int | Sequence[int], allowed: Sequence[Tensor | None] | None = None
-    ) -> TopK:
-        """See `AdaptiveSoftmax.topk`."""
-        return self.kernel.topk(hidden, k, allowed)
-
-    def target_logprobs(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        """See `AdaptiveSoftmax.target_logprobs`."""
-        return self.kernel.target_logprobs(hidden, targets)
-
-    def topk_bounded(
-        self, hidden: Tensor, k: int | Sequence[int], allowed: Sequence[Tensor | None] | None = None
-    ) -> tuple[TopK, Tensor]:
-        """See `BoundedKernel.topk_bounded`."""
-        if self.fast is not None:
-            return self.fast.topk_bounded(hidden, k, allowed)
-        return self.kernel.topk(hidden, k, allowed), torch.zeros(len(hidden), device=hidden.device)
-
-    def target_logprobs_bounded(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """See `BoundedKernel.target_logprobs_bounded`."""
-        if self.fast is not None:
-            return self.fast.target_logprobs_bounded(hidden, targets)
-        return self.kernel.target_logprobs(hidden, targets), torch.zeros(len(hidden), device=hidden.device)
 
 
 @torch.inference_mode()
@@ -110,22 +73,21 @@ def choose(softmax: AdaptiveSoftmax, device: torch.device | str = "cpu") -> Choi
         softmax: its weights are on `device` and stay as they are.
         device: where it runs.
     """
-    reference = TorchKernel(softmax)
     try:
         kernel = _kernel(softmax, torch.device(device))
     except KernelError as error:
         logger.warning("Top-k and scoring run on torch's operators, several times slower: %s", error)
-        return Choice(reference, None, {}, str(error))
-    fast = kernel.in_mode("fast") if isinstance(kernel, CpuKernel) else None
-    candidates: dict[str, Kernel] = {kernel.name: kernel, reference.name: reference}
-    if fast is not None:
-        candidates[f"{kernel.name} fast"] = fast
+        return Choice(softmax, ExactBounds(softmax), reason=str(error))
+    candidates: dict[str, Kernel] = {kernel.name: kernel, softmax.name: softmax}
+    fast: BoundedKernel | None = None
+    if isinstance(kernel, CpuKernel):
+        candidates[f"{kernel.name} fast"] = fast = kernel.in_mode("fast")
     rows, k = _rows(softmax), min(K, softmax.cutoffs[-1])
     measured = {
         name: tuple(_time(candidate, rows[:n], k) for n in BATCHES) for name, candidate in candidates.items()
     }
-    best = min((kernel, reference), key=lambda one: sum(measured[one.name]))
-    return Choice(best, fast, measured)
+    best = min((kernel, softmax), key=lambda one: sum(measured[one.name]))
+    return Choice(best, fast or ExactBounds(best), measured)
 
 
 def _kernel(softmax: AdaptiveSoftmax, device: torch.device) -> Kernel:

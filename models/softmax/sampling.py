@@ -12,8 +12,8 @@ rejected, the sum takes the bound's place, and another point is drawn. What is a
 wanted distribution (rejection sampling with an envelope that tightens). At T = 1 the bound is the sum: at
 most one cluster is opened.
 
-Reads the head once and the clusters that are opened; nothing of the vocabulary's size is made, except where
-`top_p` cuts a distribution that is tempered or biased: its total is needed then, so all clusters are opened.
+Reads the head once and the clusters that are opened; nothing of the vocabulary's size is made. Rows with a
+`top_p` below 1 are drawn in `models.softmax.nucleus`.
 """
 
 from __future__ import annotations
@@ -27,10 +27,8 @@ import torch
 from torch import Tensor
 
 from models.softmax.adaptive_softmax import AdaptiveSoftmax
+from models.softmax.nucleus import draw_from_nucleus
 from models.softmax.topk import TopK
-
-FIRST_NUCLEUS = 64
-"""Words looked at first for `top_p`; four times as many until their probabilities suffice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +96,15 @@ def draw(
         _Envelope(softmax, hidden, draws, plain).run(ids, logprobs, expanded)
     for row, one in enumerate(draws):
         if one.top_p < 1:
-            found = _nucleus(softmax, hidden[row : row + 1], one, topk or softmax.topk)
-            ids[row], logprobs[row], expanded[row] = found
+            ids[row], logprobs[row], expanded[row] = draw_from_nucleus(
+                softmax,
+                hidden[row : row + 1],
+                next(one.uniforms),
+                one.top_p,
+                one.temperature,
+                one.bias,
+                topk or softmax.topk,
+            )
     return Drawn(ids, logprobs, expanded)
 
 
@@ -121,7 +126,7 @@ def greedy(
         excluded: (V,) bool, words that never come.
     """
     biased = [word for word in sorted(bias) if not bool(excluded[word])]
-    # Whatever is not biased can only be beaten by what is: one word more than those suffices.
+    # Only a biased word can pass a more probable one: one word more than there are biased ones suffices.
     found = topk(hidden, min(len(biased) + 1, len(excluded)))
     values = dict(zip(found.ids[0].tolist(), found.logprobs[0].tolist(), strict=True))
     if biased:
@@ -225,38 +230,3 @@ class _Envelope:
 
     def _cluster(self, word: int) -> int:
         return int(torch.searchsorted(self.softmax.edges, word, right=True)) - 2
-
-
-def _nucleus(
-    softmax: AdaptiveSoftmax, hidden: Tensor, one: Draw, topk: Callable[[Tensor, int], TopK]
-) -> tuple[int, float, Tensor]:
-    """A word of the row's most probable ones, its log-probability, and (n,) bool, the clusters opened."""
-    if one.temperature == 1 and not one.bias:
-        excluded = softmax.excluded.nonzero()[:, 0]
-        lost = softmax.target_logprobs(hidden.expand(len(excluded), -1), excluded).exp().sum()
-        wanted = one.top_p * (1 - float(lost))
-        available = int(softmax.answerable.sum())
-        k = min(FIRST_NUCLEUS, available)
-        while True:
-            found = topk(hidden, k)
-            logprobs = found.logprobs[0]
-            if k == available or float(logprobs.exp().double().sum()) >= wanted:
-                break
-            k = min(4 * k, available)
-        ids, weights, expanded = found.ids[0], logprobs.double().exp(), found.expanded[0]
-    else:
-        all_words = softmax.log_prob(hidden)[0]
-        biased = all_words.double().masked_fill(softmax.excluded, -torch.inf)
-        for word, bias in one.bias.items():
-            biased[word] += bias
-        tempered = (biased / one.temperature).softmax(0)
-        weights, ids = tempered.sort(descending=True, stable=True)
-        wanted, logprobs = one.top_p, all_words[ids]
-        expanded = torch.ones(softmax.n_clusters, dtype=torch.bool, device=hidden.device)
-    sums = weights.cumsum(0)
-    last = min(
-        int(torch.searchsorted(sums, torch.tensor(wanted, device=sums.device).double())), len(sums) - 1
-    )
-    point = torch.tensor(next(one.uniforms), device=sums.device).double() * sums[last]
-    chosen = min(int(torch.searchsorted(sums, point, right=True)), last)
-    return int(ids[chosen]), float(logprobs[chosen]), expanded

@@ -43,7 +43,7 @@ _EXAMPLES = {"jieba": CHINESE_EXAMPLES}
 
 @dataclass(frozen=True, slots=True)
 class TrainingFacts:
-    """What the card says of the run: `words` seen, `seconds` spent, the `command` that did it."""
+    """The facts of a run: `words` seen, `seconds` spent, the `command` that did it."""
 
     command: str
     words: int
@@ -61,7 +61,7 @@ def model_card(
     holdout_rule: str,
     data_notes: str,
 ) -> str:
-    """Markdown. `data_notes` tells the data and their licenses; nothing here can know them."""
+    """Markdown. `data_notes` tells the data and their licenses, which only the caller knows."""
     config = model.config
     bands = ", ".join(f"{band.clusters} clusters of width {band.width}" for band in config.bands)
     lines = [
@@ -128,9 +128,8 @@ def _body(body: BodyConfig) -> str:
 def _examples(model: LanguageModel, vocabulary: Vocabulary, texts: Sequence[str]) -> list[str]:
     rows = []
     for text in texts:
-        ids = torch.tensor([[vocabulary.start_id, *vocabulary.encode_batch([text])[0]]], device=model.device)
-        hidden, _ = model.encode(ids, torch.tensor([ids.shape[1]]), model.initial_state(1))
-        best = model.topk(hidden[:, -1], min(5, len(vocabulary)))
+        hidden = model.read([vocabulary.start_id, *vocabulary.encode_batch([text])[0]])
+        best = model.topk(hidden[-1:], min(5, len(vocabulary)))
         words = [
             f"`{vocabulary.word(i)}` {math.exp(logprob):.1%}"
             for i, logprob in zip(best.ids[0].tolist(), best.logprobs[0].tolist(), strict=True)

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.softmax.adaptive_softmax import AdaptiveSoftmax, linear
+from models.softmax.adaptive_softmax import AdaptiveSoftmax
+from models.softmax.parameters import linear
 
 
 class SampledLoss:

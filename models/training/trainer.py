@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.bodies.recurrent import State
+from models.bodies.base import TensorState
+from models.bodies.lstm import LSTMBody
 from models.config.model import ModelConfig
 from models.language_model import LanguageModel
 from models.training.corpus import Corpus, Tokens
@@ -63,8 +64,8 @@ class TrainingOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """What a step did: `loss` is the mean negative log-probability a word, in nats."""
+class StepResult:
+    """The outcome of a step: `loss` is the mean negative log-probability a word, in nats."""
 
     step: int
     loss: float
@@ -75,7 +76,7 @@ class Progress:
 
 
 class Trainer:
-    """Trains a model on a corpus; `run` yields a `Progress` a step and leaves resumable checkpoints."""
+    """Trains a model on a corpus; `run` yields a `StepResult` a step and leaves resumable checkpoints."""
 
     def __init__(
         self,
@@ -103,7 +104,9 @@ class Trainer:
             else None
         )
         self.checkpoint = directory / "checkpoint.pt"
-        self.state = self.model.initial_state(options.rows)
+        if not isinstance(self.model.body, LSTMBody):
+            raise TrainingError(f"no training of a {config.architecture} body, of lstm alone")
+        self.state: TensorState = self.model.body.initial_state(options.rows)
         self.step = 0
         self.seconds = 0.0  # spent in steps, over all resumptions
         self.identity = {"config": config.model_dump_json(), "words": len(corpus.train), "rows": options.rows,
@@ -119,7 +122,7 @@ class Trainer:
             identity = {"optimizer": "adam", **saved["identity"]}  # once there was no other
             # Written anew: fields that the configuration did not have then are at their defaults.
             identity["config"] = ModelConfig.model_validate_json(identity["config"]).model_dump_json()
-        except Exception as error:  # on a broken file torch raises whatever it trips over
+        except Exception as error:  # torch's errors on a broken file are of many types
             raise TrainingError(f"{self.checkpoint}: not a checkpoint ({type(error).__name__})") from None
         differing = [key for key, value in self.identity.items() if identity.get(key) != value]
         if differing:
@@ -154,7 +157,7 @@ class Trainer:
         )
         temporary.replace(self.checkpoint)
 
-    def run(self) -> Iterator[Progress]:
+    def run(self) -> Iterator[StepResult]:
         """Train from the present step to the last."""
         options = self.options
         while self.step < options.steps:
@@ -169,7 +172,7 @@ class Trainer:
             validation = self.validate() if last or self.step % options.validate_every == 0 else None
             if last or self.step % options.checkpoint_every == 0:
                 self.save()
-            yield Progress(
+            yield StepResult(
                 self.step,
                 loss,
                 options.rate(self.step - 1),
@@ -191,7 +194,7 @@ class Trainer:
         inputs, targets = (part.to(self.device) for part in self.windows[step])
         # A row whose window begins with the start word begins a text: from the start state, as when serving.
         kept = (inputs[:, 0] != self.end_id)[:, None]
-        state: State = tuple(part * kept for part in self.state)
+        state = tuple(part * kept for part in self.state)
         for group in self.optimizer.param_groups:
             group["lr"] = options.rate(step)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=options.precision == "bfloat16"):

@@ -7,7 +7,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from models.bodies.base import last_rows
+from models.bodies.base import State, last_rows
 from models.language_model import LanguageModel
 from service.engine.work import Slice
 
@@ -33,7 +33,7 @@ class Bucket:
         self.lengths = torch.tensor([piece.count for piece in slices])
         self.hidden: Tensor
         self.last: Tensor
-        self.state: tuple[Tensor, ...] = ()
+        self.state: State = ()
         self._after: list[tuple[Tensor, tuple[Tensor, ...]]] = []
         if self.steps:
             rows = [

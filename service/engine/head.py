@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from models.bundle import Bundle
-from models.softmax.adaptive_softmax import TopK
+from models.softmax.topk import TopK
 from service.contract.messages import Predict
 from service.engine.buckets import Bucket
 from service.engine.drawing import draw

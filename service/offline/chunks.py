@@ -8,7 +8,8 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor
 
-from models.language_model import LanguageModel, RowState
+from models.bodies.base import RowState
+from models.language_model import LanguageModel
 
 STEPS: Final = 512
 """Words of one text that are run in one call at most."""

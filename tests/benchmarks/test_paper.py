@@ -19,7 +19,7 @@ from benchmarks.paper import runs as paper_runs
 from benchmarks.paper.methods import SHAPED, SMALL, TABLE, Method
 from benchmarks.paper.report import charts, markdown
 from benchmarks.paper.runs import Runs
-from models.training.clusters.opening import Masses
+from models.training.clusters.serving_costs import Masses
 from models.training.clusters.timing import Point
 from models.training.corpus import Corpus, CorpusOptions, prepare
 from models.training.evaluation import evaluate, split_lines

@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from models.bundle import Bundle, BundleError, resolve_device
-from models.config.model import LSTMConfig, ModelConfig
+from models.config.bodies import LSTMConfig
+from models.config.model import ModelConfig
 from models.language_model import LanguageModel
 from models.text.tokenizer import END, UNKNOWN
 from models.text.vocabulary import Vocabulary

@@ -65,6 +65,12 @@ def test_a_text_is_continued_from_a_cached_row_state(model: LanguageModel) -> No
     torch.testing.assert_close(hidden, wanted[:, 4:])
 
 
+def test_a_text_is_read_from_the_start_state(model: LanguageModel) -> None:
+    ids = random_ids(2, 6)
+    assert torch.equal(model.read(ids[1].tolist()), encode(model, ids[1:])[0])
+    torch.testing.assert_close(model.read(ids[1].tolist()), encode(model, ids)[1])
+
+
 def test_topk_and_target_logprobs_agree(model: LanguageModel) -> None:
     hidden = encode(model, random_ids(3, 5)).flatten(0, 1)
     found = model.topk(hidden, 280)

@@ -1,10 +1,11 @@
 """The choice of a model, where the server has several."""
 
+import itertools
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.playground.conftest import Watch
+from tests.playground.browser import Watch
 from tests.playground.stub import Fault, Stub
 
 pytest.importorskip("playwright.sync_api", reason="pip install playwright")
@@ -58,6 +59,27 @@ def test_a_phone_has_room_for_the_choice(page: "Page", stub: Stub) -> None:
     # In one row, beside each other.
     assert abs(brand["y"] + brand["height"] / 2 - chosen["y"] - chosen["height"] / 2) < 4
     assert brand["x"] + brand["width"] <= chosen["x"]
+
+
+@pytest.mark.parametrize("width", [360, 600, 720])
+def test_the_header_fits_in_a_wide_font(page: "Page", stub: Stub, width: int) -> None:
+    stub.models = ["english", "a-model-with-quite-a-long-name"]
+    page.set_viewport_size({"width": width, "height": 740})
+    page.reload()
+    expect(page.get_by_label("Model")).to_be_visible()
+    page.evaluate(
+        "for (const part of document.querySelectorAll('.bar *')) part.style.letterSpacing = '0.08em'"
+    )
+    right = page.evaluate(
+        "Math.max(...Array.from(document.querySelectorAll('.bar *'),"
+        " part => part.getBoundingClientRect().right))"
+    )
+    assert right <= width
+    boxes = [page.locator(f".bar {part}").bounding_box() for part in (".brand", "#models", ".key", "#theme")]
+    for left, following in itertools.pairwise(boxes):
+        assert left is not None
+        assert following is not None
+        assert left["x"] + left["width"] <= following["x"]
 
 
 def test_the_choice_stays_while_its_model_is_served(page: "Page", stub: Stub, watch: Watch) -> None:

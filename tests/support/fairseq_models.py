@@ -11,7 +11,8 @@ from torch import Tensor
 
 from models.bundle import Bundle
 from models.config.bodies import TransformerConfig
-from models.importers import Converted, convert
+from models.importers import convert
+from models.importers.base import Converted
 
 DATA = Path(__file__).parents[1] / "oracles" / "fairseq" / "data"
 CASES = sorted(path.name for path in DATA.iterdir())

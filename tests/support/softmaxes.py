@@ -9,9 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.config.model import Band, LSTMConfig, ModelConfig
+from models.config.bodies import LSTMConfig
+from models.config.model import Band, ModelConfig
 from models.kernels.cpu.library import KernelError, best_level
-from models.softmax.adaptive_softmax import AdaptiveSoftmax, TopK
+from models.softmax.adaptive_softmax import AdaptiveSoftmax
+from models.softmax.topk import TopK
 
 
 def make_softmax(

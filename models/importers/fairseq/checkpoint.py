@@ -16,7 +16,7 @@ from models.config.tokenization import Whitespace
 from models.importers.base import CheckpointError, Converted, Weights
 from models.importers.fairseq.convolution import convolution
 from models.importers.fairseq.dictionary import Dictionary, read_dictionary
-from models.importers.fairseq.options import Options, read_options
+from models.importers.fairseq.options import FairseqOptions, read_options
 from models.importers.fairseq.transformer import transformer
 from models.importers.pickles.checkpoint import attributes, load
 from models.text.tokenizer import SpecialWords
@@ -89,7 +89,7 @@ def _find(source: Path) -> Path:
     return others[0]
 
 
-def _with_words(config: ModelConfig, words: Dictionary, options: Options) -> ModelConfig:
+def _with_words(config: ModelConfig, words: Dictionary, options: FairseqOptions) -> ModelConfig:
     return ModelConfig.model_validate(
         {
             **config.model_dump(),

@@ -11,7 +11,7 @@ from torch import Tensor
 from models.config.bodies import ConvolutionLayer, GatedConvolutionConfig
 from models.config.model import InputBand, ModelConfig
 from models.importers.base import CheckpointError, Weights
-from models.importers.fairseq.options import Options
+from models.importers.fairseq.options import FairseqOptions
 from models.importers.fairseq.softmax import PREFIX, InputTables, Output, read_output
 
 DEFAULT_LAYERS: Final = "[(1268, 4)] * 13"
@@ -19,8 +19,8 @@ MAX_LAYERS: Final = 1000
 MAX_CHARACTERS: Final = 10_000
 
 
-def convolution(options: Options, weights: Weights) -> tuple[ModelConfig, dict[str, Tensor]]:
-    """The configuration, without its words, and our weights; `weights` is left with what is unknown.
+def convolution(options: FairseqOptions, weights: Weights) -> tuple[ModelConfig, dict[str, Tensor]]:
+    """The configuration, without its words, and our weights; unknown ones stay in `weights`.
 
     Raises:
         CheckpointError: an option or a weight that does not fit the rest, or is not supported.
@@ -61,7 +61,7 @@ def convolution(options: Options, weights: Weights) -> tuple[ModelConfig, dict[s
     return config, ours
 
 
-def _output(options: Options, weights: Weights, table: Tensor, channels: int) -> Output:
+def _output(options: FairseqOptions, weights: Weights, table: Tensor, channels: int) -> Output:
     """The adaptive softmax on the last layer; or a map, then a softmax with biases over all words."""
     if f"{PREFIX}.head.weight" in weights:
         output = read_output(weights, options, InputTables([table], [None]), tied_projections=False)
@@ -104,7 +104,7 @@ def _folded(weights: Weights, name: str, *shape: int) -> Tensor:
 # -- the expression ------------------------------------------------------------------------------------
 
 
-def _layers(options: Options) -> list[ConvolutionLayer]:
+def _layers(options: FairseqOptions) -> list[ConvolutionLayer]:
     text = options.values.get("decoder_layers", DEFAULT_LAYERS)
     try:
         if not isinstance(text, str) or len(text) > MAX_CHARACTERS:

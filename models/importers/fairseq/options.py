@@ -47,7 +47,7 @@ _OF_A_MODEL: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class FairseqOptions:
     """The options of a checkpoint, by name; `arch` is the architecture's."""
 
     arch: str
@@ -79,13 +79,13 @@ class Options:
             raise CheckpointError(f"{self.file}: option {name} is {value}, its weights show {found}")
 
     def refuse(self, name: str) -> CheckpointError:
-        """What to raise for an option that is on and has no counterpart here."""
+        """The error for an option that is on and has no counterpart here."""
         return CheckpointError(
             f"{self.file}: option {name} is {self.values.get(name)!r}, which is not supported"
         )
 
 
-def read_options(state: Mapping[str, Any], file: Path) -> Options:
+def read_options(state: Mapping[str, Any], file: Path) -> FairseqOptions:
     """The options in a checkpoint, all of them understood.
 
     Raises:
@@ -104,12 +104,12 @@ def read_options(state: Mapping[str, Any], file: Path) -> Options:
         mixed = not isinstance(cfg["model"], Mapping)
         names = [name for name in model if not mixed or name.startswith(_OF_A_MODEL)]
     else:
-        raise CheckpointError(f"{file}: holds neither args nor cfg, so it is no fairseq checkpoint")
+        raise CheckpointError(f"{file}: holds neither args nor cfg, so it is not a fairseq checkpoint")
     values = {**{name: task[name] for name in task if name in _USED | _MUST_BE_OFF}, **model}
     arch = model.get("arch") if args is not None else model.get("_name") or model.get("arch")
     if not isinstance(arch, str):
         raise CheckpointError(f"{file}: does not name its architecture")
-    options = Options(arch, values, file)
+    options = FairseqOptions(arch, values, file)
     if task_name != "language_modeling":
         raise CheckpointError(f"{file}: its task is {task_name!r}, not language_modeling")
     for name in sorted(_MUST_BE_OFF):

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from models.config.model import Band
 from models.importers.base import CheckpointError, Weights
-from models.importers.fairseq.options import Options
+from models.importers.fairseq.options import FairseqOptions
 
 PREFIX: Final = "decoder.adaptive_softmax"
 
@@ -51,7 +51,9 @@ class Output:
     weights: dict[str, Tensor] = field(default_factory=dict)
 
 
-def read_output(weights: Weights, options: Options, inputs: InputTables, tied_projections: bool) -> Output:
+def read_output(
+    weights: Weights, options: FairseqOptions, inputs: InputTables, tied_projections: bool
+) -> Output:
     """The output layer among `weights`.
 
     Raises:
@@ -92,7 +94,7 @@ def read_output(weights: Weights, options: Options, inputs: InputTables, tied_pr
     return output
 
 
-def _tied_head(weights: Weights, options: Options, inputs: InputTables) -> Output:
+def _tied_head(weights: Weights, options: FairseqOptions, inputs: InputTables) -> Output:
     clusters = weights.take(f"{PREFIX}.head.class_proj.weight", None, None)
     hidden_size = clusters.shape[1]
     projected = f"{PREFIX}.head.word_proj.0.weight" in weights
@@ -122,7 +124,7 @@ def _own_head(weights: Weights) -> Output:
     return Output(head.shape[1], (len(head) - clusters,), clusters, weights={"softmax.head": head})
 
 
-def _plain(weights: Weights, options: Options, inputs: InputTables) -> Output:
+def _plain(weights: Weights, options: FairseqOptions, inputs: InputTables) -> Output:
     """A softmax over all words: one cutoff."""
     if options.values.get("adaptive_softmax_cutoff") is not None and options.arch.startswith("transformer"):
         raise CheckpointError(
@@ -140,7 +142,7 @@ def _plain(weights: Weights, options: Options, inputs: InputTables) -> Output:
 
 
 def _check_same(
-    options: Options, name: str, found: Tensor, inputs: Sequence[Tensor | None], band: int
+    options: FairseqOptions, name: str, found: Tensor, inputs: Sequence[Tensor | None], band: int
 ) -> None:
     """Raises CheckpointError unless the weight that is tied to the input's is the same."""
     expected = inputs[band] if band < len(inputs) else None
@@ -148,7 +150,7 @@ def _check_same(
         raise CheckpointError(f"{options.file}: {name} is tied to the input's but differs from it")
 
 
-def _factor(options: Options, output: Output) -> float | None:
+def _factor(options: FairseqOptions, output: Output) -> float | None:
     """By what the widths shrink, if they do as the option says: at once, or in old versions after a band."""
     factor = options.values.get("adaptive_softmax_factor", 4)
     if not isinstance(factor, int | float) or not 0 < factor < output.cutoffs[-1]:

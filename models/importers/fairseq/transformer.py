@@ -11,7 +11,7 @@ from torch import Tensor
 from models.config.bodies import TransformerConfig
 from models.config.model import InputBand, ModelConfig
 from models.importers.base import CheckpointError, Weights
-from models.importers.fairseq.options import Options
+from models.importers.fairseq.options import FairseqOptions
 from models.importers.fairseq.softmax import InputTables, Output, read_output
 
 PADDING: Final = 1
@@ -23,8 +23,8 @@ _ACTIVATIONS: Final = {"relu": "relu", "gelu": "gelu", "gelu_accurate": "gelu_ta
 _OLD_NORMS: Final = {"self_attn_layer_norm": "layer_norms.0", "final_layer_norm": "layer_norms.2"}
 
 
-def transformer(options: Options, weights: Weights) -> tuple[ModelConfig, dict[str, Tensor]]:
-    """The configuration, without its words, and our weights; `weights` is left with what is unknown.
+def transformer(options: FairseqOptions, weights: Weights) -> tuple[ModelConfig, dict[str, Tensor]]:
+    """The configuration, without its words, and our weights; unknown ones stay in `weights`.
 
     Raises:
         CheckpointError: an option or a weight that does not fit the rest, or is not supported.
@@ -65,7 +65,7 @@ def transformer(options: Options, weights: Weights) -> tuple[ModelConfig, dict[s
     return config, ours
 
 
-def _body(options: Options, weights: Weights) -> tuple[TransformerConfig, dict[str, Tensor]]:
+def _body(options: FairseqOptions, weights: Weights) -> tuple[TransformerConfig, dict[str, Tensor]]:
     weights.drop(
         "decoder.embed_positions._float_tensor",
         "decoder.embed_positions.weights",
@@ -95,7 +95,7 @@ def _body(options: Options, weights: Weights) -> tuple[TransformerConfig, dict[s
     ours: dict[str, Tensor] = {}
     for layer in range(layers):
         ours |= _layer(weights, f"decoder.layers.{layer}", f"body.layers.{layer}", units, inner)
-    # An architecture by another name than the family's sets it, whatever the option says.
+    # An architecture by another name than the family's sets it and ignores the option.
     pre_norm = options.flag("decoder_normalize_before", default=True) or options.arch != "transformer_lm"
     final_norm = _final_norm(options, weights) and pre_norm
     if final_norm:
@@ -129,7 +129,7 @@ def _body(options: Options, weights: Weights) -> tuple[TransformerConfig, dict[s
     return body, ours
 
 
-def _final_norm(options: Options, weights: Weights) -> bool:
+def _final_norm(options: FairseqOptions, weights: Weights) -> bool:
     """Whether there is a norm behind the last layer; three generations of options say so."""
     version = float(weights.take("decoder.version", 1)[0]) if "decoder.version" in weights else 1.0
     without = options.flag("no_decoder_final_norm")
@@ -179,7 +179,7 @@ def _norm(weights: Weights, theirs: str, ours: str, units: int) -> dict[str, Ten
     return {f"{ours}.{part}": weights.take(f"{theirs}.{part}", units) for part in ("weight", "bias")}
 
 
-def _inputs(options: Options, weights: Weights, units: int) -> InputTables:
+def _inputs(options: FairseqOptions, weights: Weights, units: int) -> InputTables:
     """The input's tables and projections, adaptive or plain."""
     if options.flag("adaptive_input"):
         tables: list[Tensor] = []

@@ -1,4 +1,4 @@
-"""The LSTM body on the CPU, in C++ (``cpu/lstm.cpp``): float32, one fused pass a step.
+"""The LSTM body on the CPU, in C++ (``src/lstm.cpp``): float32, one fused pass a step.
 
 Reads a layer's hidden weights and projection once a step and chunk of rows (float16 panels where every weight
 is a float16 number); writes the outputs and the state. One row's step takes the weights' bytes over the
@@ -18,12 +18,10 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from models.bodies.base import last_rows
+from models.bodies.base import TensorState, last_rows
 from models.bodies.lstm import LSTMBody
 from models.kernels.cpu.library import KernelError, best_level, load, thread_count
 from models.softmax.adaptive_embedding import AdaptiveEmbedding
-
-State = tuple[Tensor, ...]
 
 TABLE_BYTES: Final = 32 << 20
 """At most so much memory for precomputed gates: 16 bytes a word and unit, 2048 words at 1024 units."""
@@ -40,7 +38,7 @@ class CpuLSTM:
         body: a float32 body on the CPU.
         level: ``avx512``, ``avx2`` or ``scalar``; by default the best of this processor.
         threads: at most so many; by default as many as torch uses at each call.
-        embedding: what makes the body's vectors of ids, for `encode`.
+        embedding: makes the body's vectors of ids, for `encode`.
         table_bytes: at most so much memory for the gates of frequent words.
 
     Raises:
@@ -82,8 +80,8 @@ class CpuLSTM:
         return f"{text}, gates of {self._tabled} words precomputed ({size:.0f} MiB)"
 
     def encode(
-        self, ids: Tensor, lengths: Tensor | None, state: State, last: bool = False
-    ) -> tuple[Tensor, State]:
+        self, ids: Tensor, lengths: Tensor | None, state: TensorState, last: bool = False
+    ) -> tuple[Tensor, TensorState]:
         """The body over the embedding of `ids` (B, T) int64; see `LanguageModel.encode`, and `encode_last`
         for what `last` asks for.
 
@@ -96,11 +94,15 @@ class CpuLSTM:
         rows = ids.to(torch.int64) if self._reads_ids else self._embedding(ids).detach().float()
         return self._run(rows.contiguous(), lengths, state, last)
 
-    def __call__(self, vectors: Tensor, lengths: Tensor | None, state: State) -> tuple[Tensor, State]:
+    def __call__(
+        self, vectors: Tensor, lengths: Tensor | None, state: TensorState
+    ) -> tuple[Tensor, TensorState]:
         """See `LSTMBody.forward`."""
         return self._run(vectors.detach().float().contiguous(), lengths, state, last=False)
 
-    def _run(self, rows: Tensor, lengths: Tensor | None, state: State, last: bool) -> tuple[Tensor, State]:
+    def _run(
+        self, rows: Tensor, lengths: Tensor | None, state: TensorState, last: bool
+    ) -> tuple[Tensor, TensorState]:
         threads = self._threads or thread_count()
         lengths = None if lengths is None else lengths.to(torch.int64).contiguous()
         before = state[0].detach().float().contiguous()

@@ -1,8 +1,8 @@
 # mypy: disable-error-code="import-not-found"
 """The top-k on the GPU: four steps, seven small kernels, one CUDA graph a bucket of rows, no waiting.
 
-    hidden rows -> head (triton_head) -> select (triton_select) -> tail, gather (triton_tail)
-                -> pick, rescore, rank (triton_finish) -> ids, log-probabilities
+    hidden rows -> head (head.py) -> select (select.py) -> tail, gather (tail.py)
+                -> pick, rescore, rank (finish.py) -> ids, log-probabilities
 
 The number of rows and k stand in one number on the device, so one graph serves all batches of a bucket.
 Nothing is read back: which clusters open is decided and acted on by the device alone.
@@ -27,7 +27,7 @@ from models.kernels.triton.masks import write_masks
 from models.kernels.triton.select import select_kernel
 from models.kernels.triton.tail import gather_kernel, tail_kernel
 from models.kernels.triton.weights import TILE, PackedWeights
-from models.softmax.adaptive_softmax import TopK
+from models.softmax.topk import TopK
 
 # Nats. What float32 accumulation in another order may change in a logit is far less.
 SLACK = 0.01
@@ -36,7 +36,7 @@ Allowed = Sequence[Tensor | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class GraphBucket:
     """What a graph is made for: up to `rows` rows of `dtype`, a k of up to `cap`, with `allowed` or not."""
 
     rows: int
@@ -70,7 +70,7 @@ class TritonTopK:
         self.graphs = weights.device.type == "cuda" if graphs is None else graphs
         self._shared = Shared(weights, self.max_rows, self.tuning)
         self._workspaces: dict[int, Workspace] = {}
-        self.captured: dict[Plan, torch.cuda.CUDAGraph] = {}
+        self.captured: dict[GraphBucket, torch.cuda.CUDAGraph] = {}
         self._programs = 3
         if weights.device.type == "cuda":
             processors = torch.cuda.get_device_properties(weights.device).multi_processor_count
@@ -105,55 +105,55 @@ class TritonTopK:
         n, shared = len(hidden), self._shared
         if n:
             dtype = hidden.dtype if hidden.dtype == self.weights.dtype else torch.float32
-            plan = Plan(power(n), space.cap, dtype, allowed is not None)
+            bucket = GraphBucket(power(n), space.cap, dtype, allowed is not None)
             if allowed is not None:
                 write_masks(allowed, self.weights, shared)
             # The graph's kernels are compiled before anything asks them for rows.
-            graph = self._graph(plan, space) if self.graphs else None
+            graph = self._graph(bucket, space) if self.graphs else None
             shared.hidden[dtype][:n, : hidden.shape[1]].copy_(hidden)
             shared.shape.fill_(n | k << 16)
             if graph is not None:
                 graph.replay()
             else:
-                self.launch(plan, space)
+                self.launch(bucket, space)
         opened = space.expanded[:n, : self.weights.n_clusters].bool()
         return TopK(space.ids[:n, :k].clone(), space.logprobs[:n, :k].clone(), opened)
 
-    def _graph(self, plan: Plan, space: Workspace) -> torch.cuda.CUDAGraph:
-        if plan not in self.captured:
+    def _graph(self, bucket: GraphBucket, space: Workspace) -> torch.cuda.CUDAGraph:
+        if bucket not in self.captured:
             stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(stream):
                 for _ in range(2):  # compiles, and lets cuBLAS set itself up
-                    self.launch(plan, space)
+                    self.launch(bucket, space)
             torch.cuda.current_stream().wait_stream(stream)
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-                self.launch(plan, space)
-            self.captured[plan] = graph
-        return self.captured[plan]
+                self.launch(bucket, space)
+            self.captured[bucket] = graph
+        return self.captured[bucket]
 
     # -- the kernels, in order --------------------------------------------------------------------------
 
-    def launch(self, plan: Plan, space: Workspace) -> None:
-        """All kernels for as many of `plan`'s rows as `shape` says, into `space`."""
-        parts = self._head(plan, space)
-        self._select(plan, parts, space)
+    def launch(self, bucket: GraphBucket, space: Workspace) -> None:
+        """All kernels for as many of `bucket`'s rows as `shape` says, into `space`."""
+        parts = self._head(bucket, space)
+        self._select(bucket, parts, space)
         if self.weights.n_clusters:
-            self._tail(plan, space)
-        self._finish(plan, space)
+            self._tail(bucket, space)
+        self._finish(bucket, space)
 
-    def _head(self, plan: Plan, space: Workspace) -> int:
+    def _head(self, bucket: GraphBucket, space: Workspace) -> int:
         w, shared, tuning = self.weights, self._shared, self.tuning
         common = {"n_columns": w.columns, "n_groups": space.n_groups, "n_clusters": w.n_clusters,
                   "n_words": shared.n_words, "CLUSTERS": power(w.n_clusters), "GROUP": space.group,
-                  "MASKED": plan.masked}  # fmt: skip
-        rows = shared.hidden[plan.dtype]
-        if plan.rows <= tuning.blas_rows:
-            block_b = min(max(16, plan.rows), 64)
+                  "MASKED": bucket.masked}  # fmt: skip
+        rows = shared.hidden[bucket.dtype]
+        if bucket.rows <= tuning.blas_rows:
+            block_b = min(max(16, bucket.rows), 64)
             tiles = w.lse_columns // tuning.head_block_v
             block_k = tuning.head_block_k if w.depth % tuning.head_block_k == 0 else 64
-            head_kernel[(w.columns // tuning.head_block_v, -(-plan.rows // block_b))](
+            head_kernel[(w.columns // tuning.head_block_v, -(-bucket.rows // block_b))](
                 rows, w.head, w.bias, w.word_ids, shared.masks, shared.shape, shared.logits, space.keys,
                 shared.lses, space.counts, n_tiles=tiles, D=w.depth, BLOCK_V=tuning.head_block_v,
                 BLOCK_B=block_b, BLOCK_K=block_k, num_warps=tuning.head_warps,
@@ -161,33 +161,33 @@ class TritonTopK:
                 **common,
             )  # fmt: skip
             return tiles
-        terms = 1 if plan.dtype == w.dtype else 2
-        multiply(rows[: plan.rows], w.head, shared.logits[: terms * plan.rows])
+        terms = 1 if bucket.dtype == w.dtype else 2
+        multiply(rows[: bucket.rows], w.head, shared.logits[: terms * bucket.rows])
         block = min(tuning.stats_block, power(w.lse_columns))
         parts = -(-w.lse_columns // block)
-        stats_kernel[(plan.rows, -(-w.columns // block))](
+        stats_kernel[(bucket.rows, -(-w.columns // block))](
             w.bias, w.word_ids, shared.masks, shared.shape, shared.logits, space.keys, shared.lses,
-            space.counts, n_parts=parts, n_lse_columns=w.lse_columns, rows=plan.rows, TERMS=terms,
+            space.counts, n_parts=parts, n_lse_columns=w.lse_columns, rows=bucket.rows, TERMS=terms,
             BIASED=w.biased, BLOCK=block, num_warps=4, **common,
         )  # fmt: skip
         return parts
 
-    def _select(self, plan: Plan, parts: int, space: Workspace) -> None:
+    def _select(self, bucket: GraphBucket, parts: int, space: Workspace) -> None:
         w, shared = self.weights, self._shared
-        usable = shared.usable[:, 1:] if plan.masked else w.usable
-        select_kernel[(plan.rows,)](
+        usable = shared.usable[:, 1:] if bucket.masked else w.usable
+        select_kernel[(bucket.rows,)](
             space.keys, shared.lses, shared.logits, usable, shared.shape, space.thresholds, space.log_z,
             space.expanded, space.counts, space.lists, space.entry_counts, space.tile_count,
             n_groups=space.n_groups, n_parts=parts, n_columns=w.columns, n_clusters=w.n_clusters,
             cluster_column=w.cluster_column,
-            max_rows=space.rows, usable_stride=1 + w.n_clusters if plan.masked else 0,
+            max_rows=space.rows, usable_stride=1 + w.n_clusters if bucket.masked else 0,
             GROUPS=power(space.n_groups), PARTS=power(parts), CLUSTERS=power(w.n_clusters),
             num_warps=self._row_warps(space),
         )  # fmt: skip
 
-    def _tail(self, plan: Plan, space: Workspace) -> None:
+    def _tail(self, bucket: GraphBucket, space: Workspace) -> None:
         w, shared, tuning = self.weights, self._shared, self.tuning
-        block_b = 16 if plan.rows <= 16 else 32 if plan.rows <= 128 else 64
+        block_b = 16 if bucket.rows <= 16 else 32 if bucket.rows <= 128 else 64
         block_k = min(tuning.tail_block_k, power(w.max_width))
         common = {"n_columns": w.columns, "n_clusters": w.n_clusters, "n_tiles": w.n_tiles,
                   "max_rows": space.rows, "CLUSTERS": power(w.n_clusters), "TILE": TILE}  # fmt: skip
@@ -195,7 +195,7 @@ class TritonTopK:
             shared.logits, w.tails, w.tail_bias, w.excluded, shared.masks, w.clusters, w.first_tiles,
             space.counts, space.lists, shared.tile_keys, shared.tile_lses, shortlist=w.shortlist,
             n_words=shared.n_words, MAX_WIDTH=w.max_width, BLOCK_B=block_b,
-            BLOCK_K=block_k, MASKED=plan.masked, num_warps=tuning.tail_warps,
+            BLOCK_K=block_k, MASKED=bucket.masked, num_warps=tuning.tail_warps,
             num_stages=stages(tuning.tail_stages, TILE, block_b, block_k, w.tails, shared.logits), **common,
         )  # fmt: skip
         chunk = min(2048, power(w.most_tiles))
@@ -205,10 +205,10 @@ class TritonTopK:
             cluster_column=w.cluster_column, CHUNK=chunk, num_warps=max(1, min(8, chunk // 128)), **common,
         )  # fmt: skip
 
-    def _finish(self, plan: Plan, space: Workspace) -> None:
+    def _finish(self, bucket: GraphBucket, space: Workspace) -> None:
         w, shared, warps = self.weights, self._shared, self._row_warps(space)
-        common = {"max_candidates": space.max_candidates, "n_words": shared.n_words, "MASKED": plan.masked}
-        pick_kernel[(plan.rows,)](
+        common = {"max_candidates": space.max_candidates, "n_words": shared.n_words, "MASKED": bucket.masked}
+        pick_kernel[(bucket.rows,)](
             space.keys, w.word_ids, shared.logits, shared.masks, shared.shape, space.thresholds, space.log_z,
             shared.entries, space.entry_counts, space.slots, space.tile_count, space.tile_rows,
             space.tile_ids, space.floors, space.candidates, space.candidate_counts, n_groups=space.n_groups,
@@ -223,7 +223,7 @@ class TritonTopK:
                 n_clusters=w.n_clusters, cluster_column=w.cluster_column, CLUSTERS=power(w.n_clusters),
                 MAX_WIDTH=w.max_width, TILE=TILE, BLOCK_K=min(64, power(w.max_width)), num_warps=4, **common,
             )  # fmt: skip
-        rank_kernel[(plan.rows,)](
+        rank_kernel[(bucket.rows,)](
             shared.shape, space.candidates, space.candidate_counts, space.ids, space.logprobs,
             max_candidates=space.max_candidates, max_k=space.cap, BLOCK_I=32 * warps, BLOCK_J=32,
             num_warps=warps,

@@ -15,7 +15,7 @@ from torch import Tensor
 from models.bundle import Bundle
 from models.config.model import Band
 from models.training.clusters.cutoffs import Costs, Plan, TrainingCosts, Widths, candidates, cheapest
-from models.training.clusters.opening import Masses, ServingCosts, masses, words_scored
+from models.training.clusters.serving_costs import Masses, ServingCosts, masses, words_scored
 from models.training.clusters.serving_time import measure_serving
 from models.training.clusters.timing import Point, TimeModels, fit_widths, grid, measure, weight_seconds
 from models.training.corpus import CorpusError, Tokens, is_held_out, lines
@@ -69,7 +69,7 @@ def training_plans(
         precision: ``float32`` or ``bfloat16``.
         clusters: the numbers to plan for; those that do not fit are left out.
         shortlist: its words, at least. Only they are as wide as the hidden row, which the costs do not know.
-        on_point: hears of each measurement, `measurements` in all.
+        on_point: is called after each measurement.
     """
     size = len(np.asarray(counts))
     sizes = training_sizes(size, batch)
@@ -92,9 +92,13 @@ def training_sizes(vocabulary_size: int, batch: int) -> list[tuple[int, int]]:
 
 def measured_widths(widths: Widths) -> list[int]:
     """The widths that are measured; others lie between them."""
+    return sorted({widths.hidden_size, *_cluster_widths(widths)}, reverse=True)
+
+
+def _cluster_widths(widths: Widths) -> set[int]:
     if widths.bands:
-        return sorted({widths.hidden_size, *(width for width, _ in widths.bands)}, reverse=True)
-    return sorted({widths.hidden_size, *(widths.of_cluster(i) for i in range(3))}, reverse=True)
+        return {width for width, _ in widths.bands}
+    return {widths.of_cluster(i) for i in range(3)}
 
 
 def serving_plans(
@@ -111,8 +115,7 @@ def serving_plans(
         costs, times = words_scored(rows, k), TimeModels({}, {})
     else:
         head, times = measure_serving(
-            widths.hidden_size, [w for w in measured_widths(widths) if w != widths.hidden_size], device,
-            int(rows.grid[-1]),
+            widths.hidden_size, sorted(_cluster_widths(widths), reverse=True), device, int(rows.grid[-1])
         )  # fmt: skip
         costs = ServingCosts(rows, k, head, times, widths)
     return Recommendation(_plans(costs, clusters), costs, times)

@@ -9,7 +9,8 @@ from time import perf_counter
 
 import torch
 
-from models.config.model import Band, LSTMConfig, ModelConfig
+from models.config.bodies import LSTMConfig
+from models.config.model import Band, ModelConfig
 from models.kernels.base import Kernel
 from models.kernels.choice import choose
 from models.softmax.adaptive_softmax import AdaptiveSoftmax
@@ -40,14 +41,14 @@ def measure_serving(
         widths: of the clusters.
         device: where.
         largest: no head larger than this is timed; the vocabulary's size.
-        on_point: hears of each measurement.
+        on_point: is called after each measurement.
     """
     heads = [size for size in HEADS if size < largest] + [largest]
     if len(heads) < 4:
         heads = [largest * i // 4 for i in (1, 2, 3, 4)]
     points = []
     for words in heads:
-        kernel = choose(_layer(hidden_size, (words,), ()), device).kernel
+        kernel = choose(_layer(hidden_size, (words,), ()), device).exact
         points.append(Point(words, 1, _median(kernel, hidden_size, device)))
         on_point(1)
     by_width: dict[int, list[Point]] = {}
@@ -85,7 +86,7 @@ def _closed_and_opened(layer: AdaptiveSoftmax, device: torch.device) -> Iterator
     columns = torch.arange(layer.shortlist + layer.n_clusters)
     for bias in (-100.0, 100.0):
         layer.head_bias = torch.nn.Parameter((columns >= layer.shortlist) * bias, requires_grad=False)
-        yield choose(layer.to(device), device).kernel
+        yield choose(layer.to(device), device).exact
 
 
 @torch.inference_mode()

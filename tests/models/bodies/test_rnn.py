@@ -13,21 +13,12 @@ from models.bodies.rnn import RNNBody
 from models.config.bodies import RNNConfig
 from models.config.model import ModelConfig
 from models.language_model import LanguageModel
+from tests.support import bodies
 from tests.support.tiny import tiny_config
 
-INPUT, UNITS = 5, 7
-CONFIGS = {
-    f"{cell}, {layers} layers": RNNConfig(type=cell, layers=layers, units=UNITS)
-    for cell in ("gru", "rnn_tanh", "rnn_relu")
-    for layers in (1, 3)
-}
+INPUT, UNITS = bodies.RNN_INPUT, bodies.RNN_UNITS
 
-configs = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
-
-
-def build(config: RNNConfig) -> RNNBody:
-    torch.manual_seed(0)
-    return RNNBody(config, INPUT).eval().requires_grad_(False)
+configs = pytest.mark.parametrize("config", bodies.RNNS.values(), ids=bodies.RNNS.keys())
 
 
 def random_vectors(rows: int, steps: int, seed: int = 1) -> Tensor:
@@ -67,7 +58,7 @@ def plain(body: RNNBody, config: RNNConfig, vectors: Tensor) -> Tensor:
 
 @configs
 def test_it_is_what_it_says(config: RNNConfig) -> None:
-    body, vectors = build(config), random_vectors(2, 7)
+    body, vectors = bodies.rnn(config), random_vectors(2, 7)
     hidden, _ = body(vectors, full(2, 7), body.initial_state(2))
     wanted = torch.stack([plain(body, config, row) for row in vectors])
     torch.testing.assert_close(hidden, wanted, atol=1e-5, rtol=1e-5)
@@ -77,7 +68,7 @@ def test_it_is_what_it_says(config: RNNConfig) -> None:
 @settings(max_examples=15)
 @given(cuts=st.lists(st.integers(1, 6), max_size=2, unique=True).map(sorted))
 def test_a_prefix_is_continued_from_its_state(config: RNNConfig, cuts: list[int]) -> None:
-    body, vectors = build(config), random_vectors(3, 7)
+    body, vectors = bodies.rnn(config), random_vectors(3, 7)
     wanted, end = body(vectors, None, body.initial_state(3))
     state, parts = body.initial_state(3), []
     for part in vectors.tensor_split(cuts, dim=1):
@@ -92,7 +83,7 @@ def test_a_prefix_is_continued_from_its_state(config: RNNConfig, cuts: list[int]
 @settings(max_examples=15)
 @given(lengths=st.lists(st.integers(1, 6), min_size=1, max_size=5))
 def test_rows_of_mixed_lengths_are_as_if_alone(config: RNNConfig, lengths: list[int]) -> None:
-    body = build(config)
+    body = bodies.rnn(config)
     steps = max(lengths) + 1  # every row is padded
     vectors = random_vectors(len(lengths), steps)
     start = tuple(torch.randn_like(part) for part in body.initial_state(len(lengths)))
@@ -108,7 +99,7 @@ def test_rows_of_mixed_lengths_are_as_if_alone(config: RNNConfig, lengths: list[
 
 @configs
 def test_split_states_own_their_memory(config: RNNConfig) -> None:
-    body = build(config)
+    body = bodies.rnn(config)
     _, state = body(random_vectors(3, 4), full(3, 4), body.initial_state(3))
     (own,) = body.split_state(state)[1]
     assert own.untyped_storage().nbytes() == own.nbytes == body.state_bytes(4)

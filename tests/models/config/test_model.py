@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from models.config.model import Band, LSTMConfig, ModelConfig
+from models.config.bodies import LSTMConfig
+from models.config.model import Band, ModelConfig
 from tests.support.tiny import tiny_config
 
 

@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from models.bundle import Bundle
-from models.importers import CheckpointError, convert
+from models.importers import convert
+from models.importers.base import CheckpointError
 
 DATA = Path(__file__).parents[2] / "oracles" / "awd_lstm" / "data"
 CASES = sorted(path.name for path in DATA.iterdir())
@@ -124,7 +125,7 @@ FAULTS: dict[str, tuple[str, Callable[[Path], object], str]] = {
         lambda p: torch.save({"a": 1}, p / "corpus.0123456789abcdef.data"),
         "holds no dictionary with idx2word",
     ),
-    "no module": ("tied", lambda p: torch.save([1, 2], p / "model.pt"), "is no pickled module"),
+    "no module": ("tied", lambda p: torch.save([1, 2], p / "model.pt"), "is not a pickled module"),
 }
 
 

@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from models.importers import CheckpointError
+from models.importers.base import CheckpointError
 from models.importers.pickles.checkpoint import attributes, load, load_safetensors, module_state, tensors_of
 from models.importers.pickles.unpickling import Stub
 
@@ -31,7 +31,7 @@ forms = pytest.mark.parametrize("zipped", FORMS.values(), ids=FORMS.keys())
 
 
 class Net(nn.Module):
-    """A class that whoever imports does not have."""
+    """A class that the importing process does not have."""
 
     def __init__(self) -> None:
         super().__init__()

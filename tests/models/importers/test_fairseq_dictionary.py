@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from models.importers import CheckpointError
+from models.importers.base import CheckpointError
 from models.importers.fairseq.dictionary import Dictionary, read_dictionary
 
 

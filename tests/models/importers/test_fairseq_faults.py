@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from models.config.bodies import ConvolutionLayer
-from models.importers import CheckpointError, convert
+from models.importers import convert
+from models.importers.base import CheckpointError
 from models.importers.fairseq.convolution import MAX_LAYERS
 from models.importers.pickles.checkpoint import load
 from tests.support.fairseq_models import DATA
@@ -286,10 +287,10 @@ def test_what_is_no_list_of_layers(text: object, tmp_path: Path) -> None:
 
 def test_the_published_expressions() -> None:
     from models.importers.fairseq.convolution import _layers
-    from models.importers.fairseq.options import Options
+    from models.importers.fairseq.options import FairseqOptions
 
     def parsed(text: str) -> list[ConvolutionLayer]:
-        return _layers(Options("fconv_lm", {"decoder_layers": text}, Path("x")))
+        return _layers(FairseqOptions("fconv_lm", {"decoder_layers": text}, Path("x")))
 
     wikitext = (
         "[(850, 6)] * 3 + [(850, 1)] * 1 + [(850, 5)] * 4 + [(850, 1)] * 1 + [(850, 4)] * 3"

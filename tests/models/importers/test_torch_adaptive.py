@@ -15,7 +15,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from models.bundle import Bundle
-from models.importers import CheckpointError, convert
+from models.importers import convert
+from models.importers.base import CheckpointError
 
 V, D = 90, 64
 WORDS = ["<unk>", "<eos>", *(f"w{i}" for i in range(V - 2))]
@@ -225,7 +226,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "integers": (
         state(lambda w: w.update({"softmax.head.weight": torch.ones(41, 64, dtype=torch.int64)})),
-        "softmax.head.weight is no floating-point tensor",
+        "softmax.head.weight is not a floating-point tensor",
     ),
     "other cutoffs": (
         edit("model.toml", "[words]", "[sizes]\ncutoffs = [30]\n[words]"),

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from models.kernels import choice
-from models.kernels.base import BoundedKernel, Kernel, TorchKernel
+from models.kernels.base import BoundedKernel, ExactBounds, Kernel
 from models.kernels.choice import choose
 from models.kernels.cpu import weights as cpu_weights
 from models.kernels.cpu.kernel import CpuKernel
@@ -21,40 +21,45 @@ from tests.support.softmaxes import make_softmax, needs_extension
 def test_takes_the_extension() -> None:
     softmax = make_softmax(64, (400, 200, 300, 3000), ((1, 32), (2, 16)))
     chosen = choose(softmax)
-    assert isinstance(chosen, Kernel)
-    assert isinstance(chosen, BoundedKernel)
-    assert isinstance(chosen.kernel, CpuKernel)
-    assert chosen.name == "cpu"
+    assert isinstance(chosen.exact, CpuKernel)
+    assert chosen.exact.name == "cpu"
     assert set(chosen.microseconds) == {"cpu", "cpu fast", "torch"}
     assert all(time > 0 for times in chosen.microseconds.values() for time in times)
     assert "exact" in chosen.description
     assert "cpu fast" in chosen.description
-    assert "int8" in chosen.fast_description
+    assert "int8" in chosen.fast.description
     hidden = torch.randn(5, 64)
-    assert torch.equal(chosen.topk(hidden, 7).ids, softmax.topk(hidden, 7).ids)
+    assert torch.equal(chosen.exact.topk(hidden, 7).ids, softmax.topk(hidden, 7).ids)
     targets = torch.tensor([0, 399, 400, 700, 3899])
     want = softmax.target_logprobs(hidden, targets)
-    torch.testing.assert_close(chosen.target_logprobs(hidden, targets), want, rtol=0, atol=1e-5)
+    torch.testing.assert_close(chosen.exact.target_logprobs(hidden, targets), want, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_the_chosen_are_kernels(device: str) -> None:
+    chosen = choose(make_softmax(8, (30, 20), ((1, 4),)), device)
+    assert isinstance(chosen.exact, Kernel)
+    assert isinstance(chosen.fast, BoundedKernel)
 
 
 @needs_extension
 def test_both_modes_share_the_panels() -> None:
     softmax = make_softmax(64, (400, 200, 300, 3000), ((1, 32), (2, 16)))
     chosen = choose(softmax)
-    assert isinstance(chosen.kernel, CpuKernel)
+    assert isinstance(chosen.exact, CpuKernel)
     assert isinstance(chosen.fast, CpuKernel)
-    assert chosen.fast.weights is chosen.kernel.weights
-    assert (chosen.kernel.mode, chosen.fast.mode) == ("exact", "fast")
+    assert chosen.fast.weights is chosen.exact.weights
+    assert (chosen.exact.mode, chosen.fast.mode) == ("exact", "fast")
     hidden = torch.randn(5, 64)
-    exact = chosen.topk(hidden, 7)
-    fast, bound = chosen.topk_bounded(hidden, 7)
+    exact = chosen.exact.topk(hidden, 7)
+    fast, bound = chosen.fast.topk_bounded(hidden, 7)
     assert torch.equal(fast.ids, exact.ids)
     assert (bound > 0).all()
     assert ((fast.logprobs - exact.logprobs).abs() <= bound[:, None] + 1e-5).all()
     targets = torch.tensor([0, 399, 400, 700, 3899])
-    found, bound = chosen.target_logprobs_bounded(hidden, targets)
+    found, bound = chosen.fast.target_logprobs_bounded(hidden, targets)
     assert (bound > 0).all()
-    assert ((found - chosen.target_logprobs(hidden, targets)).abs() <= bound + 1e-5).all()
+    assert ((found - chosen.exact.target_logprobs(hidden, targets)).abs() <= bound + 1e-5).all()
 
 
 @needs_extension
@@ -62,7 +67,7 @@ def test_the_faster_one_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     softmax = make_softmax(8, (30,))
     monkeypatch.setattr(choice, "_time", lambda kernel, rows, k: 1.0 if kernel.name == "torch" else 2.0)
     chosen = choose(softmax)
-    assert chosen.name == "torch"
+    assert chosen.exact.name == "torch"
     assert chosen.microseconds == {"cpu": (2.0, 2.0), "cpu fast": (2.0, 2.0), "torch": (1.0, 1.0)}
 
 
@@ -78,8 +83,7 @@ def test_an_interrupted_call_does_not_decide(monkeypatch: pytest.MonkeyPatch) ->
         return now
 
     monkeypatch.setattr(choice, "perf_counter", clock)
-    kernel = TorchKernel(make_softmax(8, (30,)))
-    assert choice._time(kernel, torch.zeros(1, 8), 3) == pytest.approx(30)
+    assert choice._time(make_softmax(8, (30,)), torch.zeros(1, 8), 3) == pytest.approx(30)
 
 
 def test_says_so_without_the_extension(
@@ -90,32 +94,33 @@ def test_says_so_without_the_extension(
 
     monkeypatch.setattr(cpu_weights, "best_level", absent)
     with caplog.at_level(logging.WARNING):
-        chosen = choose(make_softmax(8, (30, 20), ((1, 4),)))
-    assert isinstance(chosen.kernel, TorchKernel)
+        softmax = make_softmax(8, (30, 20), ((1, 4),))
+        chosen = choose(softmax)
+    assert chosen.exact is softmax
     assert "not built" in caplog.text
     assert "not built" in chosen.description
-    assert chosen.topk(torch.zeros(1, 8), 2).ids.shape == (1, 2)
-    assert chosen.target_logprobs(torch.zeros(1, 8), torch.tensor([49])).shape == (1,)
+    assert chosen.exact.topk(torch.zeros(1, 8), 2).ids.shape == (1, 2)
+    assert chosen.exact.target_logprobs(torch.zeros(1, 8), torch.tensor([49])).shape == (1,)
 
 
 def test_without_a_fast_mode_the_answer_is_exact() -> None:
     softmax = make_softmax(8, (30, 20), ((1, 4),))
     chosen = choose(softmax, "meta")
-    assert chosen.fast is None
-    assert "exactly" in chosen.fast_description
+    assert isinstance(chosen.fast, ExactBounds)
+    assert "exactly" in chosen.fast.description
     hidden, targets = torch.randn(3, 8), torch.tensor([0, 29, 49])
-    found, bound = chosen.topk_bounded(hidden, 4)
+    found, bound = chosen.fast.topk_bounded(hidden, 4)
     assert all(map(torch.equal, found, softmax.topk(hidden, 4)))
     assert bound.tolist() == [0, 0, 0]
-    scores, bound = chosen.target_logprobs_bounded(hidden, targets)
+    scores, bound = chosen.fast.target_logprobs_bounded(hidden, targets)
     assert torch.equal(scores, softmax.target_logprobs(hidden, targets))
     assert bound.tolist() == [0, 0, 0]
 
 
 def test_other_devices_keep_torch() -> None:
     chosen = choose(make_softmax(8, (30,)), "meta")
-    assert chosen.name == "torch"
-    assert chosen.description.startswith(TorchKernel(make_softmax(8, (30,))).description)
+    assert chosen.exact.name == "torch"
+    assert chosen.description.startswith("torch operators, float32 (")
     assert "no kernel for meta" in chosen.description
 
 

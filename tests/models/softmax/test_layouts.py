@@ -11,7 +11,8 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from models.config.model import Band, InputBand, LSTMConfig, ModelConfig
+from models.config.bodies import LSTMConfig
+from models.config.model import Band, InputBand, ModelConfig
 from models.kernels.cpu.kernel import CpuKernel
 from models.kernels.cpu.library import KernelError, load
 from models.kernels.triton.weights import PackedWeights

@@ -19,7 +19,7 @@ from models.training.clusters.cutoffs import (
     cheapest,
     price,
 )
-from models.training.clusters.opening import ServingCosts, masses, words_scored
+from models.training.clusters.serving_costs import ServingCosts, masses, words_scored
 from models.training.clusters.timing import Array, Point, TimeModel, TimeModels, fit, grid, measure
 from tests.support.layers import Layout, random_layer, random_rows
 

@@ -11,7 +11,7 @@ import torch
 
 from models.language_model import LanguageModel
 from models.training.clusters.cutoffs import cheapest, price
-from models.training.clusters.opening import masses, words_scored
+from models.training.clusters.serving_costs import masses, words_scored
 from models.training.recluster import (
     Distillation,
     Refinement,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from models.config.model import LSTMConfig, ModelConfig
+from models.config.bodies import LSTMConfig
+from models.config.model import ModelConfig
 from models.softmax.adaptive_softmax import AdaptiveSoftmax
 from models.training.sampled import SampledLoss
 from tests.support.layers import random_rows

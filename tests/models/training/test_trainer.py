@@ -19,7 +19,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.config.model import Band, LSTMConfig, ModelConfig
+from models.config.bodies import LSTMConfig, TransformerConfig
+from models.config.model import Band, ModelConfig
 from models.training.clusters.cutoffs import geometric_cutoffs
 from models.training.corpus import Corpus, CorpusOptions, prepare
 from models.training.memory import keep_memory
@@ -252,6 +253,13 @@ def test_windows_cover_the_text(rows: int, window: int, more: int) -> None:
         assert len(set(seen)) == len(seen)
         # What is left out is less than a window a row, and a window for the epochs' shifts.
         assert len(tokens) - len(seen) <= rows * window + window + 1
+
+
+def test_no_other_body_than_an_lstm_is_trained(corpus: Corpus, tmp_path: Path) -> None:
+    body = TransformerConfig(layers=1, units=16, heads=2, inner=16, window=8)
+    config = CONFIG.model_copy(update={"body": body})
+    with pytest.raises(TrainingError, match=r"^no training of a transformer body, of lstm alone$"):
+        Trainer(config, corpus, OPTIONS, tmp_path)
 
 
 def test_too_little_text_for_the_windows() -> None:

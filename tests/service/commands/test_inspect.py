@@ -15,10 +15,11 @@ from models.config.bodies import (
     BodyConfig,
     ConvolutionLayer,
     GatedConvolutionConfig,
+    LSTMConfig,
     TransformerConfig,
     TransformerXLConfig,
 )
-from models.config.model import Band, LSTMConfig, ModelConfig
+from models.config.model import Band, ModelConfig
 from models.config.tokenization import Whitespace
 from models.language_model import LanguageModel
 from models.text.tokenizer import SpecialWords

@@ -14,13 +14,13 @@ import pytest
 from models.bundle import Bundle
 from models.kernels.choice import choose
 from service.contract.messages import Message, Predict, Predicted, Score, Scored
+from service.contract.numbers import logprob_error
 from service.engine.prefix_tree import score_sequences
 from service.engine.work import Group, Job
-from service.offline.scorer import logprob_error
 from tests.support.asgi import Local, error_of, post
 from tests.support.commands import json_rows, run
 from tests.support.engines import TIMING, compute
-from tests.support.http import StartServer
+from tests.support.server_process import StartServer
 from tests.support.softmaxes import needs_extension
 from tests.support.spy import Make, check, predict, score
 
@@ -87,7 +87,7 @@ def test_both_modes_in_one_batch(make: Make, bundle: Bundle, budget: int) -> Non
 def test_without_a_fast_kernel_the_answer_is_exact(
     make: Make, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bundle.model, "kernel", choose(bundle.model.softmax, "meta"))
+    monkeypatch.setattr(bundle.model, "choice", choose(bundle.model.softmax, "meta"))
     watched = make()
     messages = mixture(0)
     for message, answer in zip(messages, watched.ask(*messages), strict=True):

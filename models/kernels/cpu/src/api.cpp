@@ -1,6 +1,6 @@
-// The C interface that Python calls through ctypes: raw pointers, no torch, no Python. Every function may be called
-// from any thread at once; a model is not changed after hf_model_finish. Returns below 0: out of memory.
-// Reads and writes what the caller's pointers say; costs a microsecond a call beside the work itself.
+// The C interface that Python calls through ctypes: raw pointers, no torch, no Python. Every function may be
+// called from any thread at once; a model is not changed after hf_model_finish. Returns below 0: out of
+// memory. Reads and writes what the caller's pointers say; costs a microsecond a call beside the work itself.
 #include "lstm.h"
 #include "topk.h"
 
@@ -18,7 +18,8 @@ const Level* level_named(const char* name) {
 #if defined(__x86_64__)
     const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni");
+                        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+                        __builtin_cpu_supports("avx512vnni");
     // The AVX2 level uses F16C too, which every processor with AVX2 has.
     if (avx2 && (*name == 0 || strcmp(name, "avx2") == 0)) best = &avx2_level;
     if (avx512 && (*name == 0 || strcmp(name, "avx512") == 0)) best = &avx512_level;
@@ -57,7 +58,8 @@ API Model* hf_model_new(const char* level, int width, int64_t words, int bands) 
             model->width = width, model->words = words;
             model->projections.resize((size_t)bands);
             return 0;
-        }) < 0 || model->level == nullptr) {
+        }) < 0 ||
+        model->level == nullptr) {
         delete model;
         return nullptr;
     }
@@ -68,65 +70,77 @@ API Model* hf_model_new(const char* level, int width, int64_t words, int bands) 
 API int hf_model_head(Model* model, const float* rows, const float* bias, int words, int clusters, int half) {
     return guarded([&] {
         pack(model->head, *model->level, rows, bias, words, model->width, half != 0, true);
-        pack(model->columns, *model->level, rows + (size_t)words * model->width, bias ? bias + words : nullptr, clusters, model->width, half != 0, true);
+        pack(model->columns, *model->level, rows + (size_t)words * model->width,
+             bias ? bias + words : nullptr, clusters, model->width, half != 0, true);
         return 0;
     });
 }
 
 API int hf_model_projection(Model* model, int band, const float* rows, int width, int half) {
     return guarded([&] {
-        pack(model->projections[(size_t)band], *model->level, rows, nullptr, width, model->width, half != 0, false);
+        pack(model->projections[(size_t)band], *model->level, rows, nullptr, width, model->width, half != 0,
+             false);
         return 0;
     });
 }
 
-API int hf_model_cluster(Model* model, int band, const float* rows, const float* bias, int64_t first, int words, int half) {
+API int hf_model_cluster(Model* model, int band, const float* rows, const float* bias, int64_t first,
+                         int words, int half) {
     return guarded([&] {
         Part part;
         part.first = first;
-        pack(part, *model->level, rows, bias, words, model->projections[(size_t)band].matrix.words, half != 0, true);
+        pack(part, *model->level, rows, bias, words, model->projections[(size_t)band].matrix.words, half != 0,
+             true);
         model->clusters.push_back(std::move(part));
         model->band_of.push_back(band);
         return 0;
     });
 }
 
-// `excluded`: ascending ids that are never answered. `screen`: also pack the short-list in 8 bits, for the fast mode.
+// `excluded`: ascending ids that are never answered. `screen`: also pack the short-list in 8 bits, for the
+// fast mode.
 API int hf_model_finish(Model* model, const int64_t* excluded, int64_t n, int screen) {
     return guarded([&] {
         const int64_t* id = excluded;
         for (int64_t c = -1; c < (int64_t)model->clusters.size(); c++) {
             Part& part = c < 0 ? model->head : model->clusters[(size_t)c];
-            for (; id < excluded + n && *id < part.first + part.matrix.words; id++) part.excluded.push_back((int)(*id - part.first));
+            for (; id < excluded + n && *id < part.first + part.matrix.words; id++)
+                part.excluded.push_back((int)(*id - part.first));
         }
         if (screen) pack_screen(model->head);
         for (Part& part : model->clusters)
-            if (model->level->quick_screen && part.matrix.width >= SCREENED_WIDTH && part.matrix.words >= GROUP) pack_screen(part);
+            if (model->level->quick_screen && part.matrix.width >= SCREENED_WIDTH &&
+                part.matrix.words >= GROUP)
+                pack_screen(part);
         return 0;
     });
 }
 
 API void hf_model_free(Model* model) { delete model; }
 
-API int hf_topk(const Model* model, const float* hidden, int rows, const int64_t* k, const int64_t* const* allowed,
-                const int64_t* allowed_count, int fast, int threads, int64_t answers, int64_t* ids, float* logprobs,
-                uint8_t* expanded, float* bound) {
-    const TopK call{hidden, rows, k, allowed, allowed_count, fast != 0, threads, answers, ids, logprobs, expanded, bound};
+API int hf_topk(const Model* model, const float* hidden, int rows, const int64_t* k,
+                const int64_t* const* allowed, const int64_t* allowed_count, int fast, int threads,
+                int64_t answers, int64_t* ids, float* logprobs, uint8_t* expanded, float* bound) {
+    const TopK call{hidden,  rows,    k,   allowed,  allowed_count, fast != 0,
+                    threads, answers, ids, logprobs, expanded,      bound};
     return guarded([&] { return topk(*model, call); });
 }
 
-API int hf_target_logprobs(const Model* model, const float* hidden, const int64_t* targets, int rows, int fast, int threads,
-                           float* out, float* bound) {
-    return guarded([&] { return target_logprobs(*model, hidden, targets, rows, fast != 0, threads, out, bound); });
+API int hf_target_logprobs(const Model* model, const float* hidden, const int64_t* targets, int rows,
+                           int fast, int threads, float* out, float* bound) {
+    return guarded(
+        [&] { return target_logprobs(*model, hidden, targets, rows, fast != 0, threads, out, bound); });
 }
 
-API LSTM* hf_lstm_new(const char* level, int inputs, int units, int outputs, const float* input, const float* hidden,
-                      const float* input_bias, const float* hidden_bias, const float* projection, int half) {
+API LSTM* hf_lstm_new(const char* level, int inputs, int units, int outputs, const float* input,
+                      const float* hidden, const float* input_bias, const float* hidden_bias,
+                      const float* projection, int half) {
     LSTM* lstm = nullptr;
     const int code = guarded([&] {
         lstm = new LSTM;
         lstm->level = level_named(level);
-        lstm->inputs = inputs, lstm->units = units, lstm->outputs = outputs, lstm->projected = projection != nullptr;
+        lstm->inputs = inputs, lstm->units = units, lstm->outputs = outputs,
+        lstm->projected = projection != nullptr;
         pack_lstm(*lstm, input, hidden, input_bias, hidden_bias, projection, half);
         return 0;
     });
@@ -151,10 +165,11 @@ API int hf_lstm_band(LSTM* lstm, const float* rows, const float* matrix, int64_t
 }
 
 // `vectors` or `ids`, the other null; see LSTMCall. Above 0: BAD_LENGTH or BAD_WORD.
-API int hf_lstm_run(const LSTM* lstm, const float* vectors, const int64_t* ids, int rows, int steps, const int64_t* lengths,
-                    const float* h, const float* c, float* h_after, float* c_after, int64_t state_stride, float* out,
-                    int threads) {
-    const LSTMCall call{vectors, ids, rows, steps, lengths, h, c, h_after, c_after, state_stride, out, threads};
+API int hf_lstm_run(const LSTM* lstm, const float* vectors, const int64_t* ids, int rows, int steps,
+                    const int64_t* lengths, const float* h, const float* c, float* h_after, float* c_after,
+                    int64_t state_stride, float* out, int threads) {
+    const LSTMCall call{vectors, ids,     rows,    steps,        lengths, h,
+                        c,       h_after, c_after, state_stride, out,     threads};
     return guarded([&] { return run_lstm(*lstm, call); });
 }
 

@@ -3,9 +3,9 @@
 #if defined(__x86_64__)
 #include "tile.h"
 
+#include <immintrin.h>
 #include <cstddef>
 #include <cstring>
-#include <immintrin.h>
 
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
@@ -27,10 +27,13 @@ inline V zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
 inline V set(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
 inline V load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
 inline V load_half(const uint16_t* p) {
-    return {_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p)), _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)(p + 8)))};
+    return {_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p)),
+            _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)(p + 8)))};
 }
 inline void store(float* p, V v) { _mm256_storeu_ps(p, v.low), _mm256_storeu_ps(p + 8, v.high); }
-inline V fma(V a, V b, V c) { return {_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)}; }
+inline V fma(V a, V b, V c) {
+    return {_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)};
+}
 inline V add(V a, V b) { return {_mm256_add_ps(a.low, b.low), _mm256_add_ps(a.high, b.high)}; }
 inline V sub(V a, V b) { return {_mm256_sub_ps(a.low, b.low), _mm256_sub_ps(a.high, b.high)}; }
 inline V mul(V a, V b) { return {_mm256_mul_ps(a.low, b.low), _mm256_mul_ps(a.high, b.high)}; }
@@ -50,13 +53,17 @@ inline float total(V v) {
     return _mm_cvtss_f32(_mm_add_ss(x, _mm_shuffle_ps(x, x, 1)));
 }
 inline __m256 bits(__m256 t, __m256 p) {
-    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_slli_epi32(_mm256_castps_si256(t), 23), _mm256_castps_si256(p)));
+    return _mm256_castsi256_ps(
+        _mm256_add_epi32(_mm256_slli_epi32(_mm256_castps_si256(t), 23), _mm256_castps_si256(p)));
 }
 inline V exp2_bits(V t, V p) { return {bits(t.low, p.low), bits(t.high, p.high)}; }
-inline V with_bits(V v) { return {_mm256_castsi256_ps(_mm256_cvtps_epi32(v.low)), _mm256_castsi256_ps(_mm256_cvtps_epi32(v.high))}; }
+inline V with_bits(V v) {
+    return {_mm256_castsi256_ps(_mm256_cvtps_epi32(v.low)), _mm256_castsi256_ps(_mm256_cvtps_epi32(v.high))};
+}
 inline V keep(V v, V x, float low) {
     const __m256 edge = _mm256_set1_ps(low);
-    return {_mm256_and_ps(v.low, _mm256_cmp_ps(x.low, edge, _CMP_GE_OQ)), _mm256_and_ps(v.high, _mm256_cmp_ps(x.high, edge, _CMP_GE_OQ))};
+    return {_mm256_and_ps(v.low, _mm256_cmp_ps(x.low, edge, _CMP_GE_OQ)),
+            _mm256_and_ps(v.high, _mm256_cmp_ps(x.high, edge, _CMP_GE_OQ))};
 }
 inline unsigned at_least(V v, float low) {
     const __m256 edge = _mm256_set1_ps(low);
@@ -66,7 +73,9 @@ inline unsigned at_least(V v, float low) {
 constexpr int panels_at_once(int rows) { return rows == 1 ? 4 : rows <= 3 ? 2 : 1; }
 
 inline __m256d four(const float* p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
-inline __m256d four(const uint16_t* p) { return _mm256_cvtps_pd(_mm_cvtph_ps(_mm_loadl_epi64((const __m128i*)p))); }
+inline __m256d four(const uint16_t* p) {
+    return _mm256_cvtps_pd(_mm_cvtph_ps(_mm_loadl_epi64((const __m128i*)p)));
+}
 
 template <class T>
 inline double dot_of(const float* a, const T* b, int n) {
@@ -79,8 +88,7 @@ inline double dot_of(const float* a, const T* b, int n) {
         float x[16] = {};
         T y[16] = {};
         for (int i = 0; j + i < n; i++) x[i] = a[j + i], y[i] = b[j + i];
-        for (int q = 0; q < 4; q++)
-            sum[q] = _mm256_fmadd_pd(four(x + 4 * q), four(y + 4 * q), sum[q]);
+        for (int q = 0; q < 4; q++) sum[q] = _mm256_fmadd_pd(four(x + 4 * q), four(y + 4 * q), sum[q]);
     }
     const __m256d all = _mm256_add_pd(_mm256_add_pd(sum[0], sum[2]), _mm256_add_pd(sum[1], sum[3]));
     const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(all), _mm256_extractf128_pd(all, 1));
@@ -90,9 +98,11 @@ inline double dot_of(const float* a, const T* b, int n) {
 double dot(const float* a, const float* b, int n) { return dot_of(a, b, n); }
 double dot_half(const float* a, const uint16_t* b, int n) { return dot_of(a, b, n); }
 
-// One panel, one row and plane: 4 words a quarter, 16-bit products added in pairs (8-bit ones would saturate).
+// One panel, one row and plane: 4 words a quarter, 16-bit products added in pairs (8-bit ones would
+// saturate).
 inline void codes_dot(const uint8_t* w, int w_step, const int8_t* codes, int step, int width, int32_t* out) {
-    __m256i sum[4] = {_mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256()};
+    __m256i sum[4] = {_mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256(),
+                      _mm256_setzero_si256()};
     for (int j = 0; j < width; j += 4, codes += step, w += w_step) {
         int32_t four;
         memcpy(&four, codes, 4);

@@ -1,14 +1,16 @@
-// AVX-512 with VNNI: 32 registers hold 4 panels x 6 rows of sums. Compiled for it whatever the build's flags are;
-// called only where the processor has it.
+// AVX-512 with VNNI: 32 registers hold 4 panels x 6 rows of sums. Compiled for it under any flags of the
+// build; called only where the processor has it.
 #if defined(__x86_64__)
 #include "tile.h"
 
+#include <immintrin.h>
 #include <cstddef>
 #include <cstring>
-#include <immintrin.h>
 
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c"))), apply_to = function)
+#pragma clang attribute push(                                                               \
+    __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c"))), \
+    apply_to = function)
 #else
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")
@@ -37,15 +39,20 @@ inline V min(V a, V b) { return _mm512_min_ps(a, b); }
 inline float highest(V v) { return _mm512_reduce_max_ps(v); }
 inline float total(V v) { return _mm512_reduce_add_ps(v); }
 inline V exp2_bits(V t, V p) {
-    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_slli_epi32(_mm512_castps_si512(t), 23), _mm512_castps_si512(p)));
+    return _mm512_castsi512_ps(
+        _mm512_add_epi32(_mm512_slli_epi32(_mm512_castps_si512(t), 23), _mm512_castps_si512(p)));
 }
 inline V with_bits(V v) { return _mm512_castsi512_ps(_mm512_cvtps_epi32(v)); }
-inline V keep(V v, V x, float low) { return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, set(low), _CMP_GE_OQ), v); }
+inline V keep(V v, V x, float low) {
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, set(low), _CMP_GE_OQ), v);
+}
 inline unsigned at_least(V v, float low) { return _mm512_cmp_ps_mask(v, set(low), _CMP_GE_OQ); }
 constexpr int panels_at_once(int) { return 4; }
 
 inline V some(__mmask16 mask, const float* p) { return _mm512_maskz_loadu_ps(mask, p); }
-inline V some(__mmask16 mask, const uint16_t* p) { return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, p)); }
+inline V some(__mmask16 mask, const uint16_t* p) {
+    return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, p));
+}
 
 template <class T>
 inline double dot_of(const float* a, const T* b, int n) {
@@ -53,8 +60,10 @@ inline double dot_of(const float* a, const T* b, int n) {
     for (int j = 0; j < n; j += 16) {
         const __mmask16 mask = n - j >= 16 ? 0xffff : (__mmask16)((1u << (n - j)) - 1);
         const __m512 x = some(mask, a + j), y = some(mask, b + j);
-        low = _mm512_fmadd_pd(_mm512_cvtps_pd(_mm512_castps512_ps256(x)), _mm512_cvtps_pd(_mm512_castps512_ps256(y)), low);
-        high = _mm512_fmadd_pd(_mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1)), _mm512_cvtps_pd(_mm512_extractf32x8_ps(y, 1)), high);
+        low = _mm512_fmadd_pd(_mm512_cvtps_pd(_mm512_castps512_ps256(x)),
+                              _mm512_cvtps_pd(_mm512_castps512_ps256(y)), low);
+        high = _mm512_fmadd_pd(_mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1)),
+                               _mm512_cvtps_pd(_mm512_extractf32x8_ps(y, 1)), high);
     }
     const __m512d eight = _mm512_add_pd(low, high);
     const __m256d four = _mm256_add_pd(_mm512_castpd512_pd256(eight), _mm512_extractf64x4_pd(eight, 1));
@@ -66,11 +75,11 @@ double dot(const float* a, const float* b, int n) { return dot_of(a, b, n); }
 double dot_half(const float* a, const uint16_t* b, int n) { return dot_of(a, b, n); }
 
 template <int N, int ROWS, int PLANES>
-inline void screen_tile(const Screen& m, const float* bias, int first, const Codes& c, float* out, int stride) {
+inline void screen_tile(const Screen& m, const float* bias, int first, const Codes& c, float* out,
+                        int stride) {
     constexpr int CODES = ROWS * PLANES;
     Ints sum[CODES][N];
-    UNROLL for (int r = 0; r < CODES; r++)
-        UNROLL for (int p = 0; p < N; p++) sum[r][p] = Ints{} - c.sums[r];
+    UNROLL for (int r = 0; r < CODES; r++) UNROLL for (int p = 0; p < N; p++) sum[r][p] = Ints{} - c.sums[r];
     const Place place(first, m.panels, m.width / 4);
     const uint8_t* w = m.panel + place.begin * 4 * LANES;
     const size_t step = (size_t)place.step * 4 * LANES;
@@ -82,20 +91,23 @@ inline void screen_tile(const Screen& m, const float* bias, int first, const Cod
             int32_t four;
             memcpy(&four, codes + 4 * r, 4);
             const __m512i h = _mm512_set1_epi32(four);
-            UNROLL for (int p = 0; p < N; p++) sum[r][p] = (Ints)_mm512_dpbusd_epi32((__m512i)sum[r][p], quad[p], h);
+            UNROLL for (int p = 0; p < N; p++) sum[r][p] =
+                (Ints)_mm512_dpbusd_epi32((__m512i)sum[r][p], quad[p], h);
         }
     }
-    UNROLL for (int r = 0; r < ROWS; r++)
-        UNROLL for (int p = 0; p < N; p++) {
-            const int at = (first + p) * LANES;
-            V z = _mm512_cvtepi32_ps((__m512i)sum[r * PLANES][p]);
-            if (PLANES == 2) z = fma(_mm512_cvtepi32_ps((__m512i)sum[r * PLANES + PLANES - 1][p]), set(1.0f / 254), z);
-            store(out + r * stride + p * LANES, fma(mul(z, set(c.scale[r])), load(m.scale + at), load(bias + at)));
-        }
+    UNROLL for (int r = 0; r < ROWS; r++) UNROLL for (int p = 0; p < N; p++) {
+        const int at = (first + p) * LANES;
+        V z = _mm512_cvtepi32_ps((__m512i)sum[r * PLANES][p]);
+        if (PLANES == 2)
+            z = fma(_mm512_cvtepi32_ps((__m512i)sum[r * PLANES + PLANES - 1][p]), set(1.0f / 254), z);
+        store(out + r * stride + p * LANES,
+              fma(mul(z, set(c.scale[r])), load(m.scale + at), load(bias + at)));
+    }
 }
 
 template <int ROWS, int PLANES>
-inline void screen_panels(const Screen& m, const float* bias, int first, int n, const Codes& c, float* out, int stride) {
+inline void screen_panels(const Screen& m, const float* bias, int first, int n, const Codes& c, float* out,
+                          int stride) {
     if (n == PANELS) return screen_tile<PANELS, ROWS, PLANES>(m, bias, first, c, out, stride);
     for (int p = 0; p < n; p++) screen_tile<1, ROWS, PLANES>(m, bias, first + p, c, out + p * LANES, stride);
 }

@@ -1,5 +1,6 @@
-// See candidates.h. Reads the maxima of all groups, the logits of the groups that may hold one of the k best, and
-// the float32 rows (4 bytes an input, from anywhere in memory) of the words that may: some k to 3 k of them.
+// See candidates.h. Reads the maxima of all groups, the logits of the groups that may hold one of the k best,
+// and the float32 rows (4 bytes an input, from anywhere in memory) of the words that may: some k to 3 k of
+// them.
 #include "candidates.h"
 
 #include <functional>
@@ -9,8 +10,8 @@ namespace {
 
 struct Survivor {
     int word;
-    float logit;   // as stored
-    double high;   // it is at most this
+    float logit;  // as stored
+    double high;  // it is at most this
 };
 
 // Score n survivors exactly. Their rows lie all over memory: fetch the next ones while one is computed.
@@ -49,7 +50,8 @@ struct Allowed {
 
 class Collector {
   public:
-    Collector(Row& row, const View& view) : row_(row), view_(view), m_(view.part.matrix), allowed_(row, view.part) {}
+    Collector(Row& row, const View& view)
+        : row_(row), view_(view), m_(view.part.matrix), allowed_(row, view.part) {}
 
     void run() {
         least_ = needed();
@@ -92,7 +94,8 @@ class Collector {
 
     // Raise `least_` to what the k-th best word of this part has at least.
     void bound_from_below() {
-        const int64_t available = row_.allowed ? allowed_.count() : m_.words - (int64_t)view_.part.excluded.size();
+        const int64_t available =
+            row_.allowed ? allowed_.count() : m_.words - (int64_t)view_.part.excluded.size();
         if (available <= row_.k) return;
         std::vector<float> sure;  // lower bounds of distinct words' logits
         if (row_.allowed) {
@@ -123,9 +126,10 @@ class Collector {
         last_ = -1;
         const int panels = std::min(PANELS, m_.panels - g * PANELS), at = g * GROUP;
         const float edge = (float)(least_ - 1e-6 * std::fabs(least_) - (view_.screen ? 0 : view_.slack));
-        uint64_t reaching = view_.screen ? view_.level.reach(z, view_.screen->residual + at, view_.norm, view_.screen->norm + at,
-                                                             view_.code_norm, panels, edge)
-                                         : view_.level.reach(z, nullptr, 0, nullptr, 0, panels, edge);
+        uint64_t reaching = view_.screen
+                                ? view_.level.reach(z, view_.screen->residual + at, view_.norm,
+                                                    view_.screen->norm + at, view_.code_norm, panels, edge)
+                                : view_.level.reach(z, nullptr, 0, nullptr, 0, panels, edge);
         for (; reaching; reaching &= reaching - 1) {
             const int j = __builtin_ctzll(reaching);
             if (at + j < m_.words) consider(at + j, z[j]);
@@ -145,7 +149,8 @@ class Collector {
                              [](const Survivor& a, const Survivor& b) { return a.high > b.high; });
         rescore(row_, view_, found_.data(), first);
         least_ = std::max(least_, needed());
-        const auto end = std::remove_if(found_.begin() + (int64_t)first, found_.end(), [&](const Survivor& s) { return s.high < least_; });
+        const auto end = std::remove_if(found_.begin() + (int64_t)first, found_.end(),
+                                        [&](const Survivor& s) { return s.high < least_; });
         rescore(row_, view_, found_.data() + first, (size_t)(end - found_.begin()) - first);
         least_ = std::max(least_, needed());
         found_.clear();

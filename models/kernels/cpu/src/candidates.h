@@ -1,5 +1,5 @@
-// A row's best words so far, and how words of the short-list or of a cluster are added to them. What that reads, and
-// why it is little, stands in candidates.cpp.
+// A row's best words so far, and how words of the short-list or of a cluster are added to them. What that
+// reads, and why it is little, stands in candidates.cpp.
 #pragma once
 
 #include "topk.h"
@@ -23,13 +23,13 @@ struct Candidate {
 
 struct Row {
     const float* hidden;
-    int index;                        // in the call
+    int index;  // in the call
     int64_t k;
     const int64_t *allowed, *allowed_end;  // null: every word
     double log_z, mass, upper, shift;
-    double kth = NONE;                // the k-th best score so far
-    std::vector<Candidate> best;      // at least all that may be among the k best
-    std::vector<float> clusters;      // float32 logits, -inf once opened or without a word to answer
+    double kth = NONE;                   // the k-th best score so far
+    std::vector<Candidate> best;         // at least all that may be among the k best
+    std::vector<float> clusters;         // float32 logits, -inf once opened or without a word to answer
     std::vector<double> projected_norm;  // a band each, negative: not projected yet
     std::vector<std::vector<float>> projected;
 
@@ -41,7 +41,9 @@ struct Row {
         std::nth_element(best.begin(), best.begin() + (k - 1), best.end());
         kth = best[(size_t)k - 1].score;
         const double edge = kth - tie();
-        best.erase(std::remove_if(best.begin() + k, best.end(), [&](const Candidate& c) { return c.score < edge; }), best.end());
+        best.erase(
+            std::remove_if(best.begin() + k, best.end(), [&](const Candidate& c) { return c.score < edge; }),
+            best.end());
     }
 };
 
@@ -49,13 +51,13 @@ struct Row {
 struct View {
     const Part& part;
     const Level& level;
-    const float* input;     // the row as this part sees it
-    float* stored;          // its logits, or null: made again where needed
+    const float* input;       // the row as this part sees it
+    float* stored;            // its logits, or null: made again where needed
     const float *high, *low;  // a group each; low null: high less the slack
-    double slack;           // of each logit, if exact
-    float norm, code_norm;  // of the row, for the slack of screened logits
-    const Screen* screen;   // null: exact
-    double base, log_z;     // score = base + min(0, z - log_z); the short-list: base + z
+    double slack;             // of each logit, if exact
+    float norm, code_norm;    // of the row, for the slack of screened logits
+    const Screen* screen;     // null: exact
+    double base, log_z;       // score = base + min(0, z - log_z); the short-list: base + z
 
     double slack_of(int w) const {
         return screen ? (double)norm * screen->residual[w] + (double)code_norm * screen->norm[w] : slack;
@@ -69,9 +71,7 @@ struct View {
             scratch[*w - g * GROUP] = LOW;
         return scratch;
     }
-    double exact(int w) const {
-        return exact_logit(level, part.matrix, input, w);
-    }
+    double exact(int w) const { return exact_logit(level, part.matrix, input, w); }
     double score(double z) const { return std::isnan(log_z) ? base + z : base + std::min(0.0, z - log_z); }
 };
 

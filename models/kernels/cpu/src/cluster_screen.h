@@ -1,6 +1,6 @@
-// An upper bound of the best word's log p(w | c) for some rows, from 8 bits: reads 1 byte a weight of the cluster,
-// writes nothing but 128 bytes a row and thread. Wide clusters are bound by the 8-bit products, narrow ones (some 100
-// inputs and less) as much by the exponentials.
+// An upper bound of the best word's log p(w | c) for some rows, from 8 bits: reads 1 byte a weight of the
+// cluster, writes nothing but 128 bytes a row and thread. Wide clusters are bound by the 8-bit products,
+// narrow ones (some 100 inputs and less) as much by the exponentials.
 #pragma once
 
 #include "coded.h"
@@ -13,7 +13,8 @@ namespace headfirst {
 class ClusterScreen {
   public:
     // rows (n, width) as the cluster sees them, and their norms, rounded up.
-    ClusterScreen(const Part& part, const Level& level, const std::vector<float>& rows, const std::vector<float>& norms)
+    ClusterScreen(const Part& part, const Level& level, const std::vector<float>& rows,
+                  const std::vector<float>& norms)
         : part_(part), level_(level), norms_(norms), n_((int)norms.size()) {
         const int width = part.matrix.width;
         blocks_.fill(n_, width, [&](int i) { return &rows[(size_t)i * width]; });
@@ -32,14 +33,17 @@ class ClusterScreen {
         top_.assign(lanes * tasks, -std::numeric_limits<float>::infinity()), sum_.assign(lanes * tasks, 0);
         parallel(tasks, threads, [&](int t) {
             float *top = &top_[lanes * t], *sum = &sum_[lanes * t];
-            for (int g = (int)((int64_t)groups * t / tasks); g < (int)((int64_t)groups * (t + 1) / tasks); g++)
+            for (int g = (int)((int64_t)groups * t / tasks); g < (int)((int64_t)groups * (t + 1) / tasks);
+                 g++)
                 each_tile(g, [&](int row, const float* z, int many) {
-                    const float slack = part_.screen.slack(g, norms_[(size_t)row], coded_.residual[(size_t)row]);
+                    const float slack =
+                        part_.screen.slack(g, norms_[(size_t)row], coded_.residual[(size_t)row]);
                     level_.fold(z, many, slack, shift_[(size_t)row], top + row * LANES, sum + row * LANES);
                 });
         });
         for (int t = 1; t < tasks; t++)
-            for (size_t i = 0; i < lanes; i++) top_[i] = std::max(top_[i], top_[lanes * t + i]), sum_[i] += sum_[lanes * t + i];
+            for (size_t i = 0; i < lanes; i++)
+                top_[i] = std::max(top_[i], top_[lanes * t + i]), sum_[i] += sum_[lanes * t + i];
     }
 
     // No word of row i has a larger log p(w | c).
@@ -61,7 +65,8 @@ class ClusterScreen {
         float tile[BLOCK * GROUP];
         const int first = g * PANELS, many = std::min(PANELS, m.panels - first);
         for (int b = 0; b < blocks_.count(); b++) {
-            level_.screen(part_.screen, m.bias, first, many, coded_.block(blocks_, b, part_.screen.width, norms_.data()), tile, GROUP);
+            level_.screen(part_.screen, m.bias, first, many,
+                          coded_.block(blocks_, b, part_.screen.width, norms_.data()), tile, GROUP);
             for (int r = 0; r < blocks_.rows(b); r++) row(blocks_.first[b] + r, tile + r * GROUP, many);
         }
     }

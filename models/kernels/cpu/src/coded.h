@@ -1,5 +1,5 @@
-// Hidden rows in 8 bits, for screening: reads rows * width floats and writes as many bytes (twice as many for few rows,
-// whose codes are finer), which is nothing beside the weights that the codes are multiplied with.
+// Hidden rows in 8 bits, for screening: reads rows * width floats and writes as many bytes (twice as many for
+// few rows, whose codes are finer), which is nothing beside the weights that the codes are multiplied with.
 #pragma once
 
 #include "model.h"
@@ -12,7 +12,8 @@ namespace headfirst {
 // At least e^s, for s >= 0.
 inline float exp_from_above(float s) { return s <= 1 ? 1 + s * (1 + 0.7184f * s) : std::exp(s) * 1.00001f; }
 
-// A chunk's rows in 8 bits. Two planes (16 bits) for few rows: they wait for memory anyway, and fewer words survive.
+// A chunk's rows in 8 bits. Two planes (16 bits) for few rows: they wait for memory anyway, and fewer words
+// survive.
 struct Coded {
     int planes = 1;
     std::vector<int8_t> codes;
@@ -26,7 +27,8 @@ struct Coded {
         for (int b = 0; b < blocks.count(); b++)
             for (int i = blocks.first[b]; i < blocks.first[b + 1]; i++)
                 code(hidden + (size_t)i * width, width, i,
-                     codes.data() + (size_t)blocks.first[b] * planes * padded + 4 * (i - blocks.first[b]) * planes,
+                     codes.data() + (size_t)blocks.first[b] * planes * padded +
+                         4 * (i - blocks.first[b]) * planes,
                      4 * blocks.rows(b) * planes);
     }
 
@@ -56,8 +58,13 @@ struct Coded {
 
     Codes block(const Blocks& blocks, int b, int padded, const float* norm) const {
         const int first = blocks.first[b];
-        return {codes.data() + (size_t)first * planes * padded, blocks.rows(b), planes, scale.data() + first,
-                norm + first, residual.data() + first, sums.data() + (size_t)first * planes};
+        return {codes.data() + (size_t)first * planes * padded,
+                blocks.rows(b),
+                planes,
+                scale.data() + first,
+                norm + first,
+                residual.data() + first,
+                sums.data() + (size_t)first * planes};
     }
 };
 

@@ -1,6 +1,6 @@
-// See head.h. Reads the short-list's panels once for the chunk (exact: 4 bytes a weight, or 2 where the weights are
-// float16 numbers; fast: 1), writes 4 bytes a logit. One row is bound by the weights' way from memory or L3; from
-// some 6 rows (fast: 12) on by the multiply-add units.
+// See head.h. Reads the short-list's panels once for the chunk (exact: 4 bytes a weight, or 2 where the
+// weights are float16 numbers; fast: 1), writes 4 bytes a logit. One row is bound by the weights' way from
+// memory or L3; from some 6 rows (fast: 12) on by the multiply-add units.
 #include "head.h"
 #include "coded.h"
 #include "pool.h"
@@ -19,7 +19,8 @@ void HeadPass::run(const Model& model, const float* hidden, int n, bool in_fast,
     logits.resize((size_t)rows * stride), columns.resize((size_t)rows * columns_stride);
     high.resize((size_t)rows * groups), low.resize(fast ? (size_t)rows * groups : 0);
     // Every group's, columns' included, for the normalizer.
-    std::vector<float> top((size_t)rows * all), sum((size_t)rows * all), sum_high(fast ? (size_t)rows * all : 0);
+    std::vector<float> top((size_t)rows * all), sum((size_t)rows * all),
+        sum_high(fast ? (size_t)rows * all : 0);
 
     Blocks blocks;
     blocks.fill(rows, model.width, [&](int i) { return hidden + (size_t)i * model.width; });
@@ -30,19 +31,22 @@ void HeadPass::run(const Model& model, const float* hidden, int n, bool in_fast,
     auto group = [&](int g) {
         const bool is_word = g < words.groups;
         const Matrix& m = is_word ? words : clusters;
-        const int first = (is_word ? g : g - words.groups) * PANELS, many = std::min(PANELS, m.panels - first);
+        const int first = (is_word ? g : g - words.groups) * PANELS,
+                  many = std::min(PANELS, m.panels - first);
         float* out = is_word ? logits.data() : columns.data();
         const int step = is_word ? stride : columns_stride;
         for (int b = 0; b < blocks.count(); b++) {
             float* z = out + (size_t)blocks.first[b] * step + first * LANES;
             if (fast && is_word)
-                level.screen(model.head.screen, words.bias, first, many, coded.block(blocks, b, model.head.screen.width, norm.data()), z, step);
+                level.screen(model.head.screen, words.bias, first, many,
+                             coded.block(blocks, b, model.head.screen.width, norm.data()), z, step);
             else
                 level.logits(m, first, many, blocks.block(b), blocks.rows(b), z, step);
             for (int r = 0; r < blocks.rows(b); r++) {
                 const size_t i = (size_t)(blocks.first[b] + r);
                 level.stats(z + (size_t)r * step, many, &top[i * all + g], &sum[i * all + g]);
-                const float most = top[i * all + g], slack = fast && is_word ? model.head.screen.slack(g, norm[i], code_norm[i]) : 0;
+                const float most = top[i * all + g],
+                            slack = fast && is_word ? model.head.screen.slack(g, norm[i], code_norm[i]) : 0;
                 if (is_word) high[i * groups + g] = most + slack;
                 if (fast && is_word) low[i * groups + g] = most - slack;
                 if (fast) sum_high[i * all + g] = sum[i * all + g] * exp_from_above(slack);
@@ -51,7 +55,8 @@ void HeadPass::run(const Model& model, const float* hidden, int n, bool in_fast,
     };
     const int tasks = std::min(all, threads <= 1 ? 1 : 8 * threads);
     parallel(tasks, threads, [&](int t) {
-        for (int g = (int)((int64_t)all * t / tasks); g < (int)((int64_t)all * (t + 1) / tasks); g++) group(g);
+        for (int g = (int)((int64_t)all * t / tasks); g < (int)((int64_t)all * (t + 1) / tasks); g++)
+            group(g);
     });
 
     log_z.resize(rows), shift.resize(rows), mass.resize(rows), upper.resize(rows);

@@ -1,16 +1,16 @@
 // The LSTM (Hochreiter & Schmidhuber 1997; projection: Sak et al. 2014), in float32.
 //
-// Rows go in chunks that fit L2, longest first, so that the rows that are still running are always the first ones
-// and no padding is computed. The inputs' share of the gates comes from a table for frequent words; for other words,
-// or vectors, it is one matrix product for some steps of the chunk. Then each step multiplies the hidden rows, applies
-// the gates while a tile is in L1, and projects. Several threads share the chunks; where there are too few rows for
-// that, the cells of each step.
+// Rows go in chunks that fit L2, longest first, so that the rows that are still running are always the first
+// ones and no padding is computed. The inputs' share of the gates comes from a table for frequent words; for
+// other words, or vectors, it is one matrix product for some steps of the chunk. Then each step multiplies
+// the hidden rows, applies the gates while a tile is in L1, and projects. Several threads share the chunks;
+// where there are too few rows for that, the cells of each step.
 //
-// Reads, a chunk's step: the hidden weights and the projection (4 bytes a weight, 2 where they are float16 numbers),
-// and 16 bytes a row and unit of gates; the input weights once a window of steps. Writes the state, and the outputs
-// if they are wanted.
-// Few rows are bound by the weights' way from L3 or memory, from some 6 rows on by the multiply-add units:
-// 2 * (4 units * outputs + units * outputs) flop a word, and 8 * units * inputs where its gates are in no table.
+// Reads, a chunk's step: the hidden weights and the projection (4 bytes a weight, 2 where they are float16
+// numbers), and 16 bytes a row and unit of gates; the input weights once a window of steps. Writes the state,
+// and the outputs if they are wanted. Few rows are bound by the weights' way from L3 or memory, from some 6
+// rows on by the multiply-add units: 2 * (4 units * outputs + units * outputs) flop a word, and 8 * units *
+// inputs where its gates are in no table.
 #include "lstm.h"
 #include "pool.h"
 
@@ -20,12 +20,12 @@
 namespace headfirst {
 namespace {
 
-constexpr int CHUNK = 48;                      // rows
-constexpr int CHUNK_ROWS_WORTH_A_THREAD = 2;   // fewer: threads share cells, and each reads its own weights only
-constexpr int64_t WORTH_SHARING = 1 << 17;     // multiply-adds
-constexpr size_t WINDOW = 1 << 20;             // gates that are made at once: 4 MiB
+constexpr int CHUNK = 48;                     // rows
+constexpr int CHUNK_ROWS_WORTH_A_THREAD = 2;  // fewer: threads share cells
+constexpr int64_t WORTH_SHARING = 1 << 17;    // multiply-adds
+constexpr size_t WINDOW = 1 << 20;            // gates that are made at once: 4 MiB
 
-// What a thread keeps between calls: fresh memory would cost more than what is computed into it.
+// Kept by a thread between calls: fresh memory would cost more than the computation.
 struct Scratch {
     std::vector<float> h, c, made, gates;
     std::vector<const float*> given;  // (steps of the window, rows) the inputs' share of the gates
@@ -37,11 +37,17 @@ class Chunk {
   public:
     // `rows` are in descending order of length.
     Chunk(const LSTM& l, const LSTMCall& call, std::vector<int> rows, int threads, Scratch& scratch)
-        : l_(l), call_(call), rows_(std::move(rows)), threads_(threads), s_(scratch), n_((int)rows_.size()),
+        : l_(l),
+          call_(call),
+          rows_(std::move(rows)),
+          threads_(threads),
+          s_(scratch),
+          n_((int)rows_.size()),
           made_stride_(l.cells() * LANES + LANES) {}
 
     void run() {
-        s_.h.resize((size_t)n_ * l_.outputs), s_.c.assign((size_t)n_ * made_stride_, 0), s_.made.resize((size_t)n_ * made_stride_);
+        s_.h.resize((size_t)n_ * l_.outputs), s_.c.assign((size_t)n_ * made_stride_, 0),
+            s_.made.resize((size_t)n_ * made_stride_);
         for (int i = 0; i < n_; i++) {
             const size_t at = (size_t)rows_[i] * call_.state_stride;
             std::copy_n(call_.h + at, l_.outputs, &s_.h[(size_t)i * l_.outputs]);
@@ -78,7 +84,8 @@ class Chunk {
         const int threads = work < WORTH_SHARING ? 1 : threads_;
         const int tasks = std::min(n, threads <= 1 ? 1 : 4 * threads);
         parallel(tasks, threads, [&](int t) {
-            for (int g = (int)((int64_t)n * t / tasks); g < (int)((int64_t)n * (t + 1) / tasks); g++) group(g);
+            for (int g = (int)((int64_t)n * t / tasks); g < (int)((int64_t)n * (t + 1) / tasks); g++)
+                group(g);
         });
     }
 
@@ -108,7 +115,8 @@ class Chunk {
             const std::vector<int>& tokens = wanted[band];
             if (tokens.empty()) continue;
             const Matrix& m = call_.ids ? l_.bands[band].gates.matrix : l_.from_input.matrix;
-            s_.blocks.fill((int)tokens.size(), m.width, [&](int k) { return input(tokens[(size_t)k], first, band); });
+            s_.blocks.fill((int)tokens.size(), m.width,
+                           [&](int k) { return input(tokens[(size_t)k], first, band); });
             const Blocks& blocks = s_.blocks;
             groups(m.groups, (int64_t)tokens.size() * m.words * m.width, [&](int g) {
                 for (int b = 0; b < blocks.count(); b++)
@@ -143,12 +151,14 @@ class Chunk {
                 level.logits(from_hidden, g * PANELS, PANELS, blocks.block(b), height, tile, GROUP);
                 const size_t at = (size_t)blocks.first[b] * made_stride_ + g * LANES;
                 for (int i = 0; i < height; i++)
-                    level.cell(tile + i * GROUP, x[i] + g * GROUP, &s_.c[at + (size_t)i * made_stride_], &s_.made[at + (size_t)i * made_stride_]);
+                    level.cell(tile + i * GROUP, x[i] + g * GROUP, &s_.c[at + (size_t)i * made_stride_],
+                               &s_.made[at + (size_t)i * made_stride_]);
             }
         });
         auto put = [&](int i, const float* row, int first, int many) {
             std::copy_n(row, many, &s_.h[(size_t)i * l_.outputs + first]);
-            if (call_.out) std::copy_n(row, many, call_.out + ((size_t)rows_[i] * call_.steps + t) * l_.outputs + first);
+            if (call_.out)
+                std::copy_n(row, many, call_.out + ((size_t)rows_[i] * call_.steps + t) * l_.outputs + first);
         };
         if (!l_.projected) {
             for (int i = 0; i < n; i++) put(i, &s_.made[(size_t)i * made_stride_], 0, l_.outputs);
@@ -161,7 +171,8 @@ class Chunk {
             for (int b = 0; b < blocks.count(); b++) {
                 level.logits(projection, g * PANELS, panels, blocks.block(b), blocks.rows(b), tile, GROUP);
                 for (int i = 0; i < blocks.rows(b); i++)
-                    put(blocks.first[b] + i, tile + i * GROUP, g * GROUP, std::min(GROUP, l_.outputs - g * GROUP));
+                    put(blocks.first[b] + i, tile + i * GROUP, g * GROUP,
+                        std::min(GROUP, l_.outputs - g * GROUP));
             }
         });
     }
@@ -194,9 +205,11 @@ int run_lstm(const LSTM& l, const LSTMCall& call) {
     std::vector<int> order((size_t)call.rows);
     std::iota(order.begin(), order.end(), 0);
     if (call.lengths)
-        std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return call.lengths[a] > call.lengths[b]; });
+        std::stable_sort(order.begin(), order.end(),
+                         [&](int a, int b) { return call.lengths[a] > call.lengths[b]; });
     int chunks = (call.rows + CHUNK - 1) / CHUNK;
-    if (call.rows >= call.threads * CHUNK_ROWS_WORTH_A_THREAD) chunks = (chunks + call.threads - 1) / call.threads * call.threads;
+    if (call.rows >= call.threads * CHUNK_ROWS_WORTH_A_THREAD)
+        chunks = (chunks + call.threads - 1) / call.threads * call.threads;
     parallel(chunks, call.threads, [&](int k) {
         static thread_local Scratch scratch;
         std::vector<int> rows;  // every chunk has rows of all lengths, so that they take equally long

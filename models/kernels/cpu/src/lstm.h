@@ -1,12 +1,13 @@
-// One LSTM layer, with or without a projection, for many short sequences at once. What a step reads and writes, and
-// its roofline, stand in lstm.cpp.
+// One LSTM layer, with or without a projection, for many short sequences at once. What a step reads and
+// writes, and its roofline, stand in lstm.cpp.
 #pragma once
 
 #include "model.h"
 
 namespace headfirst {
 
-// Words whose vectors are rows of one table times one matrix: the layer's input weights times the table's projection.
+// Words whose vectors are rows of one table times one matrix: the layer's input weights times the table's
+// projection.
 struct WordBand {
     Part gates;                    // (4 units, width), with the layer's bias
     const float* rows = nullptr;   // (words, width) float32, the caller's
@@ -25,29 +26,31 @@ struct LSTM {
     std::vector<WordBand> bands;    // the words beyond, up to `words`
     std::vector<Memory> memory;
     int cells() const { return from_hidden.matrix.groups; }
-    int stride() const { return cells() * GROUP + LANES; }  // of a token's gates: no power of two, for the caches' sake
+    // Of a token's gates: not a power of two, for the caches' sake.
+    int stride() const { return cells() * GROUP + LANES; }
 };
 
-// Weights as torch.nn.LSTM has them: (4 units, inputs), (4 units, outputs), biases (4 units) or null, projection
-// (outputs, units) or null. Copied. `half`: input, hidden and projection weights are float16 numbers (bits 0, 1, 2).
-void pack_lstm(LSTM& lstm, const float* input, const float* hidden, const float* input_bias, const float* hidden_bias,
-               const float* projection, int half);
+// Weights as torch.nn.LSTM has them: (4 units, inputs), (4 units, outputs), biases (4 units) or null,
+// projection (outputs, units) or null. Copied. `half`: input, hidden and projection weights are float16
+// numbers (bits 0, 1, 2).
+void pack_lstm(LSTM& lstm, const float* input, const float* hidden, const float* input_bias,
+               const float* hidden_bias, const float* projection, int half);
 
-// For inputs that are words. First the gates of words 0 .. n - 1 are made from their vectors (n, inputs): 16 bytes a
-// word and unit. Then bands of further words, in the order of ids: rows (words, width) stay the caller's, `matrix`
-// (4 units, width) is copied.
+// For inputs that are words. First the gates of words 0 .. n - 1 are made from their vectors (n, inputs): 16
+// bytes a word and unit. Then bands of further words, in the order of ids: rows (words, width) stay the
+// caller's, `matrix` (4 units, width) is copied.
 void add_table(LSTM& lstm, const float* vectors, int64_t n);
 void add_band(LSTM& lstm, const float* rows, const float* matrix, int64_t words, int width, bool half);
 
 struct LSTMCall {
-    const float* vectors;    // (rows, steps, inputs), or null and
-    const int64_t* ids;      // (rows, steps) words
+    const float* vectors;  // (rows, steps, inputs), or null and
+    const int64_t* ids;    // (rows, steps) words
     int rows, steps;
-    const int64_t* lengths;  // (rows), or null: all `steps`
-    const float *h, *c;      // the state before, (rows, outputs) and (rows, units),
+    const int64_t* lengths;    // (rows), or null: all `steps`
+    const float *h, *c;        // the state before, (rows, outputs) and (rows, units),
     float *h_after, *c_after;  // and after; a row of any of the four is
-    int64_t state_stride;    // floats after the one before it
-    float* out;              // (rows, steps, outputs), 0 beyond a length; null: only the state is wanted
+    int64_t state_stride;      // floats after the one before it
+    float* out;                // (rows, steps, outputs), 0 beyond a length; null: only the state is wanted
     int threads;
 };
 

@@ -1,5 +1,5 @@
-// Packing an LSTM: reads torch's float32 weights once, writes panels in the cells' order; for words makes the table
-// of gates. Once a model: the table takes 8 units * inputs flop a word and 16 bytes a word and unit.
+// Packing an LSTM: reads torch's float32 weights once, writes panels in the cells' order; for words makes the
+// table of gates. Once a model: the table takes 8 units * inputs flop a word and 16 bytes a word and unit.
 #include "lstm.h"
 #include "pool.h"
 
@@ -27,8 +27,8 @@ void pack_gates(const LSTM& l, const float* weights, int width, bool with_bias, 
 
 }  // namespace
 
-void pack_lstm(LSTM& l, const float* input, const float* hidden, const float* input_bias, const float* hidden_bias,
-               const float* projection, int half) {
+void pack_lstm(LSTM& l, const float* input, const float* hidden, const float* input_bias,
+               const float* hidden_bias, const float* projection, int half) {
     l.bias.assign((size_t)4 * l.units, 0);
     if (input_bias)
         for (size_t i = 0; i < l.bias.size(); i++) l.bias[i] = input_bias[i] + hidden_bias[i];
@@ -44,7 +44,8 @@ void add_table(LSTM& l, const float* vectors, int64_t n) {
     float* table = (float*)l.memory.back().get();
     for (int64_t first = 0; first < n; first += TABLE_ROWS) {
         Blocks blocks;
-        blocks.fill((int)std::min<int64_t>(TABLE_ROWS, n - first), l.inputs, [&](int i) { return vectors + (first + i) * l.inputs; });
+        blocks.fill((int)std::min<int64_t>(TABLE_ROWS, n - first), l.inputs,
+                    [&](int i) { return vectors + (first + i) * l.inputs; });
         for (int g = 0; g < l.cells(); g++)
             for (int b = 0; b < blocks.count(); b++)
                 l.level->logits(l.from_input.matrix, g * PANELS, PANELS, blocks.block(b), blocks.rows(b),

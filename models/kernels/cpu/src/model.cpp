@@ -57,7 +57,8 @@ Memory allocate(size_t bytes) {
     return Memory(p);
 }
 
-void pack(Part& part, const Level& level, const float* rows, const float* bias, int words, int width, bool half, bool rescored) {
+void pack(Part& part, const Level& level, const float* rows, const float* bias, int words, int width,
+          bool half, bool rescored) {
     Matrix& m = part.matrix;
     m.words = words, m.width = width, m.rows = rows, m.row_bias = bias;
     m.panels = (words + LANES - 1) / LANES;
@@ -84,7 +85,8 @@ void pack(Part& part, const Level& level, const float* rows, const float* bias, 
     m.bias = padded;
     for (int w = 0; w < words; w++) {
         const double b = bias ? bias[w] : 0;
-        m.norm = std::max(m.norm, std::sqrt(level.dot(rows + (size_t)w * width, rows + (size_t)w * width, width) + b * b));
+        m.norm = std::max(
+            m.norm, std::sqrt(level.dot(rows + (size_t)w * width, rows + (size_t)w * width, width) + b * b));
     }
 }
 
@@ -112,11 +114,13 @@ void pack_screen(Part& part) {
             const double kept = (double)scale[w] * q;
             square += kept * kept;
             lost += (row[j] - kept) * (row[j] - kept);
-            panels[(place.begin + (size_t)(j / 4) * place.step) * 4 * LANES + w % LANES * 4 + j % 4] = (uint8_t)(q + 128);
+            panels[(place.begin + (size_t)(j / 4) * place.step) * 4 * LANES + w % LANES * 4 + j % 4] =
+                (uint8_t)(q + 128);
         }
         // The last term covers the float32 rounding of z' itself, some units of 2^-24 of ||h|| ||w||.
         norm[w] = up(std::sqrt(square) * 1.00001);
-        residual[w] = up(std::sqrt(lost) * 1.00001 + std::sqrt(square) * 2e-6 + (m.row_bias ? std::fabs(m.row_bias[w]) * 1e-6 : 0));
+        residual[w] = up(std::sqrt(lost) * 1.00001 + std::sqrt(square) * 2e-6 +
+                         (m.row_bias ? std::fabs(m.row_bias[w]) * 1e-6 : 0));
     }
     float* group_norm = floats(part.memory, (size_t)m.groups);
     float* group_residual = floats(part.memory, (size_t)m.groups);

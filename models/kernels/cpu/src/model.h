@@ -1,6 +1,7 @@
-// The output layer as the kernels read it: packed once, never changed, so that any number of threads may use it.
-// Bytes a weight: 4 of the panels (2 as float16, and 2 more of float16 rows for rescoring), 1 of a screen; the float32
-// rows stay the caller's. How fast they are read stands with those who read them: head.cpp, topk.cpp, score.cpp.
+// The output layer as the kernels read it: packed once, never changed, so that any number of threads may use
+// it. Bytes a weight: 4 of the panels (2 as float16, and 2 more of float16 rows for rescoring), 1 of a
+// screen; the float32 rows stay the caller's. How fast they are read is told where they are read:
+// head.cpp, topk.cpp, score.cpp.
 #pragma once
 
 #include "tile.h"
@@ -28,31 +29,32 @@ inline double exact_logit(const Level& level, const Matrix& m, const float* inpu
 
 struct Part {  // the head's words, its clusters' columns, a projection or the words of a cluster
     Matrix matrix;
-    int64_t first = 0;               // the id of its first word
-    std::vector<int> excluded;       // positions of words never answered, ascending
-    Screen screen;                   // the matrix in 8 bits; width 0: none
+    int64_t first = 0;          // the id of its first word
+    std::vector<int> excluded;  // positions of words never answered, ascending
+    Screen screen;              // the matrix in 8 bits; width 0: none
     std::vector<Memory> memory;
 };
 
 struct Model {
     const Level* level = nullptr;
-    int width = 0;                    // of a hidden row
+    int width = 0;  // of a hidden row
     int64_t words = 0;
-    Part head, columns;               // the short-list; the clusters' own columns of the head
-    std::vector<Part> projections;    // a band each
+    Part head, columns;             // the short-list; the clusters' own columns of the head
+    std::vector<Part> projections;  // a band each
     std::vector<Part> clusters;
-    std::vector<int> band_of;         // a cluster each
+    std::vector<int> band_of;  // a cluster each
 };
 
-// Pack rows (words, width) with their biases (or null); the rows stay the caller's and are read later. `rescored`:
-// also keep float16 rows, which are closer together in memory.
-void pack(Part& part, const Level& level, const float* rows, const float* bias, int words, int width, bool half, bool rescored);
+// Pack rows (words, width) with their biases (or null); the rows stay the caller's and are read later.
+// `rescored`: also keep float16 rows, which are closer together in memory.
+void pack(Part& part, const Level& level, const float* rows, const float* bias, int words, int width,
+          bool half, bool rescored);
 void pack_screen(Part& part);  // also in 8 bits
 
 // Rows in blocks of at most BLOCK, of even sizes, packed as tiles read them.
 struct Blocks {
-    std::vector<int> first;      // block b holds rows first[b] .. first[b + 1] - 1
-    std::vector<float> packed;   // block b begins at first[b] * width
+    std::vector<int> first;     // block b holds rows first[b] .. first[b + 1] - 1
+    std::vector<float> packed;  // block b begins at first[b] * width
     int width = 0;
     int count() const { return (int)first.size() - 1; }
     int rows(int b) const { return first[b + 1] - first[b]; }

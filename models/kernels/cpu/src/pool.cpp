@@ -1,13 +1,13 @@
-// See pool.h. Reads and writes nothing but its own queue of one; a wake-up costs some 5 to 50 microseconds on the
-// helper's side and one system call on the caller's, none while the helpers are still awake.
+// See pool.h. Reads and writes nothing but its own queue of one; a wake-up costs some 5 to 50 microseconds on
+// the helper's side and one system call on the caller's, none while the helpers are still awake.
 #include "pool.h"
 
+#include <unistd.h>
 #include <atomic>
 #include <condition_variable>
 #include <exception>
 #include <mutex>
 #include <thread>
-#include <unistd.h>
 #include <utility>
 
 namespace headfirst {
@@ -89,8 +89,8 @@ class Pool {
     std::atomic<unsigned> generation_{0};
 };
 
-// A forked child has none of its parent's threads: it gets a pool of its own. Pools are never destroyed, because
-// their threads may outlive the destructors of static objects.
+// A forked child has none of its parent's threads: it gets a pool of its own. Pools are never destroyed,
+// because their threads may outlive the destructors of static objects.
 Pool& pool() {
     static std::mutex mutex;
     static Pool* mine = nullptr;

@@ -1,6 +1,6 @@
-// Threads that wait for work: one pool a process. A call takes part in its own work, so a helper that wakes late
-// costs nothing; a call that finds the pool busy works alone. After work a helper looks for more for some tens of
-// microseconds, then sleeps: nothing spins when idle.
+// Threads that wait for work: one pool a process. A call takes part in its own work, so a helper that wakes
+// late costs nothing; a call that finds the pool busy works alone. After work a helper looks for more for
+// some tens of microseconds, then sleeps: nothing spins when idle.
 #pragma once
 
 #include <functional>

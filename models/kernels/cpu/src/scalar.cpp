@@ -1,5 +1,5 @@
-// Plain C++ for every processor: the compiler makes of 16 lanes what its target has (SSE2, NEON, ...). Reads and
-// writes as tile.inc says; bound by arithmetic everywhere.
+// Plain C++ for every processor: the compiler makes of 16 lanes what its target has (SSE2, NEON, ...). Reads
+// and writes as tile.inc says; bound by arithmetic everywhere.
 #include "tile.h"
 
 #include <cstddef>

@@ -1,13 +1,13 @@
 // Log-probabilities of given words, without a logit ever leaving the cache.
 //
-// Rows go in chunks through all tiles of the head; of a tile's logits only the maximum and the sum of exponentials
-// stay. The target's own logit is a dot product in double. Rows whose target is in a tail cluster are sorted by
-// cluster and pass through that cluster alone.
+// Rows go in chunks through all tiles of the head; of a tile's logits only the maximum and the sum of
+// exponentials stay. The target's own logit is a dot product in double. Rows whose target is in a tail
+// cluster are sorted by cluster and pass through that cluster alone.
 //
-// Reads the head's panels once a chunk of up to 256 rows and each wanted cluster's once per 64 rows; writes 4 bytes a
-// row. Scratch: 8 bytes a row and group of 64 words. Bound by the multiply-add units from some 6 rows on:
-// 2 * rows * (head + cluster) * width flop. Fast: the short-list in 8 bits, a quarter of the bytes and of the time; then
-// every part of the answer but the head's normalizer is still exact.
+// Reads the head's panels once a chunk of up to 256 rows and each wanted cluster's once per 64 rows; writes 4
+// bytes a row. Scratch: 8 bytes a row and group of 64 words. Bound by the multiply-add units from some 6 rows
+// on: 2 * rows * (head + cluster) * width flop. Fast: the short-list in 8 bits, a quarter of the bytes and of
+// the time; then every part of the answer but the head's normalizer is still exact.
 #include "coded.h"
 #include "pool.h"
 #include "topk.h"
@@ -27,7 +27,8 @@ struct Sums {
     int groups = 0;
     void resize(int rows, int n, bool screened) {
         groups = n;
-        top.resize((size_t)rows * n), sum.resize((size_t)rows * n), upper.resize(screened ? (size_t)rows * n : 0);
+        top.resize((size_t)rows * n), sum.resize((size_t)rows * n),
+            upper.resize(screened ? (size_t)rows * n : 0);
     }
     double log_of(const std::vector<float>& sums, int row) const {
         const float *t = &top[(size_t)row * groups], *s = &sums[(size_t)row * groups];
@@ -37,7 +38,9 @@ struct Sums {
         return shift + std::log(mass);
     }
     double log_z(int row) const { return log_of(sum, row); }
-    float bound(int row) const { return (float)(std::max(0.0, log_of(upper, row) - log_of(sum, row)) + 2e-6); }
+    float bound(int row) const {
+        return (float)(std::max(0.0, log_of(upper, row) - log_of(sum, row)) + 2e-6);
+    }
     // The same from screened logits of the short-list.
     void screen(const Model& model, int g, const Blocks& blocks, const Coded& coded, const float* norms) {
         float tile[BLOCK * GROUP];
@@ -45,7 +48,8 @@ struct Sums {
         const Screen& words = model.head.screen;
         const int first = g * PANELS, many = std::min(PANELS, m.panels - first);
         for (int b = 0; b < blocks.count(); b++) {
-            model.level->screen(words, m.bias, first, many, coded.block(blocks, b, words.width, norms), tile, GROUP);
+            model.level->screen(words, m.bias, first, many, coded.block(blocks, b, words.width, norms), tile,
+                                GROUP);
             for (int r = 0; r < blocks.rows(b); r++) {
                 const int row = blocks.first[b] + r;
                 const size_t i = (size_t)row * groups + g;
@@ -70,7 +74,8 @@ struct Sums {
 };
 
 // out[rows[i]] += log p(target | cluster) for n rows; false on overflow.
-bool within(const Model& model, int c, const float* hidden, const int64_t* targets, const int* rows, int n, float* out) {
+bool within(const Model& model, int c, const float* hidden, const int64_t* targets, const int* rows, int n,
+            float* out) {
     const Level& level = *model.level;
     const Part& part = model.clusters[(size_t)c];
     const Matrix& m = part.matrix;
@@ -81,8 +86,8 @@ bool within(const Model& model, int c, const float* hidden, const int64_t* targe
     std::vector<float> projected((size_t)n * stride);
     for (int p = 0; p < projection.panels; p += PANELS)
         for (int b = 0; b < blocks.count(); b++)
-            level.logits(projection, p, std::min(PANELS, projection.panels - p), blocks.block(b), blocks.rows(b),
-                         &projected[(size_t)blocks.first[b] * stride + p * LANES], stride);
+            level.logits(projection, p, std::min(PANELS, projection.panels - p), blocks.block(b),
+                         blocks.rows(b), &projected[(size_t)blocks.first[b] * stride + p * LANES], stride);
     for (int i = 0; i < n; i++)
         if (!(norm_of(level, &projected[(size_t)i * stride], m.width) * m.norm < LARGEST)) return false;
     blocks.fill(n, m.width, [&](int i) { return &projected[(size_t)i * stride]; });
@@ -96,8 +101,8 @@ bool within(const Model& model, int c, const float* hidden, const int64_t* targe
     return true;
 }
 
-int chunk_logprobs(const Model& model, const float* hidden, const int64_t* targets, int rows, bool fast, int threads,
-                   float* out, float* bound) {
+int chunk_logprobs(const Model& model, const float* hidden, const int64_t* targets, int rows, bool fast,
+                   int threads, float* out, float* bound) {
     const Level& level = *model.level;
     const Matrix& words = model.head.matrix;
     const Matrix& columns = model.columns.matrix;
@@ -145,14 +150,16 @@ int chunk_logprobs(const Model& model, const float* hidden, const int64_t* targe
     std::sort(tails.begin(), tails.end());
     std::vector<int> order, edges;
     for (size_t i = 0; i < tails.size(); i++) {
-        if (i == 0 || tails[i].first != tails[i - 1].first || (int)i - edges.back() == CLUSTER_ROWS) edges.push_back((int)i);
+        if (i == 0 || tails[i].first != tails[i - 1].first || (int)i - edges.back() == CLUSTER_ROWS)
+            edges.push_back((int)i);
         order.push_back(tails[i].second);
     }
     edges.push_back((int)tails.size());
     std::atomic<bool> overflow{false};
     parallel((int)edges.size() - 1, threads, [&](int t) {
         const int first = edges[(size_t)t];
-        if (!within(model, tails[(size_t)first].first, hidden, targets, &order[(size_t)first], edges[(size_t)t + 1] - first, out))
+        if (!within(model, tails[(size_t)first].first, hidden, targets, &order[(size_t)first],
+                    edges[(size_t)t + 1] - first, out))
             overflow = true;
     });
     return overflow ? 1 : 0;
@@ -160,11 +167,12 @@ int chunk_logprobs(const Model& model, const float* hidden, const int64_t* targe
 
 }  // namespace
 
-int target_logprobs(const Model& model, const float* hidden, const int64_t* targets, int rows, bool fast, int threads,
-                    float* out, float* bound) {
+int target_logprobs(const Model& model, const float* hidden, const int64_t* targets, int rows, bool fast,
+                    int threads, float* out, float* bound) {
     for (int first = 0; first < rows; first += CHUNK) {
         const int failed = chunk_logprobs(model, hidden + (size_t)first * model.width, targets + first,
-                                          std::min(CHUNK, rows - first), fast && model.head.screen.width > 0, threads, out + first, bound + first);
+                                          std::min(CHUNK, rows - first), fast && model.head.screen.width > 0,
+                                          threads, out + first, bound + first);
         if (failed) return first + failed;
     }
     return 0;

@@ -1,16 +1,17 @@
 // Exact top-k over the adaptive softmax.
 //
-// Words rank by log p(w) - const: a short-list word by its logit z_w, a word of cluster c by z_c + z_w - log Z_c.
-// The head pass leaves a maximum a group of 64 words; the k-th largest of them bounds the k-th best word, and only
-// groups that reach it are looked into. Whatever may belong to the k best, given the slack of the logits at hand
-// (float32 rounding, or 8 bits), is rescored in double from the float32 rows in one fixed order. Clusters are then
-// opened in descending z_c while z_c reaches the k-th best score; rows that want the same cluster share its pass. Wide
-// clusters are looked at in 8 bits first, which proves of most that none of their words is among the k best.
-// Final order: float32 log-probabilities, descending; equal ones by the smaller id.
+// Words rank by log p(w) - const: a short-list word by its logit z_w, a word of cluster c by z_c + z_w - log
+// Z_c. The head pass leaves a maximum a group of 64 words; the k-th largest of them bounds the k-th best
+// word, and only groups that reach it are looked into. All that may belong to the k best, given the slack of
+// the logits at hand (float32 rounding, or 8 bits), is rescored in double from the float32 rows in one fixed
+// order. Clusters are then opened in descending z_c while z_c reaches the k-th best score; rows that want the
+// same cluster share its pass. Wide clusters are looked at in 8 bits first, which proves of most that none of
+// their words is among the k best. Final order: float32 log-probabilities, descending; equal ones by the
+// smaller id.
 //
-// Reads the head (see head.cpp), each opened cluster's panels once per group of rows, and the float32 rows of the
-// survivors (some k a row). Writes k ids and log-probabilities a row. Scratch: 4 bytes a head logit of up to 64
-// rows, 1 MiB of logits of a cluster, 8 bytes a group of 64 words.
+// Reads the head (see head.cpp), each opened cluster's panels once per group of rows, and the float32 rows of
+// the survivors (some k a row). Writes k ids and log-probabilities a row. Scratch: 4 bytes a head logit of up
+// to 64 rows, 1 MiB of logits of a cluster, 8 bytes a group of 64 words.
 #include "candidates.h"
 #include "cluster_screen.h"
 #include "head.h"
@@ -23,15 +24,16 @@
 namespace headfirst {
 namespace {
 
-constexpr int CHUNK = 64;                  // rows of a head pass
-constexpr int64_t STORED = 1 << 18;        // logits of a cluster that are kept; of larger ones some are made again
+constexpr int CHUNK = 64;            // rows of a head pass
+constexpr int64_t STORED = 1 << 18;  // logits of a cluster that are kept; of larger ones some are made again
 constexpr int64_t WORTH_SHARING = 1 << 19;  // multiply-adds that are worth waking another thread
 
 bool worth_sharing(const Matrix& m, int n) { return (int64_t)n * m.words * m.width >= WORTH_SHARING; }
 
 class Search {
   public:
-    Search(const Model& model, const TopK& call, HeadPass& head, int first) : model_(model), call_(call), head_(head), first_(first) {}
+    Search(const Model& model, const TopK& call, HeadPass& head, int first)
+        : model_(model), call_(call), head_(head), first_(first) {}
 
     // Answer rows low .. high - 1 of the chunk, sharing large clusters' passes among `threads`.
     void run(int low, int high, int threads) {
@@ -46,7 +48,8 @@ class Search {
                 if (c >= 0) wanted.push_back({c, &row});
             }
             if (wanted.empty()) break;
-            std::stable_sort(wanted.begin(), wanted.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+            std::stable_sort(wanted.begin(), wanted.end(),
+                             [](const auto& a, const auto& b) { return a.first < b.first; });
             for (size_t i = 0, j; i < wanted.size(); i = j) {
                 for (j = i; j < wanted.size() && wanted[j].first == wanted[i].first; j++) {}
                 open(wanted[i].first, &wanted[i], (int)(j - i));
@@ -73,7 +76,8 @@ class Search {
         row.k = call_.k[at];
         row.allowed = call_.allowed ? call_.allowed[at] : nullptr;
         row.allowed_end = row.allowed ? row.allowed + call_.allowed_count[at] : nullptr;
-        row.log_z = head_.log_z[i], row.shift = head_.shift[i], row.mass = head_.mass[i], row.upper = head_.upper[i];
+        row.log_z = head_.log_z[i], row.shift = head_.shift[i], row.mass = head_.mass[i],
+        row.upper = head_.upper[i];
         const float* columns = head_.columns.data() + (size_t)i * head_.columns_stride;
         row.clusters.assign(columns, columns + model_.clusters.size());
         for (size_t c = 0; c < row.clusters.size(); c++)
@@ -83,8 +87,18 @@ class Search {
         float* high = &head_.high[(size_t)i * head_.groups];
         float* low = head_.fast ? &head_.low[(size_t)i * head_.groups] : nullptr;
         const double slack = rounding(model_.width) * head_.norm[i] * model_.head.matrix.norm;
-        const View view{model_.head, *model_.level, row.hidden, head_.row(i), high, low, slack, head_.norm[i],
-                        head_.fast ? head_.code_norm[i] : 0, head_.fast ? &model_.head.screen : nullptr, 0, std::nan("")};
+        const View view{model_.head,
+                        *model_.level,
+                        row.hidden,
+                        head_.row(i),
+                        high,
+                        low,
+                        slack,
+                        head_.norm[i],
+                        head_.fast ? head_.code_norm[i] : 0,
+                        head_.fast ? &model_.head.screen : nullptr,
+                        0,
+                        std::nan("")};
         mask(view, high, low);
         collect(row, view);
     }
@@ -125,8 +139,9 @@ class Search {
         std::vector<float> out(missing.size() * (size_t)stride);
         share(m, (int)missing.size(), [&](int g) {
             for (int b = 0; b < blocks.count(); b++)
-                model_.level->logits(m, g * PANELS, std::min(PANELS, m.panels - g * PANELS), blocks.block(b), blocks.rows(b),
-                                     &out[(size_t)blocks.first[b] * stride + g * GROUP], stride);
+                model_.level->logits(m, g * PANELS, std::min(PANELS, m.panels - g * PANELS), blocks.block(b),
+                                     blocks.rows(b), &out[(size_t)blocks.first[b] * stride + g * GROUP],
+                                     stride);
         });
         for (size_t i = 0; i < missing.size(); i++) {
             auto& row = missing[i]->projected[(size_t)band];
@@ -141,12 +156,14 @@ class Search {
         const int threads = worth_sharing(m, n) ? threads_ : 1;
         const int tasks = std::min(m.groups, threads <= 1 ? 1 : 4 * threads);
         parallel(tasks, threads, [&](int t) {
-            for (int g = (int)((int64_t)m.groups * t / tasks); g < (int)((int64_t)m.groups * (t + 1) / tasks); g++) group(g);
+            for (int g = (int)((int64_t)m.groups * t / tasks); g < (int)((int64_t)m.groups * (t + 1) / tasks);
+                 g++)
+                group(g);
         });
     }
 
-    // Most clusters that must be opened hold no word of the k best. Where 8 bits prove it, that is all the row needs of
-    // it. Moves the other rows to the front.
+    // Most clusters that must be opened hold no word of the k best. Where 8 bits prove it, that is all the
+    // row needs of it. Moves the other rows to the front.
     int screen(int c, std::pair<int, Row*>* wanted, int n) {
         const Part& part = model_.clusters[(size_t)c];
         const int band = model_.band_of[(size_t)c], width = part.matrix.width;
@@ -161,7 +178,8 @@ class Search {
         int left = 0;
         for (int i = 0; i < n; i++) {
             const Row& row = *wanted[i].second;
-            if (!(row.kth > NONE && column(row, c) + screen.best_word(i) < row.kth - row.tie())) std::swap(wanted[left++], wanted[i]);
+            if (!(row.kth > NONE && column(row, c) + screen.best_word(i) < row.kth - row.tie()))
+                std::swap(wanted[left++], wanted[i]);
         }
         return left;
     }
@@ -209,10 +227,21 @@ class Search {
             float* highs = &high[(size_t)i * m.groups];
             const double shift = *std::max_element(highs, highs + m.groups);
             double mass = 0;
-            for (int g = 0; g < m.groups; g++) mass += std::exp(highs[g] - shift) * sum[(size_t)i * m.groups + g];
+            for (int g = 0; g < m.groups; g++)
+                mass += std::exp(highs[g] - shift) * sum[(size_t)i * m.groups + g];
             const float* input = row.projected[(size_t)band].data();
-            View view{part, level, input, stored ? kept + (size_t)i * stride : nullptr, highs, nullptr,
-                      rounding(m.width) * norm * m.norm, 0, 0, nullptr, column(row, c), shift + std::log(mass)};
+            View view{part,
+                      level,
+                      input,
+                      stored ? kept + (size_t)i * stride : nullptr,
+                      highs,
+                      nullptr,
+                      rounding(m.width) * norm * m.norm,
+                      0,
+                      0,
+                      nullptr,
+                      column(row, c),
+                      shift + std::log(mass)};
             if (m.words == 1) view.log_z = view.exact(0);  // it is the cluster: no rounding between them
             mask(view, highs, nullptr);
             collect(row, view);
@@ -239,7 +268,10 @@ class Search {
         }
         // The last term: rounding of the float32 sums from which the rescored words' shares were taken.
         const double before = head_.mass[(size_t)(row.index - first_)];
-        call_.bound[row.index] = head_.fast ? (float)(std::max(0.0, std::log(row.upper / row.mass)) + 1e-6 * (1 + before / row.mass)) : 0;
+        call_.bound[row.index] =
+            head_.fast
+                ? (float)(std::max(0.0, std::log(row.upper / row.mass)) + 1e-6 * (1 + before / row.mass))
+                : 0;
     }
 
     const Model& model_;
@@ -252,15 +284,18 @@ class Search {
 
 }  // namespace
 
-double norm_of(const Level& level, const float* row, int width) { return std::sqrt(level.dot(row, row, width)); }
+double norm_of(const Level& level, const float* row, int width) {
+    return std::sqrt(level.dot(row, row, width));
+}
 
 int topk(const Model& model, const TopK& call) {
-    // Kept between calls: megabytes of fresh memory would cost more than what is computed into them.
+    // Kept between calls: megabytes of fresh memory would cost more than the computation.
     static thread_local HeadPass mine;
     HeadPass& head = mine;  // the helpers' lambdas must see this thread's
     std::atomic<bool> overflow{false};
     // Threads share the passes of large clusters; where all are small, each answers rows of its own.
-    const bool large = std::any_of(model.clusters.begin(), model.clusters.end(), [](const Part& part) { return worth_sharing(part.matrix, 1); });
+    const bool large = std::any_of(model.clusters.begin(), model.clusters.end(),
+                                   [](const Part& part) { return worth_sharing(part.matrix, 1); });
     for (int first = 0; first < call.rows; first += CHUNK) {
         const int rows = std::min(CHUNK, call.rows - first);
         const float* hidden = call.hidden + (size_t)first * model.width;

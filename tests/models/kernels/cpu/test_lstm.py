@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from models.bodies.lstm import LSTMBody
-from models.config.model import LSTMConfig
+from models.config.bodies import LSTMConfig
 from models.kernels.cpu.library import KernelError
 from models.kernels.cpu.lstm import CpuLSTM
 from tests.support.softmaxes import LEVELS, needs_extension

@@ -11,7 +11,8 @@ from torch import Tensor
 from tests.models.kernels.triton.device import DEVICE
 from tests.support.softmaxes import check, make_integers, make_softmax, true_logprobs
 
-from models.softmax.adaptive_softmax import AdaptiveSoftmax, TopK  # isort: skip
+from models.softmax.adaptive_softmax import AdaptiveSoftmax  # isort: skip
+from models.softmax.topk import TopK  # isort: skip
 from models.kernels.triton.buffers import Tuning  # isort: skip
 from models.kernels.triton.kernel import TritonKernel  # isort: skip
 
