@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from models.bodies.lstm import LSTMBody
+from models.bodies.recurrent import RecurrentBody
 from models.config.model import ModelConfig
 from models.language_model import LanguageModel
 from models.text.tokenizer import SpecialWords
@@ -87,7 +87,7 @@ class Bundle:
         if target.type == "cuda":
             # cuDNN's default, TF32, has a mantissa of 10 bits: too coarse for our 1e-4.
             torch.backends.cudnn.allow_tf32 = False
-            if isinstance(model.body, LSTMBody):
+            if isinstance(model.body, RecurrentBody):
                 model.body.flatten_parameters()
         model.accelerate()
         return cls(name or path.resolve().name, path, config, vocabulary, model, dtype, target)

@@ -7,16 +7,19 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from models.config.bodies import BodyConfig, Size
+from models.config.bodies import BodyConfig, RNNConfig, Size
 from models.config.strict import Strict
 from models.config.tokenization import Ours, Tokenization
 
 
 class Band(Strict):
-    """Consecutive tail clusters that share one projection of the hidden row to `width` dimensions."""
+    """Consecutive tail clusters that share one projection of the hidden row to `width` dimensions.
+
+    Of width 0 their words have no vectors: those of one cluster are equally likely, but for a bias.
+    """
 
     clusters: Size
-    width: Size
+    width: Annotated[int, Field(ge=0)]
 
 
 class InputBand(Strict):
@@ -103,6 +106,8 @@ class ModelConfig(Strict):
         clusters = sum(band.clusters for band in self.bands)
         if clusters != self.n_clusters:
             raise ValueError(f"bands hold {clusters} clusters, the cutoffs make {self.n_clusters}")
+        if isinstance(self.body, RNNConfig) and self.body.units != self.hidden_size:
+            raise ValueError(f"the body's units ({self.body.units}) must be hidden_size ({self.hidden_size})")
         self._check_widths()
         self._check_output()
         return self

@@ -87,7 +87,7 @@ def test_it_does_not_change() -> None:
         ({"colour": "blue"}, "colour", "not permitted"),
         ({"end_word": "<unk>"}, "", "unknown_word and end_word are both '<unk>'"),
         ({"body": None}, "body", "valid dictionary|instance of LSTMConfig|object"),
-        ({"body__type": "gru"}, "body", "'gru' .* does not match any of the expected tags: 'lstm'"),
+        ({"body__type": "mamba"}, "body", "'mamba' .* does not match any of the expected tags: 'lstm'"),
         ({"body__layers": 0}, "body.lstm.layers", "greater than or equal to 1"),
         ({"body__layers": 10**9}, "body.lstm.layers", "less than or equal to 100"),
         ({"body__projection": -1}, "body.lstm.projection", "greater than or equal to 0"),
