@@ -107,8 +107,10 @@ def train(
     from models.config.model import ModelConfig
     from models.training.card import TrainingFacts, model_card
     from models.training.corpus import CorpusError, CorpusOptions
+    from models.training.evaluation import BitsPerCharacter
     from models.training.memory import keep_memory
     from models.training.output_layers import layer_fields
+    from models.training.spelling import spelling_of_corpus
     from models.training.trainer import Trainer, TrainingError, TrainingOptions
 
     keep_memory()
@@ -180,8 +182,11 @@ def train(
         rule = (
             f"of each file the non-empty line i, from 0, where i mod {holdout_every} is {holdout_every // 2}"
         )
-        card = model_card(out.name, model, data.vocabulary, facts, trainer.validate(), rule, notes)
-        Bundle.save(out, model, data.vocabulary, card)
+        spelling, unknown = spelling_of_corpus(work, data.vocabulary)
+        heldout = trainer.validate()
+        bits = BitsPerCharacter.of(heldout, unknown.characters, unknown.heldout, spelling)
+        card = model_card(out.name, model, data.vocabulary, facts, heldout, bits, rule, notes)
+        Bundle.save(out, model, data.vocabulary, card, spelling=spelling)
     except (CorpusError, TrainingError, BundleError, ValueError, OSError) as error:
         console.print(f"headfirst train: {' '.join(str(error).split())}", style="red", markup=False)
         raise typer.Exit(2) from None
