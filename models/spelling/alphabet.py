@@ -25,9 +25,9 @@ WHITE_SPACE: Final = (
 )
 """What `str.split` splits at; no word has any of it."""
 
-_CODE_POINTS: Final = 0x110000
 _BLOCK: Final = 256
-_SURROGATES: Final = np.arange(0xD800, 0xE000)
+_BLOCKS: Final = 0x110000 // _BLOCK
+_IMPOSSIBLE: Final = np.array([*map(ord, sorted(WHITE_SPACE)), *range(0xD800, 0xE000)])
 _NEAR: Final = 0.5
 """The share of the unseen characters' probability that goes by blocks; the rest is uniform."""
 
@@ -47,14 +47,11 @@ class Alphabet:
         self.code_points = np.array([ord(character) for character in self.characters], np.int64)
         if len(np.unique(self.code_points)) != len(self.code_points):
             raise ValueError("a character comes twice")
-        free = np.ones(_CODE_POINTS, bool)
-        free[_SURROGATES] = False
-        free[[ord(character) for character in WHITE_SPACE]] = False
-        if not free[self.code_points].all():
+        if np.isin(self.code_points, _IMPOSSIBLE).any():
             raise ValueError("white space or a surrogate is no character of a word")
-        free[self.code_points] = False
-        left = free.reshape(-1, _BLOCK).sum(1)
-        known = np.bincount(self.code_points // _BLOCK, minlength=len(left)) * (left > 0)
+        known = np.bincount(self.code_points // _BLOCK, minlength=_BLOCKS)
+        left = _BLOCK - np.bincount(_IMPOSSIBLE // _BLOCK, minlength=_BLOCKS) - known
+        known *= left > 0
         near = known / known.sum() if known.any() else left / left.sum()
         blocks = _NEAR * near + (1 - _NEAR) * left / left.sum()
         self._base = np.divide(blocks, left, out=np.zeros(len(left)), where=left > 0)
@@ -89,6 +86,5 @@ class Alphabet:
 
     def base(self, code_points: Ids) -> Floats:
         """(N,) the base probability of code points outside the alphabet; 0 for white space and surrogates."""
-        impossible = np.isin(code_points, _SURROGATES)
-        impossible |= np.isin(code_points, [ord(character) for character in WHITE_SPACE])
-        return np.where(impossible, 0.0, self._base[code_points // _BLOCK])
+        possible = np.isin(code_points, _IMPOSSIBLE, invert=True)
+        return np.where(possible, self._base[code_points // _BLOCK], 0.0)
