@@ -8,8 +8,8 @@ from typing import Any
 
 from models.bundle import Bundle
 from service.engine.engine import Engine
-from service.fleet.loading import examples
 from service.fleet.served import Catalog, Served
+from service.http.api.examples import describe
 from service.http.api.models import card
 from service.http.app import create_app
 from service.metrics.registry import Metrics
@@ -87,7 +87,7 @@ def document() -> Schema:
     bundle = Bundle.load(MODEL, "cpu")
     settings, metrics = Settings(), Metrics(bundle.config.n_clusters)
     engine = Engine(bundle, settings, metrics)  # Never started: nobody is asked.
-    app = create_app(settings, Catalog([Served(bundle, engine, card(bundle), examples(bundle))]), metrics)
+    app = create_app(settings, Catalog([Served(bundle, engine, card(bundle), describe(bundle))]), metrics)
     return app.openapi()
 
 

@@ -5,6 +5,7 @@ A bundle of format version 2 may have a spelling model, ``spelling.safetensors``
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -27,6 +28,8 @@ CONFIG: Final = "config.json"
 WEIGHTS: Final = "model.safetensors"
 TOKENIZER: Final = "tokenizer.json"
 CARD: Final = "README.md"
+CONTENT: Final = (CONFIG, TOKENIZER, WEIGHTS)
+"""The files whose `digest` tells one bundle from another."""
 
 DEFAULT: Final = Path(__file__).parent / "default"
 
@@ -144,6 +147,15 @@ def _write_config(path: Path, config: ModelConfig) -> None:
     unfinished = path / (CONFIG + ".tmp")
     unfinished.write_text(config.to_json())
     unfinished.replace(path / CONFIG)
+
+
+def digest(*files: Path) -> str:
+    """SHA-256 over the SHA-256s of files, in hexadecimal. Raises OSError if a file cannot be read."""
+    whole = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as opened:
+            whole.update(hashlib.file_digest(opened, "sha256").digest())
+    return whole.hexdigest()
 
 
 def resolve_device(device: str) -> torch.device:

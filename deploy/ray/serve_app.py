@@ -17,7 +17,8 @@ from ray.serve import Application
 from ray.serve.config import AutoscalingConfig, RequestRouterConfig
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.settings.settings import Settings, flag, load_settings
+from service.settings.reading import load_settings
+from service.settings.settings import Settings, flag
 
 ROUTER: Final = "ray.serve.experimental.consistent_hash_router:ConsistentHashRouter"
 """Ray's own: a ring of replicas; a session goes to the next one on it, and a replica that comes or goes moves

@@ -13,7 +13,8 @@ from service.client.requests import (
     predicted,
     scored,
 )
-from service.http.schemas.native import ModelCard, PredictResult, ScoreResult
+from service.contract.answers import PredictResult, ScoreResult
+from service.http.schemas.native import ModelCard
 
 
 class Client(ClientBase[httpx.Client, httpx.BaseTransport]):

@@ -8,14 +8,13 @@ import httpx
 from pydantic import ValidationError
 
 from service.client.retries import RETRIED, Retries
+from service.contract.answers import PredictResult, ScoreResult
 from service.http.schemas.native import (
     ErrorAnswer,
     ModelCard,
     ModelList,
     PredictAnswer,
-    PredictResult,
     ScoreAnswer,
-    ScoreResult,
 )
 
 Http = TypeVar("Http", httpx.Client, httpx.AsyncClient)

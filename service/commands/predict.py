@@ -75,7 +75,7 @@ def _print_tables(bundle: Bundle, texts: list[str], results: list[PredictedText]
     from rich.table import Table
     from rich.text import Text
 
-    from service.offline.scorer import logprob_error
+    from service.contract.numbers import logprob_error
 
     cutoffs, n_clusters = bundle.config.cutoffs, bundle.config.n_clusters
     for text, result in zip(texts, results, strict=True):

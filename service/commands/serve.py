@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import typer
 
-from service.settings.settings import ConfigurationError, Settings, load_settings, unknown_variables
+from service.settings.reading import load_settings, read_admin_key, read_api_key, unknown_variables
+from service.settings.settings import ConfigurationError, Settings
 
 logger = logging.getLogger("headfirst")
 
@@ -27,8 +28,8 @@ def run(arguments: Sequence[str]) -> int:
     """Serves until a signal; the process's exit status: 0, or 2 after one line that says what is wrong."""
     try:
         settings = load_settings(arguments)
-        settings.read_api_key()
-        settings.read_admin_key()
+        read_api_key(settings)
+        read_admin_key(settings)
     except ConfigurationError as error:
         return _refuse(error)
 

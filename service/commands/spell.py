@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from service.commands.shared.progress import counting
 from service.commands.shared.session import UserError, load_bundle, session, show
 
 
@@ -30,12 +31,11 @@ def spell(
         from models.spelling.spelling_model import SPELLING, SpellingModel
         from models.training.corpus import CorpusError, text_files
         from models.training.spelling import bits_per_character, unknown_words
-        from service.commands.shared.clusters import progress
 
         bundle = load_bundle(model, "cpu", None)
         try:
             files = [file for path in text for file in text_files(path)]
-            with progress("reading", None, "characters") as heard:
+            with counting("reading", None, "characters") as heard:
                 unknown = unknown_words(
                     files, bundle.vocabulary, bundle.config.tokenization, holdout_every, heard
                 )

@@ -2,7 +2,6 @@
 
 import ctypes
 import gc
-import hashlib
 import logging
 import shutil
 import sys
@@ -16,9 +15,9 @@ import torch
 
 import service
 from models.bodies.base import FLOAT_BYTES
-from models.bundle import CONFIG, TOKENIZER, WEIGHTS, Bundle, BundleError
+from models.bundle import CONTENT, TOKENIZER, Bundle, BundleError, digest
 from service.engine.state_cache import ENTRY_BYTES, TOKEN_BYTES
-from service.http.api import predict, score
+from service.http.api.examples import describe
 from service.http.api.models import card
 from service.http.schemas.native import ModelCard
 from service.settings.model_sources import ModelSource
@@ -60,20 +59,15 @@ def load(source: ModelSource, settings: Settings, copies: Path | None = None) ->
     before = _versions(source.path)
     bundle = Bundle.load(source.path, settings.device, source.name)
     try:
-        digest = _digest(*(source.path / name for name in (CONFIG, TOKENIZER, WEIGHTS)))
+        content = digest(*(source.path / name for name in CONTENT))[:DIGEST_CHARS]
         tokenizer = None if copies is None else _copy(source.path / TOKENIZER, copies)
     except OSError as error:
         raise BundleError(str(error)) from error
     if _versions(source.path) != before:
         raise BundleError(f"{source.path}: was changed while it was being loaded")
-    loaded = LoadedModel(bundle, card(bundle, digest), examples(bundle), tokenizer)
+    loaded = LoadedModel(bundle, card(bundle, content), describe(bundle), tokenizer)
     _log(loaded, started)
     return loaded
-
-
-def examples(bundle: Bundle) -> dict[str, dict[str, Any]]:
-    """The model's own answers for the OpenAPI page, by path; asked before an engine has it."""
-    return {predict.PATH: predict.example(bundle), score.PATH: score.example(bundle)}
 
 
 def check_cache(bundle: Bundle, settings: Settings, models: int = 1) -> None:
@@ -143,20 +137,12 @@ def _log(loaded: LoadedModel, started: float) -> None:
 
 def _versions(path: Path) -> list[tuple[int, int, int, int]]:
     """What tells that a file is another one; nothing for one that is not there, which loading tells."""
-    stats = [(path / name).stat() for name in (CONFIG, TOKENIZER, WEIGHTS) if (path / name).is_file()]
+    stats = [(path / name).stat() for name in CONTENT if (path / name).is_file()]
     return [(stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size) for stat in stats]
 
 
-def _digest(*files: Path) -> str:
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as opened:
-            digest.update(hashlib.file_digest(opened, "sha256").digest())
-    return digest.hexdigest()[:DIGEST_CHARS]
-
-
 def _copy(file: Path, directory: Path) -> Path:
-    copy = directory / f"vocabulary-{_digest(file)}.json"
+    copy = directory / f"vocabulary-{digest(file)[:DIGEST_CHARS]}.json"
     if not copy.exists():
         shutil.copyfile(file, copy)
     return copy

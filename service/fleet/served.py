@@ -9,7 +9,6 @@ from typing import Any, Literal, Protocol
 from models.bundle import Bundle
 from service.contract.errors import ModelNotFound
 from service.contract.messages import Answer, Message
-from service.http.api.words_as_json import WordsAsJson
 from service.http.schemas.native import ModelCard
 
 State = Literal["starting", "ready", "draining", "dead"]
@@ -49,10 +48,6 @@ class Served:
     card: ModelCard
     examples: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     tokenizer: Path | None = None
-    words: WordsAsJson = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "words", WordsAsJson(self.bundle.vocabulary))
 
     @property
     def name(self) -> str:

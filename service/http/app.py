@@ -18,6 +18,7 @@ from service.http.request.routing import Dispatch
 from service.http.telemetry.recorder import Recorder
 from service.http.telemetry.tracing import Tracing
 from service.metrics.registry import Metrics
+from service.settings.reading import read_api_key
 from service.settings.settings import Settings
 
 DESCRIPTION = """\
@@ -51,7 +52,7 @@ class HeadfirstApp(FastAPI):
             redirect_slashes=False,
         )
         self.context = context
-        api_key = context.settings.read_api_key()
+        api_key = read_api_key(context.settings)
         key = None if api_key is None else Key(api_key)
         self._admission = Admission(context.lifecycle, key)
         self._recorder = Recorder(context.metrics, tracing)

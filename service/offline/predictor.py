@@ -11,8 +11,9 @@ import torch
 from models.bodies.base import RowState
 from models.bundle import Bundle
 from models.softmax.topk import NO_WORD
+from service.contract.answers import predict_result, predicted_word
+from service.contract.numbers import DIGITS
 from service.offline.chunks import batches, run
-from service.offline.scorer import DIGITS, logprob_error
 
 BATCH_TOKENS: Final = 4096
 SEARCH_ELEMENTS: Final = 1 << 22
@@ -34,15 +35,10 @@ class PredictedText:
 
     def result(self) -> dict[str, Any]:
         """What ``/v1/predict`` answers for it."""
-        return {
-            "words": [
-                {"word": word, "logprob": logprob}
-                for word, logprob in zip(self.words, self.logprobs, strict=True)
-            ],
-            "context_words": self.context_words,
-            "unknown_words": self.unknown_words,
-            **logprob_error(self.error),
-        }
+        words = [
+            predicted_word(word, logprob) for word, logprob in zip(self.words, self.logprobs, strict=True)
+        ]
+        return predict_result(words, self.context_words, self.unknown_words, self.error)
 
 
 class Predictor:

@@ -5,7 +5,8 @@ JSON lines: one object a text, as ``/v1/score`` answers it; `perplexity` is null
 TSV, a row a text: ``line logprob perplexity word_count unknown_words``; perplexity is ``NA`` without words.
 TSV, a row a word: ``line position word logprob surprisal known``; `position` counts from 1, `surprisal` is in
 bits, `known` is true or false. A text without words has no row; `line` tells which. No field is quoted or
-escaped: tokenization makes white space of tabs and line ends, so no word holds one.
+escaped: tokenization makes white space of tabs and line ends, so no word holds one; one that did would be an
+error (`csv.Error`), not a broken row.
 
 CSV: the same rows, with commas, and with quotes where RFC 4180 asks for them.
 
@@ -18,60 +19,71 @@ Words can be ``NA``, ``"`` or ``#``, so a reader must take them as they are::
 
 from __future__ import annotations
 
+import csv
+import io
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from pydantic_core import to_json
 
 from service.offline.scorer import ScoredText
 
-Rows = Callable[[int, Sequence[ScoredText]], Iterator[str]]
-"""Line ends included: the rows of consecutive texts, the first of which has that line number."""
+Rows = Callable[[int, Sequence[ScoredText]], str]
+"""The rows of consecutive texts, line ends included; the first text has that line number."""
 
-TEXT_HEADER: Final = "line\tlogprob\tperplexity\tword_count\tunknown_words\n"
-WORD_HEADER: Final = "line\tposition\tword\tlogprob\tsurprisal\tknown\n"
+TEXT_COLUMNS: Final = ("line", "logprob", "perplexity", "word_count", "unknown_words")
+WORD_COLUMNS: Final = ("line", "position", "word", "logprob", "surprisal", "known")
+
+
+class Tsv(csv.Dialect):
+    """Fields between tabs, as they are."""
+
+    delimiter = "\t"
+    lineterminator = "\n"
+    quoting = csv.QUOTE_NONE
+    quotechar = None
+
+
+class Csv(csv.excel):
+    """RFC 4180, but for the line ends, which are those of all our output."""
+
+    lineterminator = "\n"
 
 
 def json_rows(per_word: bool) -> Rows:
     """JSON lines."""
 
-    def rows(first: int, texts: Sequence[ScoredText]) -> Iterator[str]:
-        for text in texts:
-            yield to_json(text.result(per_word), inf_nan_mode="null").decode() + "\n"
+    def rows(first: int, texts: Sequence[ScoredText]) -> str:
+        return "".join(to_json(text.result(per_word), inf_nan_mode="null").decode() + "\n" for text in texts)
 
     return rows
 
 
-def tsv_texts(first: int, texts: Sequence[ScoredText]) -> Iterator[str]:
-    """A row a text; see `TEXT_HEADER`."""
+def table_rows(dialect: type[csv.Dialect], per_word: bool) -> tuple[str, Rows]:
+    """The header and the rows of a table: a row a word, or a row a text."""
+    columns, fields = (WORD_COLUMNS, _words) if per_word else (TEXT_COLUMNS, _texts)
+    return _written(dialect, [columns]), lambda first, texts: _written(dialect, fields(first, texts))
+
+
+def _written(dialect: type[csv.Dialect], rows: Iterable[Sequence[object]]) -> str:
+    out = io.StringIO(newline="")
+    csv.writer(out, dialect).writerows(rows)
+    return out.getvalue()
+
+
+def _texts(first: int, texts: Sequence[ScoredText]) -> Iterator[Sequence[object]]:
     for line, text in enumerate(texts, first):
         perplexity = _number(text.perplexity) if text.tokens else "NA"
-        yield f"{line}\t{_number(text.logprob)}\t{perplexity}\t{len(text.tokens)}\t{text.unknown_words}\n"
+        yield line, _number(text.logprob), perplexity, len(text.tokens), text.unknown_words
 
 
-def tsv_words(first: int, texts: Sequence[ScoredText]) -> Iterator[str]:
-    """A row a word; see `WORD_HEADER`."""
+def _words(first: int, texts: Sequence[ScoredText]) -> Iterator[Sequence[object]]:
     for line, text in enumerate(texts, first):
         for position, (token, logprob) in enumerate(zip(text.tokens, text.logprobs, strict=True), 1):
             known = "false" if token.id == text.unknown_id else "true"
             surprisal = _number(round(-logprob / math.log(2), 6))
-            yield f"{line}\t{position}\t{token.surface}\t{_number(logprob)}\t{surprisal}\t{known}\n"
-
-
-def as_csv(header: str, rows: Rows) -> tuple[str, Rows]:
-    """The header and the rows of a table as CSV."""
-
-    def quoted(first: int, texts: Sequence[ScoredText]) -> Iterator[str]:
-        for row in rows(first, texts):
-            yield ",".join(map(_quoted, row[:-1].split("\t"))) + "\n"
-
-    return header.replace("\t", ","), quoted
-
-
-def _quoted(field: str) -> str:
-    doubled = field.replace('"', '""')
-    return f'"{doubled}"' if '"' in field or "," in field else field
+            yield line, position, token.surface, _number(logprob), surprisal, known
 
 
 def _number(value: float) -> str:

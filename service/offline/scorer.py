@@ -12,11 +12,11 @@ from torch import Tensor
 
 from models.bundle import Bundle
 from models.text.vocabulary import Token
+from service.contract.answers import score_result, scored_words
+from service.contract.numbers import DIGITS, perplexity
 from service.offline.chunks import STEPS, batches, run
 
 BATCH_TOKENS: Final = 4096
-DIGITS: Final = 6
-"""To which log-probabilities and perplexities are rounded, in every answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,43 +45,8 @@ class ScoredText:
 
     def result(self, per_word: bool) -> dict[str, Any]:
         """What ``/v1/score`` answers for it."""
-        result: dict[str, Any] = {
-            "logprob": self.logprob,
-            "perplexity": self.perplexity,
-            "word_count": len(self.tokens),
-            "unknown_words": self.unknown_words,
-            **logprob_error(self.error),
-        }
-        if per_word:
-            result["words"] = [
-                {"word": token.surface, "logprob": logprob, "known": token.id != self.unknown_id}
-                for token, logprob in zip(self.tokens, self.logprobs, strict=True)
-            ]
-        return result
-
-
-def rounded(logprobs: Sequence[float]) -> tuple[list[float], float]:
-    """Log-probabilities as answers have them, and their sum: that of what a client sees."""
-    values = [round(logprob, DIGITS) for logprob in logprobs]
-    return values, round(math.fsum(values), DIGITS)
-
-
-def logprob_error(error: float) -> dict[str, float]:
-    """The field that tells by how much logarithms may be off; none for exact ones.
-
-    Rounded up, with room for the rounding of the logarithms themselves.
-    """
-    return {"logprob_error": math.ceil(error * 10**DIGITS + 1) / 10**DIGITS} if error else {}
-
-
-def perplexity(logprob: float, words: int) -> float:
-    """exp(-logprob / words); infinite where no double holds it, NaN for no words."""
-    if not words:
-        return math.nan
-    try:
-        return round(math.exp(-logprob / words), DIGITS)
-    except OverflowError:
-        return math.inf
+        words = scored_words(self.tokens, self.logprobs, self.unknown_id) if per_word else None
+        return score_result(self.logprob, len(self.tokens), self.unknown_words, self.error, words)
 
 
 class Scorer:

@@ -5,17 +5,15 @@ prefix (`HEADFIRST_MAX_K`). A flag wins over a variable, a variable over the def
 its help.
 """
 
-import difflib
 import re
 import sys
-from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, CliApp, NoDecode, SettingsConfigDict, SettingsError
+from pydantic import Field, PrivateAttr, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.settings.model_sources import ModelSource, parse_sources, split_list
 from service.settings.processors import processors
@@ -125,6 +123,8 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe level that is logged; the line of each request is at info."""
 
+    _sources: tuple[ModelSource, ...] = PrivateAttr()
+
     @field_validator("model", mode="before")
     @classmethod
     def _split_models(cls, model: object) -> object:
@@ -147,7 +147,8 @@ class Settings(BaseSettings):
             raise ValueError("--max-inputs must not be over --max-queue-requests")
         if self.request_timeout > self.max_request_timeout:
             raise ValueError("--request-timeout must not be over --max-request-timeout")
-        assert self.sources  # noqa: S101 -- raises for names and paths that cannot be
+        default = Path(str(resources.files("models") / "default"))
+        self._sources = parse_sources(self.model, self.model_name, default)
         return self
 
     @cached_property
@@ -162,88 +163,17 @@ class Settings(BaseSettings):
         # Elsewhere a process that has used the system's frameworks is not safe to fork.
         return 1 if processors() >= 2 and sys.platform == "linux" else 0
 
-    @cached_property
+    @property
     def sources(self) -> tuple[ModelSource, ...]:
         """The models to be served. Names are settled once: a link that is led elsewhere renames none."""
-        default = Path(str(resources.files("models") / "default"))
-        return parse_sources(self.model, self.model_name, default)
+        return self._sources
 
     @property
     def bundle_path(self) -> Path:
         """The first model's directory."""
         return self.sources[0].path
 
-    def read_api_key(self) -> bytes | None:
-        """The key as bytes, from the setting or the file's first line; None where none is asked for.
-
-        Raises:
-            ConfigurationError: the file cannot be read, or the key is not printable ASCII without spaces.
-        """
-        return _read_key("--api-key", self.api_key, self.api_key_file)
-
-    def read_admin_key(self) -> bytes | None:
-        """Likewise the key for /admin/reload; None where the API key opens that, or nothing does."""
-        return _read_key("--admin-key", self.admin_key, self.admin_key_file)
-
-
-def _read_key(origin: str, given: SecretStr | None, file: Path | None) -> bytes | None:
-    if given is not None:
-        # A Kubernetes secret made of a file keeps the newline at its end, in the variable, too.
-        key = given.get_secret_value().strip()
-    elif file is not None:
-        origin = f"{origin}-file {file}"
-        try:
-            key = file.read_text("utf-8").partition("\n")[0].strip()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not a text file"
-            raise ConfigurationError(f"{origin}: cannot read it: {reason}") from error
-    else:
-        return None
-    if not key or not all("!" <= character <= "~" for character in key):
-        raise ConfigurationError(f"{origin}: a key is one or more printable ASCII characters without spaces")
-    return key.encode()
-
-
-def load_settings(arguments: Sequence[str]) -> Settings:
-    """Settings from command-line arguments, `HEADFIRST_...` variables and defaults.
-
-    Raises:
-        ConfigurationError: an unknown flag, or a value of the wrong type or out of range.
-        SystemExit: after `--help` was printed.
-    """
-    try:
-        return CliApp.run(Settings, list(arguments))
-    except ValidationError as error:
-        raise ConfigurationError(_first_fault(error)) from None
-    except SettingsError as error:
-        message = " ".join(str(error).removeprefix("error parsing CLI: ").split())
-        raise ConfigurationError(f"{message} (see headfirst serve --help)") from None
-
-
-def unknown_variables(environment: Mapping[str, str]) -> list[str]:
-    """One sentence for each `HEADFIRST_...` variable that no setting reads: most likely a misspelling."""
-    known = [name.upper() for name in Settings.model_fields]
-    sentences = []
-    for name in sorted(environment):
-        setting = name.upper().removeprefix(PREFIX)
-        if name.upper().startswith(PREFIX) and setting not in known:
-            near = difflib.get_close_matches(setting, known, n=1)
-            hint = f"; did you mean {PREFIX}{near[0]}?" if near else ""
-            sentences.append(f"{name} is no setting and has no effect{hint}")
-    return sentences
-
 
 def flag(name: str) -> str:
     """The flag of a field: `max_k` is `--max-k`."""
     return "--" + name.replace("_", "-")
-
-
-def _first_fault(error: ValidationError) -> str:
-    fault = error.errors(include_url=False, include_context=False)[0]
-    message = fault["msg"].removeprefix("Value error, ")
-    if not fault["loc"]:
-        return message
-    name = str(fault["loc"][0]).replace("-", "_")
-    # The key must not reach the terminal or a log through its own error message.
-    value = "" if name in ("api_key", "admin_key") else f", not {fault['input']!r}"
-    return f"{flag(name)} ({PREFIX}{name.upper()}): {message[0].lower()}{message[1:]}{value}"

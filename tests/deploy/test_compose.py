@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from service.settings.settings import Settings, load_settings, unknown_variables
+from service.settings.reading import load_settings, unknown_variables
+from service.settings.settings import Settings
 from tests.deploy.tools import DEPLOY, load_yaml
 
 COMPOSE = load_yaml(DEPLOY / "docker-compose.yml")

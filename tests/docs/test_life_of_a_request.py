@@ -13,8 +13,8 @@ import pytest
 
 from models.bundle import Bundle
 from service.engine.engine import Engine
-from service.fleet.loading import examples
 from service.fleet.served import Catalog, Served
+from service.http.api.examples import describe
 from service.http.api.models import card
 from service.http.app import create_app
 from service.http.server import Server, bind
@@ -78,7 +78,7 @@ async def one_request(bundle: Bundle, begin: Callable[[], None]) -> bytes:
     settings = Settings()
     metrics = Metrics(bundle.config.n_clusters)
     engine = Engine(bundle, settings, metrics)
-    served = Served(bundle, engine, card(bundle), examples(bundle))
+    served = Served(bundle, engine, card(bundle), describe(bundle))
     app = create_app(settings, Catalog([served]), metrics)
     listening = bind("127.0.0.1", 0)
     server = Server(app, engine, drain_timeout=5)

@@ -1,13 +1,14 @@
-"""The progress bar of a command that reads lines and writes results: on standard error, if a terminal."""
+"""Progress on standard error: bars where it is a terminal, elsewhere a line now and then."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
+import typer
 from rich.console import Console
 from rich.control import Control
 from rich.progress import (
@@ -16,11 +17,116 @@ from rich.progress import (
     ProgressColumn,
     TaskProgressColumn,
     TextColumn,
+    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.segment import ControlType
 
-_CLEAR_LINE = Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2))
+REPORT_SECONDS: Final = 30.0
+"""Between two lines of progress where standard error is not a terminal."""
+
+_CLEAR_LINE: Final = Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2))
+
+
+class Bar:
+    """One bar; not drawn where standard error is not a terminal.
+
+    Args:
+        columns: what it shows, beside its note: columns of rich.
+        total: where it ends; None if that is unknown.
+        done: where it begins.
+        note: text of the column `NOTE`.
+        by_hand: drawn at each `to`, not by a thread of rich's, which would take time from what is timed, or
+            draw between results that share the terminal.
+        transient: erased at its end.
+    """
+
+    def __init__(
+        self,
+        *columns: ProgressColumn,
+        total: float | None,
+        done: float = 0,
+        note: str = "",
+        by_hand: bool = False,
+        transient: bool = False,
+    ) -> None:
+        self.shown = sys.stderr.isatty()
+        self.console = Console(stderr=True)
+        self._by_hand = by_hand
+        self._progress = Progress(
+            *columns,
+            console=self.console,
+            auto_refresh=not by_hand,
+            transient=transient,
+            disable=not self.shown,
+        )
+        # rich takes whole numbers here alone.
+        self._task = self._progress.add_task(note, total=total, completed=int(done))
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._progress.stop()
+
+    def by(self, amount: float) -> None:
+        """So much more is done."""
+        self._progress.update(self._task, advance=amount, refresh=self._by_hand)
+
+    def to(self, done: float, note: str) -> None:
+        """So much is done."""
+        self._progress.update(self._task, completed=done, description=note, refresh=self._by_hand)
+
+    def say(self, line: str) -> None:
+        """Writes a line above the bar, drawn or not."""
+        self.console.print(line, markup=False, soft_wrap=True)
+
+
+def note_column() -> ProgressColumn:
+    """The column that shows a bar's note."""
+    return TextColumn("{task.description}")
+
+
+class Reports:
+    """Lines of progress where standard error is not a terminal, one in `REPORT_SECONDS` at most."""
+
+    def __init__(self) -> None:
+        self._enabled = not sys.stderr.isatty()
+        self._last = time.monotonic()
+
+    def tell(self, line: str) -> None:
+        """Writes the line if it is time for one."""
+        if self._enabled and time.monotonic() - self._last > REPORT_SECONDS:
+            self._last = time.monotonic()
+            typer.echo(line, err=True)
+
+
+@contextmanager
+def counting(what: str, total: int | None, unit: str = "sizes") -> Iterator[Callable[[int], None]]:
+    """A bar that counts units of something; gives what advances it."""
+    columns = [note_column(), TextColumn("{task.completed:,} " + unit)]
+    known = [BarColumn(), TimeRemainingColumn()] if total is not None else []
+    with Bar(*columns, *known, total=total, note=what, transient=True) as bar:
+        yield bar.by
+
+
+@contextmanager
+def measuring() -> Iterator[Callable[[str, float], None]]:
+    """A bar, elsewhere a line a thing; gives a function of the thing measured and the share that is done."""
+    columns = (BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), note_column())
+    told = ""
+    with Bar(*columns, total=1.0, by_hand=True, transient=True) as bar:
+
+        def tell(what: str, share: float) -> None:
+            nonlocal told
+            if bar.shown:
+                bar.to(share, what)
+            elif what != told:
+                typer.echo(f"{share:4.0%} {what}", err=True)
+            told = what
+
+        yield tell
 
 
 class Measured(Protocol):
@@ -28,61 +134,46 @@ class Measured(Protocol):
 
     @property
     def size(self) -> int | None:
-        """Of all of it; None if nobody knows."""
+        """Of all of it; None if it is unknown."""
 
     def position(self) -> int:
         """How much of that is read."""
 
 
-class Bar:
-    """Shows the share of a file that is done and a note; of a pipe the note alone.
+class ReadingBar:
+    """The share of a file that is read and done, and a note; of a pipe the note alone.
 
     Args:
-        lines: what is read.
+        source: what is read.
         shared: whether results go to a terminal, too; they are then written above the bar.
     """
 
-    def __init__(self, lines: Measured, shared: bool) -> None:
-        self._lines = lines
-        self._console = Console(stderr=True)
-        self._enabled = sys.stderr.isatty()
-        self._shared = shared
-        note: list[ProgressColumn] = [TextColumn("{task.description}")]
-        known: list[ProgressColumn] = [BarColumn(), TaskProgressColumn(), *note, TimeRemainingColumn()]
-        # Drawn by hand: a thread of its own would draw between results that share the terminal.
-        self._progress = Progress(
-            *(note if lines.size is None else known), console=self._console, auto_refresh=False
-        )
-        self._done = float(lines.position())
-        self._task = self._progress.add_task("", total=lines.size, completed=int(self._done))
-        self._target = self._done
+    def __init__(self, source: Measured, shared: bool) -> None:
+        self._source, self._shared = source, shared
+        self._done = self._target = float(source.position())
+        known = [BarColumn(), TaskProgressColumn(), note_column(), TimeRemainingColumn()]
+        columns = [note_column()] if source.size is None else known
+        self._bar = Bar(*columns, total=source.size, done=self._done, by_hand=True)
 
     def __enter__(self) -> Self:
-        if self._enabled:
-            self._progress.start()
+        self._bar.__enter__()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._enabled:
-            self._progress.stop()
+    def __exit__(self, *error: object) -> None:
+        self._bar.__exit__(*error)
 
     def begin(self) -> None:
-        """A window of lines was read."""
-        self._done, self._target = self._target, float(self._lines.position())
+        """A window was read."""
+        self._done, self._target = self._target, float(self._source.position())
 
     def advance(self, share: float) -> None:
         """That share of the window is done."""
-        if self._enabled:
-            step = (self._target - self._done) * share
-            self._progress.update(self._task, advance=step, refresh=True)
+        self._bar.by((self._target - self._done) * share)
 
     @contextmanager
     def end(self, note: str) -> Iterator[None]:
         """The window is done; its results are written within this context."""
-        if self._enabled and self._shared:
-            self._console.control(_CLEAR_LINE)
+        if self._bar.shown and self._shared:
+            self._bar.console.control(_CLEAR_LINE)
         yield
-        if self._enabled:
-            self._progress.update(self._task, completed=self._target, description=note, refresh=True)
+        self._bar.to(self._target, note)

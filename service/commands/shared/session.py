@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from models.bundle import Bundle
 
 USAGE_ERROR: Final = 2
+STOPPED: Final = 130
+"""128 + SIGINT: what a shell reports of a program that Ctrl-C ended."""
 CLOSED_PIPE: Final = 141
 """128 + SIGPIPE: what a shell reports of any program whose reader went away."""
 

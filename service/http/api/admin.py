@@ -23,6 +23,7 @@ from service.http.request.context import Context
 from service.http.request.parsing import parse_object
 from service.http.request.routing import REQUEST_ID, add_route
 from service.http.schemas.native import ReloadAnswer, ReloadedModel, ReloadRequest
+from service.settings.reading import read_admin_key, read_api_key
 from service.settings.settings import Settings
 
 PATH = "/admin/reload"
@@ -47,7 +48,7 @@ class Access:
     """
 
     def __init__(self, settings: Settings) -> None:
-        admin, api = settings.read_admin_key(), settings.read_api_key()
+        admin, api = read_admin_key(settings), read_api_key(settings)
         self._admin = None if admin is None else Key(admin)
         self._api = None if api is None else Key(api)
 

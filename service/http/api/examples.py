@@ -1,17 +1,44 @@
 """The answers on the OpenAPI page: what the served model really says, asked before the engine has it."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
+from pydantic_core import from_json
 
 from models.bundle import Bundle
 from service.contract.messages import Predicted, Scored, Timing
+from service.http.api import predict, score
+from service.http.schemas.native import PredictRequest, ScoreRequest
 
 _TIMING = Timing(queue_seconds=0.0, engine_seconds=0.0, batch_size=1, cached_tokens=0)
 
 
+def describe(bundle: Bundle) -> dict[str, dict[str, Any]]:
+    """The model's answer to the first example of a request, by path."""
+    return {predict.PATH: _predict(bundle), score.PATH: _score(bundle)}
+
+
+def _predict(bundle: Bundle) -> dict[str, Any]:
+    request = PredictRequest.model_validate(PredictRequest.EXAMPLES[0])
+    contexts = bundle.vocabulary.encode_batch(request.inputs)
+    answers = [_predicted(bundle, tokens, request.k) for tokens in contexts]
+    answer: dict[str, Any] = from_json(b"".join(predict.pieces(bundle.vocabulary, contexts, answers)))
+    return answer
+
+
+def _score(bundle: Bundle) -> dict[str, Any]:
+    vocabulary = bundle.vocabulary
+    request = ScoreRequest.model_validate(ScoreRequest.EXAMPLES[0])
+    end = score.end_of_sentence(vocabulary)
+    texts = [[*tokens, end] for tokens in vocabulary.tokenize_batch(request.inputs)]
+    answers = [_scored(bundle, [token.id for token in tokens]) for tokens in texts]
+    answer: dict[str, Any] = from_json(b"".join(score.pieces(vocabulary.unknown_id, texts, answers, True)))
+    return answer
+
+
 @torch.inference_mode()
-def predicted(bundle: Bundle, tokens: Sequence[int], k: int) -> Predicted:
+def _predicted(bundle: Bundle, tokens: Sequence[int], k: int) -> Predicted:
     """The `k` most probable words after `tokens`."""
     hidden = bundle.model.read([bundle.vocabulary.start_id, *tokens])
     top = bundle.model.topk(hidden[-1:], k)
@@ -19,7 +46,7 @@ def predicted(bundle: Bundle, tokens: Sequence[int], k: int) -> Predicted:
 
 
 @torch.inference_mode()
-def scored(bundle: Bundle, targets: Sequence[int]) -> Scored:
+def _scored(bundle: Bundle, targets: Sequence[int]) -> Scored:
     """The log-probability of each of `targets`, from the start of a sentence."""
     wanted = torch.tensor(targets, device=bundle.device)
     hidden = bundle.model.read([bundle.vocabulary.start_id, *targets[:-1]])

@@ -17,6 +17,7 @@ from starlette.responses import Response
 import service
 from service.contract.errors import HeadfirstError, InvalidRequest, ModelNotFound, Unauthorized
 from service.contract.messages import Score
+from service.contract.numbers import DIGITS, perplexity, rounded
 from service.http.request.call import Call
 from service.http.request.context import Context
 from service.http.request.parsing import parse_object
@@ -36,7 +37,6 @@ from service.http.schemas.kserve import (
     Tensor,
     TensorMetadata,
 )
-from service.offline.scorer import DIGITS, perplexity, rounded
 
 INFER = "/v2/models/{model}/infer"
 

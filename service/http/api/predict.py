@@ -1,24 +1,23 @@
 """POST /v1/predict: which words come next?"""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from weakref import WeakKeyDictionary
 
 from fastapi import FastAPI
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
-from models.bundle import Bundle
+from models.text.vocabulary import Vocabulary
+from service.contract.answers import predict_result, predicted_word
 from service.contract.messages import Predict, Predicted
-from service.http.api.examples import predicted
-from service.http.api.words_as_json import WordsAsJson
+from service.contract.numbers import DIGITS
 from service.http.request.call import Call
 from service.http.request.context import Context
 from service.http.request.parsing import place
 from service.http.request.questions import Questions
 from service.http.request.routing import add_model_route
 from service.http.schemas.native import PredictAnswer, PredictRequest
-from service.offline.scorer import logprob_error
 
 PATH = "/v1/predict"
 
@@ -40,8 +39,7 @@ def add(app: FastAPI, context: Context) -> None:
         answers = await ask.of(messages)
         words = sum(len(answer.ids) for answer in answers)
         contexts = [message.tokens for message in messages]
-        pieces = _pieces(ask.served.words, contexts, answers, explain=ask.body.explain)
-        return await ask.answer(pieces, words, answers)
+        return await ask.answer(pieces(vocabulary, contexts, answers, body.explain), words, answers)
 
     add_model_route(
         app,
@@ -54,31 +52,61 @@ def add(app: FastAPI, context: Context) -> None:
     )
 
 
-def example(bundle: Bundle) -> dict[str, Any]:
-    """What the model answers to the first example of a request."""
-    request = PredictRequest.model_validate(PredictRequest.EXAMPLES[0])
-    contexts = bundle.vocabulary.encode_batch(request.inputs)
-    answers = [predicted(bundle, tokens, request.k) for tokens in contexts]
-    answer: dict[str, Any] = from_json(b"".join(_pieces(WordsAsJson(bundle.vocabulary), contexts, answers)))
-    return answer
+class WordsAsJson:
+    """A vocabulary's words as JSON objects. The same words are answered over and over: each is escaped once.
+
+    It holds no reference to the vocabulary, whose lifetime bounds its own.
+    """
+
+    def __init__(self) -> None:
+        self._begun: dict[int, str] = {}
+
+    def join(self, vocabulary: Vocabulary, answer: Predicted) -> str:
+        """A `predicted_word` for each word, with commas between them.
+
+        The log-probabilities are finite: an impossible word is not among the answers.
+        """
+        try:
+            return self._join(answer)
+        except KeyError:
+            for word in set(answer.ids) - self._begun.keys():
+                text = to_json(predicted_word(vocabulary.word(word), 0)).decode()
+                self._begun[word] = text.removesuffix("0}")
+            return self._join(answer)
+
+    def _join(self, answer: Predicted) -> str:
+        begun = self._begun
+        return ",".join(
+            [
+                f"{begun[word]}{round(logprob, DIGITS)}}}"
+                for word, logprob in zip(answer.ids, answer.logprobs, strict=True)
+            ]
+        )
 
 
-def _pieces(
-    words: WordsAsJson,
+WORDS: WeakKeyDictionary[Vocabulary, WordsAsJson] = WeakKeyDictionary()
+"""Of each vocabulary that is served."""
+
+
+def pieces(
+    vocabulary: Vocabulary,
     contexts: Sequence[Sequence[int]],
     answers: Sequence[Predicted],
-    *,
     explain: bool = False,
 ) -> Iterator[bytes]:
-    before = '{"results":[{"words":['
+    """The JSON of a whole answer, a piece a text.
+
+    Args:
+        contexts: the ids of which each of `answers` is the continuation.
+        explain: whether results tell which clusters were opened.
+    """
+    words = WORDS.get(vocabulary) or WORDS.setdefault(vocabulary, WordsAsJson())
+    before = '{"results":['
     for tokens, answer in zip(contexts, answers, strict=True):
-        rest: dict[str, object] = {
-            "context_words": len(tokens),
-            "unknown_words": tokens.count(words.unknown_id),
-        }
-        if explain:
-            rest["explain"] = {"clusters": answer.clusters}
-        rest |= logprob_error(answer.error)
-        yield f"{before}{words.pairs(answer)}],{to_json(rest).decode()[1:]}".encode()
-        before = ',{"words":['
+        unknown = tokens.count(vocabulary.unknown_id)
+        clusters = answer.clusters if explain else None
+        result = to_json(predict_result((), len(tokens), unknown, answer.error, clusters)).decode()
+        # The words are escaped already, and come into the empty list: the first one of the result.
+        yield f"{before}{result.replace('[]', f'[{words.join(vocabulary, answer)}]', 1)}".encode()
+        before = ","
     yield b"]}"

@@ -1,24 +1,22 @@
 """POST /v1/score: how probable is this text?"""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from fastapi import FastAPI
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
-from models.bundle import Bundle
 from models.text.vocabulary import Token, Vocabulary
+from service.contract.answers import score_result, scored_words
 from service.contract.messages import Score, Scored
-from service.http.api.examples import scored
+from service.contract.numbers import rounded
 from service.http.request.call import INLINE_CHARS, Call
 from service.http.request.context import Context
 from service.http.request.parsing import place
 from service.http.request.questions import Questions
 from service.http.request.routing import add_model_route
 from service.http.schemas.native import ScoreAnswer, ScoreRequest
-from service.offline.scorer import logprob_error, perplexity, rounded
 
 PATH = "/v1/score"
 
@@ -47,8 +45,7 @@ def add(app: FastAPI, context: Context) -> None:
         texts, messages = await ask.work(prepare)
         answers = await ask.of(messages)
         words = sum(map(len, texts))
-        pieces = _pieces(vocabulary.unknown_id, texts, answers, body.per_word)
-        return await ask.answer(pieces, words, answers)
+        return await ask.answer(pieces(vocabulary.unknown_id, texts, answers, body.per_word), words, answers)
 
     add_model_route(
         app,
@@ -61,48 +58,30 @@ def add(app: FastAPI, context: Context) -> None:
     )
 
 
-def example(bundle: Bundle) -> dict[str, Any]:
-    """What the model answers to the first example of a request."""
-    vocabulary = bundle.vocabulary
-    request = ScoreRequest.model_validate(ScoreRequest.EXAMPLES[0])
-    texts = [[*tokens, end_of_sentence(vocabulary)] for tokens in vocabulary.tokenize_batch(request.inputs)]
-    answers = [scored(bundle, [token.id for token in tokens]) for tokens in texts]
-    answer: dict[str, Any] = from_json(b"".join(_pieces(vocabulary.unknown_id, texts, answers, True)))
-    return answer
-
-
 def end_of_sentence(vocabulary: Vocabulary) -> Token:
     """The token `</s>`."""
     return Token(vocabulary.end_id, vocabulary.word(vocabulary.end_id))
 
 
-def _pieces(
+def pieces(
     unknown_id: int, texts: Sequence[list[Token]], answers: Sequence[Scored], per_word: bool
 ) -> Iterator[bytes]:
+    """The JSON of a whole answer, a piece a text or `WORDS_A_PIECE` words."""
     before = b'{"results":['
     for tokens, answer in zip(texts, answers, strict=True):
         logprobs, total = rounded(answer.logprobs)
-        summary = {
-            "logprob": total,
-            "perplexity": perplexity(total, len(logprobs)),
-            "word_count": len(logprobs),
-            "unknown_words": sum(token.id == unknown_id for token in tokens),
-            **logprob_error(answer.error),
-        }
-        yield before + to_json(summary, inf_nan_mode="null")[:-1]
+        unknown = sum(token.id == unknown_id for token in tokens)
+        summary = score_result(total, len(logprobs), unknown, answer.error, () if per_word else None)
+        result = before + to_json(summary, inf_nan_mode="null")
         if per_word:
-            yield b',"words":['
+            # The words come into the empty list at the result's end, a piece at a time.
+            yield result.removesuffix(b"]}")
             for start in range(0, len(tokens), WORDS_A_PIECE):
-                words = [
-                    {"word": token.surface, "logprob": logprob, "known": token.id != unknown_id}
-                    for token, logprob in zip(
-                        tokens[start : start + WORDS_A_PIECE],
-                        logprobs[start : start + WORDS_A_PIECE],
-                        strict=True,
-                    )
-                ]
+                piece = slice(start, start + WORDS_A_PIECE)
+                words = scored_words(tokens[piece], logprobs[piece], unknown_id)
                 yield (b"," if start else b"") + to_json(words, inf_nan_mode="null")[1:-1]
-            yield b"]"
-        yield b"}"
+            yield b"]}"
+        else:
+            yield result
         before = b","
     yield b"]}"

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from models.text.vocabulary import Token, Vocabulary
 from service.contract.messages import Scored
+from service.contract.numbers import DIGITS
 from service.http.openai.completion import Tokens
-from service.offline.scorer import DIGITS
 
 _FARTHEST = 16
 """Characters after a token's end within which the next is looked for."""

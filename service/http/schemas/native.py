@@ -4,6 +4,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema
 
+from service.contract.answers import PredictResult, ScoreResult
+
 MAX_PREFIX_CHARS = 200
 
 
@@ -81,66 +83,10 @@ class ScoreRequest(ModelRequest):
     """Whether each result lists its words."""
 
 
-_LOGPROB_ERROR = (
-    "The most by which a word's logprob may be off, in nats, where the fast mode answered; absent where the "
-    "answer is exact."
-)
-
-
-class PredictedWord(BaseModel):
-    """A word that may come next."""
-
-    word: str
-    logprob: float = Field(description="Natural logarithm of its probability.")
-
-
-class Explanation(BaseModel):
-    """How the words were found."""
-
-    clusters: list[int] = Field(description="The tail clusters that were opened, numbered from 0, ascending.")
-
-
-class PredictResult(BaseModel):
-    """The words that may follow one input, best first."""
-
-    words: list[PredictedWord] = Field(
-        description="At most k words; fewer where the vocabulary has fewer that start with the prefix."
-    )
-    context_words: int = Field(description="How many of the input's last words the model used.")
-    unknown_words: int = Field(description="How many of those are not in its vocabulary.")
-    explain: Explanation | None = Field(None, description="Absent unless `explain` is asked for.")
-    logprob_error: float | None = Field(None, description=_LOGPROB_ERROR)
-
-
 class PredictAnswer(BaseModel):
     """Answer of /v1/predict."""
 
     results: list[PredictResult]
-
-
-class ScoredWord(BaseModel):
-    """A word of the input and its probability."""
-
-    word: str = Field(description="As it was typed; `</s>` is the end of the sentence.")
-    logprob: float | None = Field(
-        description="Natural logarithm; null where the model holds it for impossible."
-    )
-    known: bool = Field(
-        description="False where the vocabulary lacks it; its logprob is then that of `<unk>`."
-    )
-
-
-class ScoreResult(BaseModel):
-    """How probable one input is."""
-
-    logprob: float | None = Field(description="Sum of the words' log-probabilities.")
-    perplexity: float | None = Field(
-        description="exp(-logprob / word_count); null where too large for a double."
-    )
-    word_count: int = Field(description="Scored words, `</s>` among them if asked for.")
-    unknown_words: int
-    words: list[ScoredWord] = Field(default=[], description="Absent if `per_word` is false.")
-    logprob_error: float | None = Field(None, description=_LOGPROB_ERROR + " Their sum: so much a word.")
 
 
 class ScoreAnswer(BaseModel):

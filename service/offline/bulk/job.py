@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from models.bundle import CONFIG, TOKENIZER, WEIGHTS, Bundle
+from models.bundle import CONTENT, Bundle, digest
 from service.offline.bulk.checkpoint import Checkpoint
-from service.offline.bulk.source import BulkError, Columns, Fault, Source, Span
+from service.offline.bulk.source import BulkError, Columns, RowFault, Source, Span
 from service.offline.bulk.tally import Tally
 from service.offline.scorer import BATCH_TOKENS, ScoredText, Scorer
 
@@ -22,7 +21,7 @@ WINDOW_ROWS: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class JobOptions:
     """How rows are scored; what changes the output is part of what a checkpoint belongs to."""
 
     text_column: str
@@ -55,13 +54,10 @@ class Options:
         """
         try:
             files = [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in inputs]
-            digest = hashlib.sha256()
-            for name in (CONFIG, TOKENIZER, WEIGHTS):
-                with (model / name).open("rb") as file:
-                    digest.update(hashlib.file_digest(file, "sha256").digest())
+            content = digest(*(model / name for name in CONTENT))
         except OSError as error:
             raise BulkError(f"{error.filename}: {error.strerror or error}") from None
-        return {"version": VERSION, "input": files, "model": digest.hexdigest(), **asdict(self)}
+        return {"version": VERSION, "input": files, "model": content, **asdict(self)}
 
 
 def score_span(
@@ -79,7 +75,8 @@ def score_span(
     """
     part = source.read(span)
     texts = [
-        text if isinstance(text, Fault) or _is_unicode(text) else Fault.NOT_UNICODE for text in part.texts
+        text if isinstance(text, RowFault) or _is_unicode(text) else RowFault.NOT_UNICODE
+        for text in part.texts
     ]
     results: list[ScoredText | None] = [None] * len(texts)
     for window in _windows(texts):
@@ -92,11 +89,11 @@ def score_span(
     return tally
 
 
-def _windows(texts: Sequence[str | Fault]) -> Iterator[list[int]]:
+def _windows(texts: Sequence[str | RowFault]) -> Iterator[list[int]]:
     """The rows that have a text, in order, a bounded number of characters at a time."""
     window, chars = list[int](), 0
     for row, text in enumerate(texts):
-        if isinstance(text, Fault):
+        if isinstance(text, RowFault):
             continue
         window.append(row)
         chars += len(text)

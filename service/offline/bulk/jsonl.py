@@ -13,7 +13,7 @@ from typing import IO, Any, Final, cast
 
 from pydantic_core import to_json
 
-from service.offline.bulk.source import BulkError, Columns, Fault, Part, Source, Span
+from service.offline.bulk.source import BulkError, Columns, Part, RowFault, Source, Span
 from service.offline.scorer import ScoredText
 
 CHUNK_BYTES: Final = 1 << 20
@@ -132,12 +132,12 @@ def _object(line: bytes) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _text(found: dict[str, Any] | None, column: str) -> str | Fault:
+def _text(found: dict[str, Any] | None, column: str) -> str | RowFault:
     if found is None:
-        return Fault.NOT_AN_OBJECT
+        return RowFault.NOT_AN_OBJECT
     if column not in found:
-        return Fault.ABSENT
+        return RowFault.ABSENT
     text = found[column]
     if text is None:
-        return Fault.NULL
-    return text if isinstance(text, str) else Fault.NOT_TEXT
+        return RowFault.NULL
+    return text if isinstance(text, str) else RowFault.NOT_TEXT

@@ -10,7 +10,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from service.offline.bulk.source import BulkError, Columns, Fault, Part, Source, Span
+from service.offline.bulk.source import BulkError, Columns, Part, RowFault, Source, Span
 from service.offline.scorer import ScoredText
 
 READ_ROWS: Final = 4096
@@ -158,16 +158,16 @@ def _check_column(schema: pa.Schema, path: Path, name: str) -> None:
         raise BulkError(f"{path}: the column {name!r} is {kind}, not text")
 
 
-def _texts(column: pa.ChunkedArray) -> list[str | Fault]:
+def _texts(column: pa.ChunkedArray) -> list[str | RowFault]:
     try:
         values: list[Any] = column.to_pylist()
     except UnicodeDecodeError:
         values = [_value(scalar) for scalar in column]
-    return [Fault.NULL if value is None else value for value in values]
+    return [RowFault.NULL if value is None else value for value in values]
 
 
 def _value(scalar: pa.Scalar) -> Any:
     try:
         return scalar.as_py()
     except UnicodeDecodeError:
-        return Fault.NOT_UNICODE
+        return RowFault.NOT_UNICODE

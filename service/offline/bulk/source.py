@@ -16,7 +16,7 @@ class BulkError(ValueError):
     """What is wrong with the data set or the job, in one line."""
 
 
-class Fault(StrEnum):
+class RowFault(StrEnum):
     """Why a row has no score. Its scores are null; it is counted, and never lost."""
 
     NULL = "null"
@@ -47,7 +47,7 @@ class Part(Protocol):
     """The rows of a span."""
 
     @property
-    def texts(self) -> Sequence[str | Fault]:
+    def texts(self) -> Sequence[str | RowFault]:
         """A text a row, or why there is none."""
 
     def write(self, path: Path, results: Sequence[ScoredText | None], columns: Columns) -> None:
@@ -116,27 +116,3 @@ class Columns:
 
 
 _ALWAYS: Final = ("logprob", "perplexity", "word_count", "unknown_words")
-
-
-def format_of(path: Path, *, writing: bool = False) -> Format:
-    """The format that a file's name tells.
-
-    Raises:
-        BulkError: it tells none, or one whose package is not installed.
-    """
-    from service.offline.bulk.jsonl import JsonLines
-
-    name = path.name.lower()
-    if name.endswith((".jsonl", ".ndjson")):
-        return JsonLines()
-    if name.endswith((".jsonl.gz", ".ndjson.gz", ".jsonl.xz", ".ndjson.xz")) and not writing:
-        return JsonLines()
-    if name.endswith((".parquet", ".pq")):
-        try:
-            from service.offline.bulk.parquet import Parquet
-        except ModuleNotFoundError as error:
-            if error.name != "pyarrow":
-                raise
-            raise BulkError("Parquet needs pyarrow: pip install 'headfirst[parquet]'") from None
-        return Parquet()
-    raise BulkError(f"{path}: the name must end in .jsonl or .parquet")

@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.bundle import Bundle
+from models.text.vocabulary import Token
 from service.contract.messages import Score, Scored
-from service.offline.rows import TEXT_HEADER, WORD_HEADER, tsv_words
-from service.offline.scorer import Scorer
+from service.offline.rows import TEXT_COLUMNS, WORD_COLUMNS, Csv, Tsv, table_rows
+from service.offline.scorer import ScoredText, Scorer
 from tests.support.commands import json_rows, refusal, run
 from tests.support.engines import compute
 
@@ -141,7 +142,7 @@ def test_compressed_files(bundle_path: Path, tmp_path: Path, suffix: str) -> Non
 def test_tsv_a_row_a_line(bundle_path: Path, file: Path) -> None:
     result = run("score", file, "--model", bundle_path, "--format", "tsv", "--no-per-word")
     header, *rows = [line.split("\t") for line in result.stdout.removesuffix("\n").split("\n")]
-    assert "\t".join(header) + "\n" == TEXT_HEADER
+    assert tuple(header) == TEXT_COLUMNS
     expected = json_rows(run("score", file, "--model", bundle_path, "--no-per-word"))
     assert len(rows) == len(SENTENCES)
     for number, (row, want) in enumerate(zip(rows, expected, strict=True), 1):
@@ -165,11 +166,32 @@ def test_csv_has_the_rows_of_tsv(bundle_path: Path, tmp_path: Path, per_word: bo
     assert not per_word or {",", '"'} <= {row[2] for row in tables[1]}
 
 
+def test_csv_quotes_what_rfc_4180_asks_for_and_no_more() -> None:
+    words = ["Thank", 'a"b', "c,d", '"', ",", "NA", "#", "'", "\u00e9\u4f60", "; "]
+    text = ScoredText([Token(at, word) for at, word in enumerate(words)], [-0.5] * len(words), 1, 3)
+    quoted = ["Thank", '"a""b"', '"c,d"', '""""', '","', "NA", "#", "'", "\u00e9\u4f60", "; "]
+    header, rows = table_rows(Csv, per_word=True)
+    assert header == ",".join(WORD_COLUMNS) + "\n"
+    assert rows(7, [text]) == "".join(
+        f"7,{position},{word},-0.5,0.721348,{'false' if position == 4 else 'true'}\n"
+        for position, word in enumerate(quoted, 1)
+    )
+    tsv_header, tsv_rows = table_rows(Tsv, per_word=True)
+    assert tsv_header == "\t".join(WORD_COLUMNS) + "\n"
+    assert [row.split("\t")[2] for row in tsv_rows(7, [text]).splitlines()] == words
+
+
+def test_a_word_that_would_break_a_tsv_row_is_an_error() -> None:
+    _, rows = table_rows(Tsv, per_word=True)
+    with pytest.raises(csv.Error):
+        rows(1, [ScoredText([Token(1, "a\tb")], [-1.0], 0, 0)])
+
+
 def test_tsv_a_row_a_word(bundle_path: Path, file: Path) -> None:
     result = run("score", file, "--model", bundle_path, "--format", "tsv")
     reader = csv.reader(io.StringIO(result.stdout, newline=""), delimiter="\t", quoting=csv.QUOTE_NONE)
     header, *rows = reader
-    assert "\t".join(header) + "\n" == WORD_HEADER
+    assert tuple(header) == WORD_COLUMNS
     expected = [
         (line, position, word)
         for line, row in enumerate(json_rows(run("score", file, "--model", bundle_path)), 1)
@@ -196,10 +218,10 @@ TRICKY = st.text(
 @settings(max_examples=150)
 def test_no_word_breaks_a_tsv_row(bundle: Bundle, texts: list[str]) -> None:
     scored = Scorer(bundle).score(texts)
-    lines = list(tsv_words(1, scored))
-    words = [token.surface for text in scored for token in text.tokens]
+    _, rows = table_rows(Tsv, per_word=True)
     # Not only \n: readers of the table may end lines where str.splitlines does.
-    assert len("".join(lines).splitlines()) == len(words)
+    lines = rows(1, scored).splitlines()
+    words = [token.surface for text in scored for token in text.tokens]
     assert [line.split("\t")[2] for line in lines] == words
     assert all(line.count("\t") == 5 for line in lines)
 

@@ -50,7 +50,7 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     spy(Vocabulary, "tokenize_batch")
     spy(FakeEngine, "submit")
-    spy(score, "perplexity")
+    spy(score, "score_result")
     return names
 
 

@@ -10,7 +10,6 @@ import pytest
 from models.bundle import Bundle, BundleError
 from service.fleet.loading import load
 from service.fleet.served import Served
-from service.http.api import predict, score
 from service.link.announcement import Announcement
 from service.processes.listening import listen
 from service.settings.model_sources import ModelSource
@@ -36,7 +35,7 @@ def test_a_worker_has_all_but_the_weights(bundle: Bundle, bundle_path: Path, tmp
     text = "Thank you for the unheardof"
     assert known.vocabulary.tokenize(text) == bundle.vocabulary.tokenize(text)
     assert told.examples == model.examples
-    assert set(told.examples) == {predict.PATH, score.PATH}
+    assert set(told.examples) == {"/v1/predict", "/v1/score"}
     assert all(parameter.is_meta for parameter in known.model.parameters())
 
 

@@ -16,9 +16,9 @@ import pytest
 
 from service.offline.bulk.checkpoint import Checkpoint
 from service.offline.bulk.source import Span
-from tests.service.conftest import clean_environment
 from tests.support.commands import refusal, run
 from tests.support.http import sentences
+from tests.support.server_process import clean_environment
 
 
 def texts(rows: int) -> list[str | None]:

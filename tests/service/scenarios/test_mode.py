@@ -14,13 +14,13 @@ import pytest
 from models.bundle import Bundle
 from models.kernels.choice import choose
 from service.contract.messages import Message, Predict, Predicted, Score, Scored
+from service.contract.numbers import logprob_error
 from service.engine.prefix_tree import score_sequences
 from service.engine.work import Group, Job
-from service.offline.scorer import logprob_error
 from tests.support.asgi import Local, error_of, post
 from tests.support.commands import json_rows, run
 from tests.support.engines import TIMING, compute
-from tests.support.http import StartServer
+from tests.support.server_process import StartServer
 from tests.support.softmaxes import needs_extension
 from tests.support.spy import Make, check, predict, score
 

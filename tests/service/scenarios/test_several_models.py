@@ -8,14 +8,14 @@ import pytest
 
 from models.bundle import Bundle
 from service.commands import serve
-from service.http.api import predict, score
-from tests.service.conftest import ServerProcess
-from tests.service.processes.test_worker_processes import page_of
+from service.http.api.examples import describe
+from service.http.schemas.native import PredictRequest, ScoreRequest
 from tests.support.http import assert_same, samples, samples_once_counted
+from tests.support.server_process import ServerProcess, page_of
 from tests.support.tiny import tiny_bundle, tiny_config
 
-PREDICT = predict.PredictRequest.EXAMPLES[0]
-SCORE = score.ScoreRequest.EXAMPLES[0]
+PREDICT = PredictRequest.EXAMPLES[0]
+SCORE = ScoreRequest.EXAMPLES[0]
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +51,8 @@ def test_the_name_says_which(client: httpx.Client, bundle_path: Path, other_path
         bundle = Bundle.load(path, "cpu")
         for name in names:
             for route, body, example in (
-                ("predict", PREDICT, predict.example(bundle)),
-                ("score", SCORE, score.example(bundle)),
+                ("predict", PREDICT, describe(bundle)["/v1/predict"]),
+                ("score", SCORE, describe(bundle)["/v1/score"]),
             ):
                 answer = client.post(f"/v1/{route}", json=body | {"model": name})  # type: ignore[operator]
                 assert answer.status_code == 200

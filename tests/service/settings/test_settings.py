@@ -1,11 +1,14 @@
 """Settings: flags, variables, limits, one line for each fault."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from service.settings.settings import ConfigurationError, Settings, flag, load_settings, unknown_variables
+from service.settings.reading import load_settings, read_admin_key, read_api_key, unknown_variables
+from service.settings.settings import ConfigurationError, Settings, flag
 
 
 @pytest.fixture(autouse=True)
@@ -19,10 +22,10 @@ def test_defaults_of_the_contract() -> None:
     assert (settings.host, settings.port, settings.device) == ("127.0.0.1", 8080, "auto")
     assert (settings.max_k, settings.max_inputs, settings.max_body_bytes) == (1000, 1024, 8 * 1024 * 1024)
     assert (settings.request_timeout, settings.drain_timeout) == (30.0, 30.0)
-    assert settings.read_api_key() is None
+    assert read_api_key(settings) is None
     (source,) = settings.sources
     assert (source.name, source.path.name, source.path.parent.name) == ("default", "default", "models")
-    assert settings.read_admin_key() is None
+    assert read_admin_key(settings) is None
 
 
 OTHER_VALUES = {
@@ -171,7 +174,7 @@ def test_the_key_is_in_no_message() -> None:
     settings = load_settings(["--api-key", "se cret"])
     assert "se cret" not in repr(settings)
     with pytest.raises(ConfigurationError, match="--api-key: a key is") as refused:
-        settings.read_api_key()
+        read_api_key(settings)
     assert "se cret" not in str(refused.value)
 
 
@@ -183,25 +186,25 @@ def test_an_empty_key_is_refused() -> None:
 def test_the_admin_key(tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_text("topsecret\n")
-    assert load_settings(["--admin-key-file", str(file)]).read_admin_key() == b"topsecret"
+    assert read_admin_key(load_settings(["--admin-key-file", str(file)])) == b"topsecret"
     settings = load_settings(["--admin-key", "other secret", "--api-key", "mine"])
-    assert settings.read_api_key() == b"mine"
+    assert read_api_key(settings) == b"mine"
     with pytest.raises(ConfigurationError, match="--admin-key: a key is") as refused:
-        settings.read_admin_key()
+        read_admin_key(settings)
     assert "other secret" not in str(refused.value) + repr(settings)
 
 
 def test_a_variable_may_end_in_a_newline(monkeypatch: pytest.MonkeyPatch) -> None:
     # As `kubectl create secret generic headfirst --from-file=api-key=key.txt` makes it.
     monkeypatch.setenv("HEADFIRST_API_KEY", "topsecret\n")
-    assert load_settings([]).read_api_key() == b"topsecret"
+    assert read_api_key(load_settings([])) == b"topsecret"
 
 
 def test_key_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_text("topsecret\nnot this\n")
-    assert load_settings(["--api-key-file", str(file)]).read_api_key() == b"topsecret"
-    assert load_settings(["--api-key", "other"]).read_api_key() == b"other"
+    assert read_api_key(load_settings(["--api-key-file", str(file)])) == b"topsecret"
+    assert read_api_key(load_settings(["--api-key", "other"])) == b"other"
 
 
 @pytest.mark.parametrize(
@@ -220,7 +223,7 @@ def test_a_bad_key_file(tmp_path: Path, content: bytes | None, message: str) -> 
     if content is not None:
         file.write_bytes(content)
     with pytest.raises(ConfigurationError, match=message):
-        load_settings(["--api-key-file", str(file)]).read_api_key()
+        read_api_key(load_settings(["--api-key-file", str(file)]))
 
 
 def test_misspelled_variables_are_told() -> None:
@@ -229,3 +232,12 @@ def test_misspelled_variables_are_told() -> None:
         "HEADFIRST_MAXK is no setting and has no effect; did you mean HEADFIRST_MAX_K?",
         "HEADFIRST_QQQQQQQ is no setting and has no effect",
     ]
+
+
+def test_settings_are_read_without_torch() -> None:
+    """Help and a wrong flag answer at once; torch takes seconds to import."""
+    code = (
+        "import sys; from service.settings.reading import load_settings; load_settings([]).sources;"
+        " sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,7 +1,6 @@
 """Body -> request: strict types, one error at a time, its place named."""
 
 import json
-import math
 
 import pytest
 from hypothesis import given
@@ -12,7 +11,6 @@ from service.http.request.parsing import parse, parse_object, place
 from service.http.schemas.kserve import InferRequest
 from service.http.schemas.native import ModelRequest, PredictRequest, ScoreRequest
 from service.http.schemas.openai import CompletionRequest
-from service.offline.scorer import perplexity
 
 
 def test_a_string_is_one_input() -> None:
@@ -154,12 +152,6 @@ def test_any_bytes_are_read_or_refused(body: bytes) -> None:
     with pytest.raises(InvalidRequest) as refused:
         parse(PredictRequest, body)
     assert refused.value.status in (400, 422)
-
-
-def test_perplexity_never_overflows() -> None:
-    assert perplexity(-math.log(4) * 3, 3) == pytest.approx(4)
-    assert perplexity(-1e6, 1) == math.inf
-    assert perplexity(-math.inf, 2) == math.inf
 
 
 @pytest.mark.parametrize(

@@ -14,19 +14,18 @@ from models.bundle import Bundle
 from service.contract.errors import InferenceFailed
 from service.contract.messages import Answer, Message
 from service.engine.engine import Engine
-from service.fleet.loading import examples
 from service.fleet.served import Catalog, Served
+from service.http.api.examples import describe
 from service.http.api.models import card
 from service.http.app import create_app
 from service.http.telemetry import tracing
 from service.metrics.registry import Metrics
 from service.settings.settings import ConfigurationError, Settings
-from tests.service.conftest import LocalApp
-from tests.support.asgi import BODY, Connection, Local, access_records
+from tests.support.asgi import BODY, Connection, Local, LocalApp, access_records
+from tests.support.otel import PARENT, TRACE
 
 pytestmark = pytest.mark.anyio
 
-TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TRACEPARENT = f"00-{TRACE}-{PARENT}-01"
 
 
@@ -104,7 +103,7 @@ async def test_the_parts_are_the_whole(bundle: Bundle, path: str, body: bytes, h
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     settings, metrics = Settings(), Metrics(bundle.config.n_clusters)
     engine = Engine(bundle, settings, metrics)
-    served = Served(bundle, engine, card(bundle), examples(bundle))
+    served = Served(bundle, engine, card(bundle), describe(bundle))
     app = LocalApp.__new__(LocalApp)
     app.app = create_app(settings, Catalog([served]), metrics, tracing.Tracing(provider))
     engine.start()
