@@ -1,6 +1,7 @@
 // AVX2 with FMA and F16C: 16 lanes are two registers, so fewer panels and rows at once than with AVX-512; the
 // float32 results have the same bits. Called only where the processor has it.
 #if defined(__x86_64__)
+#include "integer.h"
 #include "tile.h"
 
 #include <immintrin.h>
@@ -121,9 +122,14 @@ inline void codes_dot(const uint8_t* w, int w_step, const int8_t* codes, int ste
 #include "screen.inc"
 #include "tile.inc"
 
+#include "integer_avx2.inc"
+
+#include "integer.inc"
+
 }  // namespace
 
 const Level avx2_level = {NAME, HALF, false, logits, stats, dot, dot_half, screen, fold, reach, cell};
+const IntegerLevel avx2_integers = {2, CODE_BYTES, quantize, products, share, integer_cell};
 
 }  // namespace headfirst
 

@@ -1,5 +1,6 @@
 // Plain C++ for every processor: the compiler makes of 16 lanes what its target has (SSE2, NEON, ...). Reads
 // and writes as tile.inc says; bound by arithmetic everywhere.
+#include "integer.h"
 #include "tile.h"
 
 #include <cstddef>
@@ -73,8 +74,13 @@ inline void codes_dot(const uint8_t* w, int w_step, const int8_t* codes, int ste
 #include "screen.inc"
 #include "tile.inc"
 
+#include "integer_scalar.inc"
+
+#include "integer.inc"
+
 }  // namespace
 
 const Level scalar_level = {NAME, HALF, false, logits, stats, dot, dot_half, screen, fold, reach, cell};
+const IntegerLevel scalar_integers = {2, CODE_BYTES, quantize, products, share, integer_cell};
 
 }  // namespace headfirst

@@ -1,0 +1,105 @@
+// Packing an LSTM of 8-bit weights: reads them once, writes panels in the cells' order; for words makes the
+// table of gates, 8 bytes a word and unit.
+#include "integer_lstm.h"
+#include "pool.h"
+
+#include <algorithm>
+
+namespace headfirst {
+namespace {
+
+constexpr int TABLE_ROWS = 96;  // vectors whose codes stay in L2
+
+// Row place(w) of the packed matrix is row w of the weights; there are `padded` places.
+template <class PlaceOf>
+void pack(IntegerPart& part, const IntegerLevel& level, Weights8 weights, int words, int width, int padded,
+          PlaceOf place) {
+    IntegerMatrix& m = part.matrix;
+    const int lane = level.lane;
+    m.words = padded, m.width = (width + lane - 1) / lane * lane;
+    m.panels = (padded + LANES - 1) / LANES;
+    m.groups = (m.panels + PANELS - 1) / PANELS;
+    const size_t places = (size_t)m.panels * LANES;
+    auto take = [&](size_t bytes) {
+        part.memory.push_back(allocate(bytes));
+        return part.memory.back().get();
+    };
+    int8_t* panel = (int8_t*)take(places * m.width);
+    float* scale = (float*)take(places * sizeof(float));
+    int32_t* shift = (int32_t*)take(places * sizeof(int32_t));
+    for (int w = 0; w < words; w++) {
+        const int to = place(w);
+        const int8_t* row = weights.values + (size_t)w * width;
+        const Place at(to / LANES, m.panels, m.width / lane);
+        scale[to] = weights.scale[w];
+        for (int j = 0; j < width; j++) {
+            panel[(at.begin + (size_t)(j / lane) * at.step) * lane * LANES + to % LANES * lane + j % lane] =
+                row[j];
+            shift[to] -= 128 * row[j];
+        }
+    }
+    m.panel = panel, m.scale = scale, m.shift = shift;
+}
+
+}  // namespace
+
+void pack_integer_lstm(IntegerLSTM& l, Weights8 input, Weights8 hidden, const float* bias,
+                       Weights8 projection) {
+    const int units = l.units, padded = l.cells() * GROUP;
+    auto place = [&](int w) { return w % units / LANES * GROUP + w / units * LANES + w % units % LANES; };
+    pack(l.from_input, *l.integers, input, 4 * units, l.inputs, padded, place);
+    pack(l.from_hidden, *l.integers, hidden, 4 * units, l.outputs, padded, place);
+    l.bias.assign((size_t)padded, 0);
+    for (int w = 0; w < 4 * units; w++) l.bias[(size_t)place(w)] = bias[w];
+    if (l.projected)
+        pack(l.projection, *l.integers, projection, l.outputs, units, l.outputs, [](int w) { return w; });
+}
+
+int IntegerLSTM::input_stride() const {
+    return (inputs + CODES_PADDING - 1) / CODES_PADDING * CODES_PADDING * integers->code_bytes;
+}
+
+void IntegerLSTM::share(const CodedRows& rows, int g, uint16_t* out) const {
+    float tile[BLOCK * GROUP];
+    for (int first = 0; first < rows.rows; first += BLOCK) {
+        const CodedRows block{rows.codes + first * rows.stride, rows.stride, rows.scale + first,
+                              std::min(BLOCK, rows.rows - first)};
+        integers->products(from_input.matrix, g * PANELS, PANELS, block, tile, GROUP);
+        for (int i = 0; i < block.rows; i++)
+            integers->share(tile + i * GROUP, &bias[(size_t)g * GROUP],
+                            out + (size_t)(first + i) * stride() + g * GROUP);
+    }
+}
+
+void IntegerLSTM::vector(int64_t id, float* out) const {
+    size_t band = 0;
+    while (id >= bands[band].first + bands[band].words) band++;
+    const VectorBand& b = bands[band];
+    const float* row = b.rows + (size_t)(id - b.first) * b.width;
+    for (int j = 0; j < inputs; j++) {
+        // Words without vectors have tables of width 0.
+        const float x = b.width == 0   ? 0.0f
+                        : b.projection ? (float)level->dot(row, b.projection + (size_t)j * b.width, b.width)
+                                       : row[j];
+        out[j] = x * b.scale;
+    }
+}
+
+void IntegerLSTM::add_table(const float* vectors, int64_t n) {
+    memory.push_back(allocate((size_t)n * stride() * sizeof(uint16_t)));
+    uint16_t* gates = (uint16_t*)memory.back().get();
+    std::vector<char> codes((size_t)TABLE_ROWS * input_stride());
+    std::vector<float> scales(TABLE_ROWS);
+    for (int64_t at = 0; at < n; at += TABLE_ROWS) {
+        const int rows = (int)std::min<int64_t>(TABLE_ROWS, n - at);
+        for (int i = 0; i < rows; i++)
+            scales[(size_t)i] =
+                integers->quantize(vectors + (at + i) * inputs, inputs, &codes[(size_t)i * input_stride()]);
+        const CodedRows coded{codes.data(), (size_t)input_stride(), scales.data(), rows};
+        for (int g = 0; g < cells(); g++) share(coded, g, gates + (size_t)at * stride());
+    }
+    table = gates;
+    tabled = n;
+}
+
+}  // namespace headfirst
