@@ -17,29 +17,57 @@ ACTIVATION_MAX: Final = 127
 
 WEIGHT_MAX: Final = 127
 
+PAIR_MAX: Final = 128
+"""See `fits_pairs`."""
+
 SMALLEST_MAXIMUM: Final = 2.0**-100
 """A row without a larger number counts as zero: 127 over it would overflow."""
+
+_LOG2_E: Final = 1.44269504
+
+_EXP2: Final = (
+    *map(
+        float.fromhex, ("0x1.62e42ap-1", "0x1.ebf9bcp-3", "0x1.c6b752p-5", "0x1.3cea88p-7", "0x1.5bba14p-10")
+    ),
+)
+"""2^f is 1 + f (_EXP2[0] + f (_EXP2[1] + ...)) within 1.1e-7 of itself for -1/2 <= f <= 1/2: least squares,
+reweighted until the largest relative error was least."""
 
 _EXACT: Final = 2**24
 """Sums of integers up to this are exact in float32 in any order."""
 
 
 def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """(rows, columns) floats -> int8 -127..127 and (rows,) float32 scales: ``scale * int8`` is nearest."""
-    codes, scale = _codes(weight.float(), WEIGHT_MAX)
-    return codes.to(torch.int8), scale
+    """(rows, columns) floats -> int8 that `fits_pairs` and (rows,) float32 scales: their product is near."""
+    weight = weight.float()
+    # Before rounding, which adds 1/2 at most to each of two weights.
+    both = _pair_sums(weight).amax((1, 2)) / (PAIR_MAX - 0.51)
+    scale = torch.maximum(weight.abs().amax(1) / WEIGHT_MAX, both)
+    some = scale > SMALLEST_MAXIMUM
+    codes = (weight / torch.where(some, scale, 1.0)[:, None]).round()
+    return torch.where(some[:, None], codes, 0.0).to(torch.int8), torch.where(some, scale, 0.0)
+
+
+def fits_pairs(weight: Tensor) -> bool:
+    """Whether no two neighboring int8 weights (columns 0 and 1, 2 and 3, ...) of one sign exceed `PAIR_MAX`.
+
+    Times activations of 0..255 their sum then fits 16 bits, in which AVX2 adds them.
+    """
+    return bool((_pair_sums(weight.to(torch.int16)) <= PAIR_MAX).all())
+
+
+def _pair_sums(weight: Tensor) -> Tensor:
+    """(rows, ceil(columns / 2), 2): of each pair the positive and, negated, the negative ones added up."""
+    pairs = F.pad(weight, (0, weight.shape[1] % 2)).reshape(len(weight), -1, 2)
+    return torch.stack([pairs.clamp(min=0).sum(2), -pairs.clamp(max=0).sum(2)], 2)
 
 
 def quantize_activations(rows: Tensor) -> tuple[Tensor, Tensor]:
     """(..., n) float32 -> float32 integers -127..127, halves to even, and (...) scales, a row each."""
-    return _codes(rows, ACTIVATION_MAX)
-
-
-def _codes(rows: Tensor, most: int) -> tuple[Tensor, Tensor]:
     largest = rows.abs().amax(-1)
     some = largest > SMALLEST_MAXIMUM
     # Tensors: with a number, torch multiplies by the reciprocal, which rounds twice.
-    full = torch.full_like(largest, most)
+    full = torch.full_like(largest, ACTIVATION_MAX)
     scale = torch.where(some, largest / full, 0.0)
     inverse = torch.where(some, full / largest, 0.0)
     return (rows * inverse[..., None]).round(), scale
@@ -88,30 +116,25 @@ def to_half(values: Tensor) -> Tensor:
 def cell(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
     """The new (c, h) of LSTM cells from their `gates` (..., 4 n), input, forget, cell and output, and `c`.
 
-    Both within some units in the last place of the true functions.
+    ``sigmoid(x) = 1 / (1 + e^-x)`` and ``tanh(x) = (1 - e^-2x) / (1 + e^-2x)``, to some units in the last
+    place, with two divisions for all.
     """
-    taken_in, forget, fresh, out = gates.chunk(4, -1)
-    taken_in, forget, fresh, out = (_one_and(x) for x in (taken_in, forget, 2 * fresh, out))
-    taken = taken_in * fresh
+    put, forget, fresh, out = gates.chunk(4, -1)
+    put, forget, out = (_one_and_exp2(x * -_LOG2_E) for x in (put, forget, out))
+    fresh = _one_and_exp2(fresh * (-2 * _LOG2_E))
+    taken = put * fresh
     after = (c * taken + (2 - fresh) * forget) / (taken * forget)
-    shown = _one_and(2 * after)
+    shown = _one_and_exp2(after * (-2 * _LOG2_E))
     return after, (2 - shown) / (out * shown)
 
 
-def _one_and(x: Tensor) -> Tensor:
-    """1 + e^-x. From -28 on down it does not change: three such factors stay in float32's range."""
-    return 1 + _exp((0 - x.clamp(min=-28.0)).clamp(min=-87.0))
-
-
-def _exp(x: Tensor) -> Tensor:
-    """e^x for -87 <= x <= 28: 2^n times a polynomial of the rest (Cephes' ``expf``), without fused
-    operations. n comes out of an addition that leaves it in the lowest bits."""
-    t = x * 1.44269504088896341 + 12582912.0
-    n = t - 12582912.0
-    rest = x + n * -0.693359375
-    rest = rest + n * 2.12194440e-4
-    p = torch.full_like(rest, 1.9875691500e-4)
-    for coefficient in (1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1):
+def _one_and_exp2(y: Tensor) -> Tensor:
+    """1 + 2^y, of y up to 40: three such factors stay in float32's range. The integer nearest to y comes out
+    of an addition that leaves it in the lowest bits; the rest is a polynomial's."""
+    y = y.clamp(-126.0, 40.0)
+    t = y + 12582912.0
+    rest = y - (t - 12582912.0)
+    p = torch.full_like(rest, _EXP2[-1])
+    for coefficient in (*_EXP2[-2::-1], 1.0):
         p = p * rest + coefficient
-    p = rest * rest * p + rest + 1
-    return ((t.view(torch.int32) << 23) + p.view(torch.int32)).view(torch.float32)
+    return 1 + ((t.view(torch.int32) << 23) + p.view(torch.int32)).view(torch.float32)

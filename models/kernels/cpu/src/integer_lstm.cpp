@@ -12,12 +12,12 @@ namespace {
 
 // Rows with their codes.
 struct Coded {
-    std::vector<char> codes;
+    std::vector<uint8_t> codes;
     std::vector<float> scale;
     size_t stride = 0;
 
-    void resize(int rows, int width, int code_bytes) {
-        stride = (size_t)(width + CODES_PADDING - 1) / CODES_PADDING * CODES_PADDING * code_bytes;
+    void resize(int rows, int width) {
+        stride = (size_t)(width + CODES_PADDING - 1) / CODES_PADDING * CODES_PADDING;
         if (codes.size() < rows * stride) codes.resize(rows * stride);
         if (scale.size() < (size_t)rows) scale.resize((size_t)rows);
     }
@@ -50,8 +50,8 @@ class Chunk : ChunkRows {
     void run() {
         s_.h.resize((size_t)n_ * l_.outputs), s_.c.assign((size_t)n_ * made_stride_, 0),
             s_.made.resize((size_t)n_ * made_stride_);
-        s_.hidden.resize(n_, l_.outputs, integers_.code_bytes);
-        s_.cells.resize(n_, l_.units, integers_.code_bytes);
+        s_.hidden.resize(n_, l_.outputs);
+        s_.cells.resize(n_, l_.units);
         load(s_.h.data(), s_.c.data(), made_stride_);
         windows(l_.stride(), [&](int t, int end) {
             inputs(t, end);
@@ -87,7 +87,7 @@ class Chunk : ChunkRows {
 
     void code_inputs(int first, int made) {
         Scratch& s = s_;
-        s.inputs.resize(made, l_.inputs, integers_.code_bytes);
+        s.inputs.resize(made, l_.inputs);
         if (call_.ids && s.vectors.size() < (size_t)made * l_.inputs)
             s.vectors.resize((size_t)made * l_.inputs);
         groups(made, (int64_t)made * l_.inputs * (call_.ids ? l_.inputs / 2 : 1), [&](int k) {

@@ -12,11 +12,9 @@ constexpr int TABLE_ROWS = 96;  // vectors whose codes stay in L2
 
 // Row place(w) of the packed matrix is row w of the weights; there are `padded` places.
 template <class PlaceOf>
-void pack(IntegerPart& part, const IntegerLevel& level, Weights8 weights, int words, int width, int padded,
-          PlaceOf place) {
+void pack(IntegerPart& part, Weights8 weights, int words, int width, int padded, PlaceOf place) {
     IntegerMatrix& m = part.matrix;
-    const int lane = level.lane;
-    m.words = padded, m.width = (width + lane - 1) / lane * lane;
+    m.words = padded, m.width = (width + LANE - 1) / LANE * LANE;
     m.panels = (padded + LANES - 1) / LANES;
     m.groups = (m.panels + PANELS - 1) / PANELS;
     const size_t places = (size_t)m.panels * LANES;
@@ -30,10 +28,10 @@ void pack(IntegerPart& part, const IntegerLevel& level, Weights8 weights, int wo
     for (int w = 0; w < words; w++) {
         const int to = place(w);
         const int8_t* row = weights.values + (size_t)w * width;
-        const Place at(to / LANES, m.panels, m.width / lane);
+        const Place at(to / LANES, m.panels, m.width / LANE);
         scale[to] = weights.scale[w];
         for (int j = 0; j < width; j++) {
-            panel[(at.begin + (size_t)(j / lane) * at.step) * lane * LANES + to % LANES * lane + j % lane] =
+            panel[(at.begin + (size_t)(j / LANE) * at.step) * LANE * LANES + to % LANES * LANE + j % LANE] =
                 row[j];
             shift[to] -= 128 * row[j];
         }
@@ -47,17 +45,14 @@ void pack_integer_lstm(IntegerLSTM& l, Weights8 input, Weights8 hidden, const fl
                        Weights8 projection) {
     const int units = l.units, padded = l.cells() * GROUP;
     auto place = [&](int w) { return w % units / LANES * GROUP + w / units * LANES + w % units % LANES; };
-    pack(l.from_input, *l.integers, input, 4 * units, l.inputs, padded, place);
-    pack(l.from_hidden, *l.integers, hidden, 4 * units, l.outputs, padded, place);
+    pack(l.from_input, input, 4 * units, l.inputs, padded, place);
+    pack(l.from_hidden, hidden, 4 * units, l.outputs, padded, place);
     l.bias.assign((size_t)padded, 0);
     for (int w = 0; w < 4 * units; w++) l.bias[(size_t)place(w)] = bias[w];
-    if (l.projected)
-        pack(l.projection, *l.integers, projection, l.outputs, units, l.outputs, [](int w) { return w; });
+    if (l.projected) pack(l.projection, projection, l.outputs, units, l.outputs, [](int w) { return w; });
 }
 
-int IntegerLSTM::input_stride() const {
-    return (inputs + CODES_PADDING - 1) / CODES_PADDING * CODES_PADDING * integers->code_bytes;
-}
+int IntegerLSTM::input_stride() const { return (inputs + CODES_PADDING - 1) / CODES_PADDING * CODES_PADDING; }
 
 void IntegerLSTM::share(const CodedRows& rows, int g, uint16_t* out) const {
     float tile[BLOCK * GROUP];
@@ -88,7 +83,7 @@ void IntegerLSTM::vector(int64_t id, float* out) const {
 void IntegerLSTM::add_table(const float* vectors, int64_t n) {
     memory.push_back(allocate((size_t)n * stride() * sizeof(uint16_t)));
     uint16_t* gates = (uint16_t*)memory.back().get();
-    std::vector<char> codes((size_t)TABLE_ROWS * input_stride());
+    std::vector<uint8_t> codes((size_t)TABLE_ROWS * input_stride());
     std::vector<float> scales(TABLE_ROWS);
     for (int64_t at = 0; at < n; at += TABLE_ROWS) {
         const int rows = (int)std::min<int64_t>(TABLE_ROWS, n - at);
