@@ -10,8 +10,8 @@ import torch
 from models.bundle import Bundle
 from models.training.quantization import quantize
 from service.contract.messages import Score
-from tests.service.engine.test_engine import mixture
 from tests.support.engines import compute
+from tests.support.mixture import mixture
 from tests.support.spy import Make, running_engines
 
 

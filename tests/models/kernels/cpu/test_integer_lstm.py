@@ -14,7 +14,7 @@ from models.bodies.quantized_lstm import QuantizedLSTMBody
 from models.config.bodies import LSTMConfig
 from models.kernels.cpu.lstm import CpuLSTM
 from models.softmax.adaptive_embedding import AdaptiveEmbedding
-from tests.models.kernels.cpu.test_lstm_words import CONFIGS, SIZE, UNITS, WORDS, make
+from tests.support.embedded_lstms import EMBEDDED_LSTMS, SIZE, UNITS, WORDS, embedded_lstm
 from tests.support.integer_lstm import random_body, run_body
 from tests.support.softmaxes import LEVELS, needs_extension
 
@@ -81,18 +81,21 @@ def test_rows_of_zeros_and_of_the_smallest_numbers(level: str) -> None:
 
 
 def make_quantized(name: str) -> tuple[QuantizedLSTMBody, AdaptiveEmbedding]:
-    float_body, embedding = make(name)
+    float_body, embedding = embedded_lstm(name)
     embedding.in_double = True
+    options = EMBEDDED_LSTMS[name]
     config = LSTMConfig(
-        layers=CONFIGS[name].get("layers", 1), units=UNITS, projection=CONFIGS[name].get("projection", SIZE),
-        residual=CONFIGS[name].get("residual", False),
-    )  # fmt: skip
+        layers=options.get("layers", 1),
+        units=UNITS,
+        projection=options.get("projection", SIZE),
+        residual=options.get("residual", False),
+    )
     assert float_body.sizes == random_body(config, SIZE, SIZE).sizes
     return random_body(config, SIZE, SIZE), embedding
 
 
 @pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", EMBEDDED_LSTMS)
 def test_words(name: str, level: str) -> None:
     body, embedding = make_quantized(name)
     torch.manual_seed(0)
@@ -153,7 +156,7 @@ def test_threads_agree() -> None:
 
 def test_as_many_words_in_half_the_memory() -> None:
     body, embedding = make_quantized("tied")
-    float_body, _ = make("tied")
+    float_body, _ = embedded_lstm("tied")
     many = 64 << 10  # bytes
     for kind, size in ((float_body, "float32"), (body, "8 bits, integer")):
         kernel = CpuLSTM(kind, embedding=embedding, table_bytes=many)
