@@ -1,9 +1,9 @@
 """Look-alikes -> one form: what people's devices type differently and read alike, with a way back.
 
-Folded are quotation marks, apostrophes, hyphens, minus signs and dashes, ellipses, white space, ligatures, and
-full-width, half-width and styled letters. Characters that show nothing (marks of direction, joiners, variation
-selectors, soft hyphens, byte order marks) are left out, but for those within an emoji. What is left is in
-Unicode's form NFC. Superscripts, subscripts, fractions and signs such as (TM) stay as they are.
+Folded are quotation marks, apostrophes, hyphens, minus signs and dashes, ellipses, white space, ligatures,
+and full-width, half-width and styled letters. Characters that show nothing (marks of direction, joiners,
+variation selectors, soft hyphens, byte order marks) are left out, but for those within an emoji. What is left
+is in Unicode's form NFC. Superscripts, subscripts, fractions and signs such as (TM) stay as they are.
 """
 
 from __future__ import annotations
@@ -16,13 +16,17 @@ import regex
 DASH: Final = "\u2014"
 """What every dash becomes; hyphens and minus signs become ``-``."""
 
+ELLIPSIS: Final = "\u2026"
+"""One character, which is three full stops."""
+
 _LIKE: Final = {
-    "'": "\u2018\u2019\u201a\u201b\u02b9\u02bb\u02bc\u02bd\u02c8\u02ca\u02cb\u2032\u2035\u2039\u203a\u055a\u05f3\u07f4"
-    "\u07f5\u275b\u275c\ua78b\ua78c",
-    '"': "\u201c\u201d\u201e\u201f\u00ab\u00bb\u02ba\u02dd\u02ee\u05f4\u2033\u2036\u275d\u275e\u2e42\u301d\u301e\u301f",
+    "'": "\u2018\u2019\u201a\u201b\u02b9\u02bb\u02bc\u02bd\u02c8\u02ca\u02cb\u2032\u2035\u2039\u203a\u055a"
+    "\u05f3\u07f4\u07f5\u275b\u275c\ua78b\ua78c",
+    '"': "\u201c\u201d\u201e\u201f\u00ab\u00bb\u02ba\u02dd\u02ee\u05f4\u2033\u2036\u275d\u275e\u2e42\u301d"
+    "\u301e\u301f",
     "-": "\u058a\u05be\u1400\u1806\u2010\u2011\u2012\u2043\u02d7\u2212\u2e17\u2e1a\u2e40\u30a0",
     DASH: "\u2013\u2014\u2015\u2e3a\u2e3b\ufe31\ufe32",
-    "...": "\u2026\u22ef\ufe19",
+    ELLIPSIS: "\u2026\u22ef\ufe19",
 }
 _SPECIAL: Final = {ord(mark): form for form, marks in _LIKE.items() for mark in marks}
 _STYLES: Final = frozenset(
@@ -68,8 +72,9 @@ def _form(character: str) -> str:
     letter = unicodedata.category(character)[0] == "L" or unicodedata.category(character) == "Nl"
     if style in _STYLES or (style == "<compat>" and letter):
         plain = unicodedata.normalize("NFKC", character)
-        if plain != character and not any(map(str.isspace, plain)):
-            return "".join(_FORMS[ord(each)] for each in plain)
+        # What stands for several characters must not be parted between two words.
+        if len(plain) == 1 or all(map(str.isalpha, plain)):
+            return "".join(_FORMS[ord(each)] for each in plain) if plain != character else character
     return character
 
 

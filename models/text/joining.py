@@ -30,7 +30,7 @@ class Joiner:
         self._spaced = not self._chunk
 
     def piece(self, word: str) -> str:
-        """What the text goes on with for `word`: the word itself, with a space before it where one belongs."""
+        """What the text goes on with for `word`: itself, with a space before it where one belongs."""
         shown = DISPLAY.get(word, word)
         if self._spaced:
             return shown

@@ -127,8 +127,7 @@ class Vocabulary:
             _check_unicode(text)
         if pretokenized:
             return [
-                [self._token(text, Piece(match[0], *match.span())) for match in _WORD(text)]
-                for text in texts
+                [self._token(text, Piece(match[0], *match.span())) for match in _WORD(text)] for text in texts
             ]
         if self.segmenter is not None:
             return [[self._token(text, piece) for piece in self.segmenter.pieces(text)] for text in texts]
@@ -186,6 +185,11 @@ class Vocabulary:
             start = first + len(typed) - len(typed.lstrip())
             end = max(start, first + len(typed.rstrip()))
             yield Token(i, text[start:end], start, end, word)
+
+    def end_of(self, text: str) -> Token:
+        """The end of sentence after `text`: a token of no characters."""
+        word = self.word(self.end_id)
+        return Token(self.end_id, word, len(text), len(text), word)
 
     def special_word(self, name: str) -> int | None:
         """The id of the special word (or start, or end of sentence) of this name; None for any other text."""

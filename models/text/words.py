@@ -1,13 +1,13 @@
 """Our tokenization, second version: folded text -> words, numbers, abbreviations, emoji and single marks.
 
-Each rule looks at neighboring characters alone, never across white space. So the words of two texts with white
-space between them are those of the one and then those of the other, wherever a text is cut.
+Each rule looks at neighboring characters alone, never across white space. So the words of two texts with
+white space between them are those of the one and then those of the other, wherever a text is cut.
 
-* A hyphen that a letter or digit touches is ``-``: ``well-known`` is ``well``, ``-``, ``known``. Any other hyphen,
-  a run of them, and every dash is ``--``.
+* A hyphen that a letter or digit touches is ``-``: ``well-known`` is ``well``, ``-``, ``known``. Any other
+  hyphen, a run of them, and every dash is ``--``.
 * Of clitics ``'s`` alone is a word of its own: ``plumber``, ``'s``. ``don't`` and ``I'm`` are one word.
-* A full stop within a word belongs to it where no sentence can begin after it: ``Node.js``, ``3.5``, ``U.S.``. In
-  ``left.She`` it is a mark.
+* A full stop within a word belongs to it where no sentence can begin after it: ``Node.js``, ``3.5``,
+  ``U.S.``. In ``left.She`` it is a mark.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 import regex
 
-from models.text.folding import DASH, EMOJI, fold
+from models.text.folding import DASH, ELLIPSIS, EMOJI, fold
 
 LONGEST: Final = 4096
 """In characters: of a longer text the words are found one by one, so that other threads run meanwhile."""
@@ -43,7 +43,7 @@ def _pattern(letter: str, upper: str, lower: str, digit: str, dash: str, first: 
     return first + "|".join(
         [
             rf"(?P<dash>{dash}|(?<!{w})-(?!{w}))",
-            r"\.\.\.",
+            rf"\.\.\.|{ELLIPSIS}",
             rf"(?<=\S)'[sS](?!{w})|'[sS](?!{w}|')",
             rf"(?:[{letter}]\.){{2,}}(?:(?![{letter}])|(?=[{upper}][{lower}]))",  # U.S., e.g., p.m.
             rf"[{letter}](?:\+\+|#)(?!{w})",  # C++, F#
@@ -65,8 +65,8 @@ def words(text: str) -> list[str]:
     if text.isascii() and text.isprintable() and "`" not in text:
         if "-" not in text and len(text) <= LONGEST:
             return [match[0] for match in _PLAIN.finditer(text)]
-        return ["--" if match["dash"] else match[0] for match in _PLAIN.finditer(text)]
-    return ["--" if match["dash"] else match[0] for match in _FULL.finditer(fold(text).text)]
+        return [_word(match) for match in _PLAIN.finditer(text)]
+    return [_word(match) for match in _FULL.finditer(fold(text).text)]
 
 
 def pieces(text: str) -> Iterator[Piece]:
@@ -75,4 +75,11 @@ def pieces(text: str) -> Iterator[Piece]:
     pattern = _PLAIN if folded.text.isascii() and folded.text.isprintable() else _FULL
     for match in pattern.finditer(folded.text):  # type: re.Match[str] | regex.Match[str]
         first, last = match.span()
-        yield Piece("--" if match["dash"] else match[0], folded.starts[first], folded.ends[last - 1])
+        yield Piece(_word(match), folded.starts[first], folded.ends[last - 1])
+
+
+def _word(match: re.Match[str] | regex.Match[str]) -> str:
+    if match["dash"]:
+        return "--"
+    word: str = match[0]
+    return "..." if word == ELLIPSIS else word
