@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -51,7 +52,7 @@ class Joiner:
         """Whether a person would type no space before `word`."""
         last = self._last
         if word == "-" and last is not None:
-            return last[-1].isalnum()
+            return unicodedata.category(last[-1])[0] in "LMN"
         if last in ATTACH_RIGHT or last in ATTACH_BOTH or (last in QUOTES and last in self._open):
             return True
         return word in ATTACH_LEFT or word in ATTACH_BOTH or word in self._open or word == _POSSESSIVE
