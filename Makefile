@@ -55,4 +55,4 @@ paper: install ## The paper's table on your text (CORPUS=path, ARGS=--full for a
 check: lint types test ## All of it
 
 clean: ## Remove what was installed and built
-	rm -rf $(VENV) build dist *.egg-info .coverage htmlcov .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* htmlcov .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,6 +24,8 @@ CONFIG: Final = "config.json"
 WEIGHTS: Final = "model.safetensors"
 TOKENIZER: Final = "tokenizer.json"
 CARD: Final = "README.md"
+CONTENT: Final = (CONFIG, TOKENIZER, WEIGHTS)
+"""The files whose `digest` tells one bundle from another."""
 
 DEFAULT: Final = Path(__file__).parent / "default"
 
@@ -115,6 +118,15 @@ class Bundle:
         vocabulary.save(path / TOKENIZER)
         (path / CONFIG).write_text(model.config.model_dump_json(indent=2) + "\n")
         (path / CARD).write_text(card)
+
+
+def digest(*files: Path) -> str:
+    """SHA-256 over the SHA-256s of files, in hexadecimal. Raises OSError if a file cannot be read."""
+    whole = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as opened:
+            whole.update(hashlib.file_digest(opened, "sha256").digest())
+    return whole.hexdigest()
 
 
 def resolve_device(device: str) -> torch.device:

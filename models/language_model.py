@@ -94,8 +94,7 @@ class LanguageModel(nn.Module):
         return hidden, after
 
     def encode_last(self, ids: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
-        """`encode` for who predicts what comes next: only (B, d) the hidden row after each row's last word,
-        and the state after it."""
+        """`encode` for predictions: only (B, d) the hidden row after each row's last word, and its state."""
         if self._fast_body is not None:
             return self._fast_body.encode(ids, lengths, cast("TensorState", state), last=True)
         hidden, after = self.encode(ids, lengths, state)

@@ -42,8 +42,11 @@ class _NoInitialization(TorchFunctionMode):
 def weightless(config: ModelConfig, excluded: frozenset[int]) -> LanguageModel:
     """A `LanguageModel` on torch's meta device: parameters have shapes and no values.
 
-    Whoever gives it weights calls `softmax.exclude` again. Raises RuntimeError for sizes that no tensor can
-    have.
+    The caller that loads weights calls `softmax.exclude` again.
+
+    Raises:
+        RuntimeError: sizes that no tensor can have.
+
     """
     with torch.device("meta"), _NoInitialization():
         return LanguageModel(config, excluded)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 
+import pytest
 import torch
 from hypothesis import HealthCheck, settings
+
+pytest.register_assert_rewrite("tests.support", "tests.deploy")
 
 # No deadline: a shared CI machine stalls now and then. Derandomized: a red run is red again.
 settings.register_profile(

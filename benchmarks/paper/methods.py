@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -69,25 +69,19 @@ SMALL = Setting(
     heldout_words=20_000,
 )
 
-FULL = Setting(
+FULL = replace(
+    SMALL,
     name="full",
-    vocabulary_size=44_000,
     hidden_size=512,
     units=512,
-    shortlist=4000,
-    edge=15_000,
-    options=TrainingOptions(
+    options=replace(
+        SMALL.options,
         steps=9000,
         rows=128,
         window=20,
-        optimizer="adagrad",
-        learning_rate=0.1,
         warmup=500,
         cooldown=0.4,
         dropout=0.2,
-        from_frequencies=True,
-        precision="bfloat16",
-        validate_every=10**9,
         checkpoint_every=1000,
     ),
     samples=8192,

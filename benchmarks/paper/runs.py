@@ -1,4 +1,4 @@
-"""Trains and measures one method; what is done stays done, and a run that was stopped goes on."""
+"""Trains and measures one method; finished methods stay finished, and a stopped run goes on."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Runs:
         corpus: the text.
         work: checkpoints and results.
         device: where.
-        on_step: hears of each step: the method's title, the steps done and their number.
+        on_step: is told of each step the method's title, the steps done and their number.
     """
 
     def __init__(

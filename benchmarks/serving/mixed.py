@@ -14,7 +14,7 @@ WEIGHTS: Final = 80, 10, 5, 5
 
 ALLOWED: Final = {
     "good": {200, 429},
-    "gone": {0},  # nobody was there to be answered
+    "gone": {0},  # the client had left before the answer
     "bad": {400, 413, 422},
     "late": {200, 429, 504},
 }

@@ -1,4 +1,4 @@
-"""Open loop: requests at times that were fixed before, whatever the server does.
+"""Open loop: requests at times that were fixed before, however slowly the server answers.
 
     python -m benchmarks.serving.open_loop URL --rate 500 --seconds 10 [--warm-up 1] [--start 0]
 
@@ -189,7 +189,7 @@ class Load:
             self.free.append(connection)
 
     def answered(self, connection: Connection, due: float, status: int) -> None:
-        """One answer, whatever its status."""
+        """One answer, of any status."""
         tally = self._of(due)
         tally.pending -= 1
         tally.statuses[str(status)] += 1

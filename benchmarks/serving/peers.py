@@ -21,14 +21,14 @@ flags of each."""
 
 @dataclass(frozen=True)
 class Peer:
-    """Somebody else's server around the same model.
+    """Another project's server around the same model.
 
     Args:
         name: in tables.
-        packages: what is installed; the first one's version is reported.
+        packages: those that are installed; the first one's version is reported.
         module: its app, or a command's arguments if it has more than one word. `{port}` is filled in.
         workers: processes with a model.
-        wait_ms: what it waits for a batch to fill; None where it knows no batches.
+        wait_ms: what it waits for a batch to fill; None without batches.
         environment: variables of its own.
         note: its settings, for the report.
     """

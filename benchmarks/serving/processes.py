@@ -33,7 +33,7 @@ class Running:
     """A server that was started, until the end of a `with` block.
 
     Its processes are those with a mark in their environment that only they have: daemons that left the
-    process tree are found, too, and none of anybody else is ever ended.
+    process tree are found, too, and no other program's process is ever ended.
     """
 
     def __init__(self, command: Sequence[str], environment: dict[str, str], port: int, log: Path) -> None:

@@ -1,4 +1,4 @@
-"""Mixed load for minutes: good requests, bad ones, hurried ones, ones whose client leaves. Nothing stays.
+"""Mixed load for minutes: good requests, bad ones, hurried ones, ones whose client leaves. Nothing leaks.
 
     python -m benchmarks.serving.soak                    ten minutes for each of --http-workers 0 and 1
     python -m benchmarks.serving.soak --seconds 60 --http-workers 0

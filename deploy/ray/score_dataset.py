@@ -28,7 +28,7 @@ from ray.data import ActorPoolStrategy
 from models.bundle import DEFAULT, Bundle
 from service.offline.bulk.checkpoint import Checkpoint
 from service.offline.bulk.formats import format_of
-from service.offline.bulk.job import Options, score_span
+from service.offline.bulk.job import JobOptions, score_span
 from service.offline.bulk.source import BulkError, Columns, Source, Span
 from service.offline.bulk.tally import Tally
 
@@ -49,7 +49,7 @@ def inputs(path: Path) -> list[Path]:
     return files
 
 
-def places(files: Sequence[Path], options: Options) -> list[tuple[Path, Span]]:
+def places(files: Sequence[Path], options: JobOptions) -> list[tuple[Path, Span]]:
     """Every part of the job with the file that it is in; parts are numbered through all files."""
     found: list[tuple[Path, Span]] = []
     for path in files:
@@ -63,7 +63,7 @@ class ScorePart:
     """An actor: a model, and the file that it reads from at the moment."""
 
     def __init__(
-        self, model: Path, device: str, threads: int, options: Options, checkpoint: Checkpoint
+        self, model: Path, device: str, threads: int, options: JobOptions, checkpoint: Checkpoint
     ) -> None:
         import torch
 
@@ -87,7 +87,7 @@ class ScorePart:
 
 
 def score(
-    files: Sequence[Path], output: Path, options: Options, model: Path, pool: argparse.Namespace
+    files: Sequence[Path], output: Path, options: JobOptions, model: Path, pool: argparse.Namespace
 ) -> Tally:
     """Scores what is not scored yet. Raises BulkError."""
     checkpoint = Checkpoint(output, format_of(files[0]).suffix)
@@ -142,7 +142,7 @@ def main() -> None:
     parser.add_argument("--gpus", type=float, default=0.0, help="of each actor")
     parser.add_argument("--restart", action="store_true", help="throw away what is done already")
     arguments = parser.parse_args()
-    options = Options(
+    options = JobOptions(
         text_column=arguments.text_column,
         context=arguments.context,
         part_rows=arguments.part_rows,

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from models.softmax.adaptive_softmax import AdaptiveSoftmax
 
 Run = Callable[[Tensor, int], object]
-"""Hidden rows (B, d) and k -> whatever has the answer."""
+"""Hidden rows (B, d) and k -> an object that holds the answer."""
 
 MOST_COMPILED_BYTES: Final = 2 << 30
 """Inductor keeps a packed copy of the weights beside the original, and another while it makes it."""
@@ -112,7 +112,7 @@ def compiled(call: Callable[[Tensor], object], example: Tensor) -> Callable[[Ten
 
     run = torch.compile(call, mode="max-autotune-no-cudagraphs", dynamic=False)
     try:
-        # What it prints of its choices is for its developers.
+        # Its report on its choices is for its developers.
         with (
             config.patch(freezing=True),
             contextlib.redirect_stderr(io.StringIO()),
@@ -121,7 +121,7 @@ def compiled(call: Callable[[Tensor], object], example: Tensor) -> Callable[[Ten
         ):
             warnings.simplefilter("ignore")
             run(example)
-    except Exception as error:  # whatever a compiler may raise
+    except Exception as error:  # a compiler may raise anything
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise CompileError(f"inductor failed: {reason[0][:200]}") from error
     return run

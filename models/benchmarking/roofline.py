@@ -37,7 +37,7 @@ class Work:
     int8: float
 
     def seconds(self, ceilings: Ceilings) -> tuple[float, Bound]:
-        """The roofline, and what makes it."""
+        """The roofline in seconds, and its bound: a memory or a unit of arithmetic."""
         cached = 0 < self.nbytes <= ceilings.cache_bytes / 2
         reading = self.nbytes / (ceilings.cache if cached else ceilings.memory)
         computing = self.float32 / ceilings.float32 + self.int8 / ceilings.int8

@@ -14,7 +14,7 @@ from models.benchmarking.subject import Subject
 from models.benchmarking.topk_table import MeasurementPlan, topk_rows
 
 OnStep = Callable[[str, float], None]
-"""Hears what is being done, and the share of the whole that is."""
+"""Is told the present step, and the share of the whole that is done."""
 
 ALL_SECONDS: Final = 2.0
 ALL_TOPK: Final[Mapping[str, Mapping[int, tuple[int, ...]]]] = {
@@ -29,7 +29,7 @@ ALL_COMPILED: Final = frozenset({("wt103", 1, 10), ("wt103", 64, 10)})
 SCORED: Final[Mapping[str, int]] = {"default": 4096, "wt103": 4096, "txl": 1024, "gbw": 1024}
 """Rows that are scored of each shape."""
 BUDGET_SECONDS: Final = 520.0
-"""Whoever is behind this takes as few turns as there may be, and compiles nothing."""
+"""A run that is behind this schedule takes the fewest turns allowed, and compiles nothing."""
 
 
 def topk_report(shape: str, plan: MeasurementPlan, text: Path | None, on_step: OnStep) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def whole_report(quick: bool, on_step: OnStep) -> dict[str, Any]:
 
 
 def _told(tell: Callable[[str, int], None], done: int, what: str, share: float) -> None:
-    """Of a part of the whole only what it does is told on; its share of itself is not."""
+    """Passes on what a part of the whole does, and not its own share: `done` parts are done."""
     tell(what, done)
 
 

@@ -39,7 +39,7 @@ EXPANSIONS: Final[tuple[Expansion, ...]] = get_args(Expansion)
 WORDS_OF_A_ROW: Final = 30
 CLOSED, OPENED, BEST_WORD = -4.0, 1.0, 0.25
 COLUMN: Final = 4.0
-"""So that the clusters' dimensions are no outliers, which would spoil a code of the whole row."""
+"""So that the clusters' dimensions are not outliers, which would spoil a code of the whole row."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""One shape under test: an output layer, the rows that it gets, and everybody who is timed on them."""
+"""One shape under test: an output layer, its rows, and the kernels and baselines that are timed on them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ COMPOSITES: Final = ("composite_fp32", "composite_bf16", "composite_bf16_compile
 
 
 class Runs(NamedTuple):
-    """What is timed, by name: what depends on the clusters that rows open, and what does not."""
+    """Timed calls by name: `searches` depend on the clusters that rows open, `others` do not."""
 
     searches: dict[str, Run]
     others: dict[str, Run]
@@ -106,7 +106,7 @@ class Subject:
         return self.rows("measured", 10, batch)[:batch], shapes.targets(self.name, self.softmax, batch)
 
     def runs(self, example: Tensor, k: int, compiles: bool) -> Runs:
-        """Everybody who is timed on batches like `example` (B, d).
+        """The kernels and baselines that are timed on batches like `example` (B, d).
 
         Args:
             compiles: whether the compiled baselines are among them; it takes some seconds to compile each.

@@ -1,6 +1,6 @@
 """Rows of the top-k table: ours in both modes beside every baseline, for each batch, k and expansion.
 
-For one batch size and k everybody takes turns (see `models.benchmarking.turns`): ours and the composites on
+For one batch size and k all candidates take turns (see `models.benchmarking.turns`): ours and composites on
 rows of each expansion, the baselines whose time does not depend on that once. Each turn takes other rows.
 What is answered is compared with brute force in float64 on the first rows.
 """
@@ -54,7 +54,7 @@ def topk_rows(
     """A row for each batch, k, expansion and mode.
 
     Args:
-        on_step: hears what is being done, and the share of the shape that is.
+        on_step: is told the present step, and the share of the shape that is done.
     """
     steps = [(batch, k) for batch in plan.batches for k in plan.ks]
     for index, (batch, k) in enumerate(steps):
@@ -148,13 +148,13 @@ def _right_ones(runs: Runs, facts: _Facts, k: int) -> tuple[list[str], list[str]
 
     A compiled one answers as its eager twin does.
     """
-    nobody = torch.zeros(facts.truth.shape[1], dtype=torch.bool)  # torch's know of no excluded words
+    excluded = torch.zeros(facts.truth.shape[1], dtype=torch.bool)  # torch excludes no words
     words, numbers = ["adaptive_log_prob_topk_fp32"], ["adaptive_log_prob_topk_fp32"]
     for name in COMPOSITES:
         if name in runs.searches:
             run = runs.searches[name.removesuffix("_compiled")]
             logprobs, ids = cast("tuple[Tensor, Tensor]", run(facts.pool[:CHECKED], k))
-            if is_top(facts.truth, nobody, ids):
+            if is_top(facts.truth, excluded, ids):
                 words.append(name)
                 if largest_error(facts.truth, ids, logprobs) <= EXACT_ERROR:
                     numbers.append(name)

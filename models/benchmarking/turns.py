@@ -1,8 +1,8 @@
-"""Timing candidates in turn: one run of each, again and again, so that whatever slows the machine hits all.
+"""Timing candidates in turn: one run of each, again and again, so that a disturbance of the machine hits all.
 
 Caches are left as the candidate before has left them: after a full softmax nothing of another's weights is
 there, so that those are read from memory, as on a server whose network and other requests ran in between. The
-order is rotated from turn to turn, so that nobody always follows the same one.
+order is rotated from turn to turn, so that no candidate always follows the same one.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def take_turns(
     Args:
         candidates: by name.
         seconds: for all turns together. `LEAST_TURNS` are made even if they take longer.
-        on_turn: hears after each turn of the share that is done.
+        on_turn: is told the share that is done after each turn.
     """
     times = {name: Times() for name in candidates}
     first = {name: _run(call, 0) for name, call in candidates.items()}

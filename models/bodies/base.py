@@ -1,6 +1,6 @@
-"""What every body is: the network between the embedding and the adaptive softmax.
+"""The contract of every body: the network between the embedding and the adaptive softmax.
 
-A body reads texts a piece at a time. What it must remember of a text is the text's *row state*: a tuple of
+A body reads texts a piece at a time. Its memory of a text is the text's *row state*: a tuple of
 tensors without a batch dimension, each with memory of its own, so that a cache may keep it and count its
 bytes. Rows that run side by side have a *state*, which only the body looks into: `stack_states` makes one of
 row states, `split_state` takes it apart again.
@@ -40,13 +40,13 @@ def last_rows(hidden: Tensor, lengths: Tensor | None) -> Tensor:
 
 
 class Body(Protocol[S]):
-    """A causal network over word vectors, a `torch.nn.Module`; `S` is what it keeps a batch's states in."""
+    """A causal network over word vectors, a `torch.nn.Module`; `S` is the type of a batch's states."""
 
     @property
     def window(self) -> int | None:
         """How many of a text's last words a hidden row can depend on; None where nothing bounds it.
 
-        Longer texts are allowed: what is done with them is the body's to say.
+        Longer texts are allowed: the body's description says how they are read.
         """
         ...
 
@@ -71,7 +71,7 @@ class Body(Protocol[S]):
         after each row's last word.
 
         `lengths` (B,) int64 on the CPU, each 1 to T; None when every row is T long. Beyond them hidden rows
-        are zero, and what stands there in `vectors` changes nothing. Running a text in pieces gives what
-        running it at once does, to rounding.
+        are zero, and the padding in `vectors` changes nothing. Running a text in pieces gives the same as
+        running it at once, to rounding.
         """
         ...

@@ -2,7 +2,7 @@
 2017, as fairseq's ``fconv_lm``.
 
 A layer convolves the last `kernel` positions to twice its channels, of which one half gates the other:
-``(X * W + b) . sigmoid(X * V + c)`` (equation 1). What an earlier layer gave may be added, the sum then
+``(X * W + b) . sigmoid(X * V + c)`` (equation 1). An earlier layer's output may be added, the sum then
 scaled by the root of one half. Before a text the inputs are zero. The state of a layer is its last
 ``kernel - 1`` inputs, so a text of any length is read as if at once; weight normalization is folded into the
 weights at import.
@@ -39,7 +39,7 @@ class GatedConvolutionBody(nn.Module):
             nn.Conv1d(channels, 2 * layer.channels, layer.kernel)
             for channels, layer in zip(widths, config.layers, strict=False)
         )
-        # Where what is added is not as wide as the layer it is added to. The n-th layer's input has width n.
+        # Where the added layer has another width than its target. The n-th layer's input has width n.
         self.residuals = nn.ModuleDict(
             {
                 str(index): nn.Conv1d(widths[index + 1 - layer.residual], layer.channels, 1)

@@ -16,8 +16,8 @@ from models.config.bodies import LSTMConfig
 class LSTMBody(nn.Module):
     """Maps word vectors (B, T, input) to hidden rows (B, T, d), continuing from a state.
 
-    The state is one tensor (B, total), of each layer h (output) and c (units) one after another: what takes
-    thousands of rows apart and together again pays for each tensor.
+    The state is one tensor (B, total), of each layer h (output) and c (units) one after another: splitting
+    and stacking thousands of rows costs time for each tensor.
 
     Args:
         config: its layers.

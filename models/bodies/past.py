@@ -1,4 +1,4 @@
-"""What attention has read: keys and values in blocks, and rows of different lengths side by side.
+"""The past that attention sees: keys and values in blocks, and rows of different lengths side by side.
 
 A row's state is a tuple of blocks (planes, words, units) that are never changed, so the states after "a b"
 and after "a b c" share what they agree in: a text that is typed word by word needs about twice its own size.
@@ -22,7 +22,7 @@ SPARE_WORDS: Final = 512
 
 
 class Past:
-    """What some rows of a batch have read, padded to the longest of them for each layer.
+    """The keys and values that some rows of a batch have read, padded to the longest for each layer.
 
     Attributes:
         rows: which of the batch's.
@@ -39,8 +39,8 @@ class Past:
         self._longest = max(self._counts)
         if not self._longest:
             return
-        # One for all layers: fresh memory costs more than what is written to it. Zeros, because what the mask
-        # hides must be finite.
+        # One for all layers: fresh memory costs more than writing to it. Zeros, because the hidden part must
+        # be finite, too.
         self._buffer = like.new_zeros(2, len(rows), self._longest + steps, like.shape[2])
         alike_counts = min(self._counts) == self._longest
         if steps > 1 or not alike_counts:

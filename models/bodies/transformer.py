@@ -162,7 +162,7 @@ class _Layer(nn.Module):
     def forward(self, x: Tensor, index: int, pasts: Sequence[Past]) -> tuple[Tensor, Tensor]:
         """(B, T, units) after this layer, the `index`-th, and the words' keys and values (2, B, T, units).
 
-        `pasts` hold what was read before, each row in one of them.
+        `pasts` hold the words before, each row in one of them.
         """
         attended, fresh = self._attend(self.attention_norm(x) if self.pre_norm else x, index, pasts)
         x = x + attended
@@ -188,7 +188,7 @@ class _Layer(nn.Module):
         return self.attended(attended), planes[1:]
 
     def _attend_past(self, planes: Tensor, index: int, past: Past) -> Tensor:
-        """(b, T, units): what the queries in `planes` (3, b, T, units) find in `past` and before them."""
+        """(b, T, units): attention of the queries in `planes` (3, b, T, units) to `past` and themselves."""
         queries, seen = planes[0], past.followed_by(planes[1:], index)
         attended = F.scaled_dot_product_attention(
             *(self._by_head(queries), self._by_head(seen[0]), self._by_head(seen[1])),

@@ -76,7 +76,7 @@ class RelativeAttention(nn.Module):
         table: Tensor,
         chunk: QueryChunk,
     ) -> Tensor:
-        """(B, heads, n, head_size): what the chunk's queries take from their columns.
+        """(B, heads, n, head_size): the attention of the chunk's queries to their columns.
 
         Where a query sees zero memory, `keys` and `values` begin with the one key and value that all zeros
         have. They differ by their distances alone, so that they count as one key, whose position score is
@@ -229,7 +229,7 @@ class TransformerXLBody(nn.Module):
         seen = seen + lengths
         kept = int(self.reach.held(seen).max())
         after = memory.new_empty(batch, len(self.layers), 2, self.heads, kept, self.head_size)
-        # Columns before the text's first word are never seen: what stands there does not matter.
+        # Columns before the text's first word are never seen: any values may stand there.
         ends = lengths[:, None] + held - kept + torch.arange(kept)
         columns = ends.clamp(min=0)[:, None, :, None].to(vectors.device)
         columns = columns.expand(-1, self.heads, -1, self.head_size)

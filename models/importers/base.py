@@ -1,4 +1,4 @@
-"""What every importer gives, and what they share: taking weights by name and shape."""
+"""The result of every importer, and how importers take weights by name and shape."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Converted:
         config: its architecture.
         weights: by the names of `LanguageModel`'s state; any floating type.
         vocabulary: its words.
-        files: what was read, for the card.
+        files: those that were read, for the card.
         column_order: how the source orders the head's cluster columns. `weights` have the natural order.
-        notes: lines for the card: what the source says of itself, what was left out and why.
+        notes: lines for the card: statements of the source, omissions and their reasons.
     """
 
     config: ModelConfig
@@ -72,7 +72,7 @@ class Weights:
     """A checkpoint's tensors by name; each is taken once, and none may be left over.
 
     Args:
-        tensors: what was loaded; values that are no tensors are refused when taken.
+        tensors: as loaded; a value that is not a tensor is refused when it is taken.
         file: what errors call it.
     """
 
@@ -99,7 +99,7 @@ class Weights:
             shape: what each dimension must be; None is any. Without any, all shapes are taken.
 
         Raises:
-            CheckpointError: it is missing, no floating-point tensor, or of another shape.
+            CheckpointError: it is missing, not a floating-point tensor, or of another shape.
         """
         tensor = self._find(name)
         fits = len(shape) == tensor.dim() and all(
@@ -131,5 +131,5 @@ class Weights:
             raise CheckpointError(f"{self._file}: weight {name} is missing")
         tensor = self._left[name]
         if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
-            raise CheckpointError(f"{self._file}: {name} is no floating-point tensor")
+            raise CheckpointError(f"{self._file}: {name} is not a floating-point tensor")
         return tensor

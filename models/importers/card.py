@@ -47,7 +47,7 @@ def model_card(name: str, form: str, source: Path, converted: Converted, paramet
         "## Data and licenses",
         "",
         "Unknown: the files do not state the license of these weights, nor what they were trained on. Ask"
-        " whoever published them.",
+        " their publishers.",
         "",
     ]
     return "\n".join(lines)

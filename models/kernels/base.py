@@ -1,4 +1,4 @@
-"""What a kernel is: the output layer's two operations, however they are made fast.
+"""The contract of a kernel: the output layer's two operations, made fast in some way.
 
 The reference, and the fallback of all others, is `AdaptiveSoftmax` itself, which is a `Kernel`.
 """

@@ -18,7 +18,7 @@ class AdaptiveEmbedding(nn.Module):
     Band b has a table (words_b, width_b) and, where the configuration says so, a projection (e, width_b) to
     the size e that the body reads. With `tied`, the tables are those of the softmax; with `tied_projections`
     its tail projections (width_b, e) serve here, too. Parameters: `head`, the first band's table, `tails`,
-    those of the others, `head_projection` and `projections` likewise, as far as nothing else has them.
+    those of the others, and `head_projection` and `projections` likewise, unless the softmax has them.
     """
 
     def __init__(self, config: ModelConfig, softmax: SoftmaxParameters) -> None:

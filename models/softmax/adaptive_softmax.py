@@ -8,7 +8,7 @@ As a kernel it reads the head's weights once a call, in their own type, and each
 rows that open it; it writes their logits, and reads them again for their maxima, sums and order. So at one
 row it takes the weights' bytes over the bandwidth of memory, plus some 50 calls of torch; at many rows the
 flop over the peak and several passes over the logits. `topk` holds `models.softmax.topk.SEARCH_ELEMENTS`
-logits at once, in about five temporaries: 320 MiB at most, whatever the batch.
+logits at once, in about five temporaries: 320 MiB at most, for any batch.
 """
 
 from __future__ import annotations

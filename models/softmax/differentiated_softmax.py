@@ -19,7 +19,7 @@ from models.softmax.parameters import linear
 
 
 class DifferentiatedSoftmax(AdaptiveSoftmax):
-    """A plain softmax to all who use it, whose (V, d) matrix is structured.
+    """A plain softmax to its callers; its (V, d) matrix is structured.
 
     `head` (words_0, width_0) and `band_tables[b]` (words, width) are the vectors of the bands in order; all
     but the first have `band_projections[b]` (width, d) where there are no slices. `head_weight` is the whole

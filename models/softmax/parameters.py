@@ -24,7 +24,7 @@ class SoftmaxParameters(nn.Module):
     `projections[b]` (width_b, d), `tails[b]` (words_b, width_b), `head_bias` (c0 + n), `tail_biases[b]`
     (words_b). With a head projection to w dimensions `head` is (c0, w) beside `head_projection` (w, d) and
     `clusters` (n, d). Without tail projections width_b is d. Kernels read `head_weight` and
-    `projection_weight`, which are there whatever the layout.
+    `projection_weight`, which every layout has.
     """
 
     excluded: Tensor
@@ -132,7 +132,7 @@ class SoftmaxParameters(nn.Module):
 
 
 def linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Float32 logits whatever the weights' type; under autocast (training) as autocast says."""
+    """Float32 logits for weights of any type; under autocast (training) in the type that autocast chooses."""
     if torch.is_autocast_enabled(rows.device.type):
         return F.linear(rows, weight, bias).float()
     return F.linear(rows.float(), weight.float(), None if bias is None else bias.float())

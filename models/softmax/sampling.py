@@ -126,7 +126,7 @@ def greedy(
         excluded: (V,) bool, words that never come.
     """
     biased = [word for word in sorted(bias) if not bool(excluded[word])]
-    # Whatever is not biased can only be beaten by what is: one word more than those suffices.
+    # Only a biased word can pass a more probable one: one word more than there are biased ones suffices.
     found = topk(hidden, min(len(biased) + 1, len(excluded)))
     values = dict(zip(found.ids[0].tolist(), found.logprobs[0].tolist(), strict=True))
     if biased:

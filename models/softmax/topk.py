@@ -29,6 +29,22 @@ class TopK(NamedTuple):
     expanded: Tensor
 
 
+def k_of_rows(
+    k: int | Sequence[int], allowed: Sequence[Tensor | None] | None, rows: int, words: int
+) -> list[int]:
+    """The k of each of so many rows, for a vocabulary of so many words.
+
+    Raises:
+        ValueError: a k that is not in 1..`words`, or a list without exactly one entry a row.
+    """
+    ks = [k] * rows if isinstance(k, int) else list(k)
+    if len(ks) != rows or (allowed is not None and len(allowed) != rows):
+        raise ValueError(f"k and allowed must have one entry for each of the {rows} rows")
+    if any(not 1 <= one <= words for one in ([k] if isinstance(k, int) else ks)):
+        raise ValueError(f"k must be between 1 and the vocabulary's size, {words}")
+    return ks
+
+
 def search(
     softmax: SoftmaxParameters,
     hidden: Tensor,
@@ -38,22 +54,16 @@ def search(
     """`AdaptiveSoftmax.topk`, of so many rows at a time that no part of it has more logits than
     `SEARCH_ELEMENTS` (one row's at least)."""
     n = len(hidden)
+    ks = k_of_rows(k, allowed, n, softmax.cutoffs[-1])
+    width = k if isinstance(k, int) else max(ks, default=0)
     step = max(1, SEARCH_ELEMENTS // max(softmax.shortlist + softmax.n_clusters, *softmax.cluster_sizes, 1))
     if n <= step:
-        return Search(softmax, hidden, k, allowed).run()
-    ks = [k] * n if isinstance(k, int) else list(k)
-    if len(ks) != n or (allowed is not None and len(allowed) != n):
-        raise ValueError(f"k and allowed must have one entry for each of the {n} rows")
+        return Search(softmax, hidden, ks, width, allowed).run()
+    pieces = [slice(at, at + step) for at in range(0, n, step)]
     parts = [
-        Search(softmax, hidden[at : at + step], ks[at : at + step], allowed and allowed[at : at + step]).run()
-        for at in range(0, n, step)
+        Search(softmax, hidden[piece], ks[piece], width, allowed and allowed[piece]).run() for piece in pieces
     ]
-    width = max(ks)
-    return TopK(
-        torch.cat([F.pad(part.ids, (0, width - part.ids.shape[1]), value=NO_WORD) for part in parts]),
-        torch.cat([F.pad(part.logprobs, (0, width - part.ids.shape[1]), value=-torch.inf) for part in parts]),
-        torch.cat([part.expanded for part in parts]),
-    )
+    return TopK(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
 class _Allowed:
@@ -71,7 +81,7 @@ class _Allowed:
 
 
 class Search:
-    """One call of `AdaptiveSoftmax.topk`, whose arguments and errors it has.
+    """One search for the `ks` most probable words of each row of `hidden` (B, d), `width` at most.
 
     Attributes:
         best: ids and log-probabilities (B, width) of the best words so far, sorted.
@@ -82,23 +92,18 @@ class Search:
         self,
         softmax: SoftmaxParameters,
         hidden: Tensor,
-        k: int | Sequence[int],
+        ks: list[int],
+        width: int,
         allowed: Sequence[Tensor | None] | None,
     ) -> None:
-        n_rows, vocabulary_size = len(hidden), softmax.cutoffs[-1]
-        ks = [k] * n_rows if isinstance(k, int) else list(k)
-        if len(ks) != n_rows or (allowed is not None and len(allowed) != n_rows):
-            raise ValueError(f"k and allowed must have one entry for each of the {n_rows} rows")
-        if any(not 1 <= one <= vocabulary_size for one in ([k] if isinstance(k, int) else ks)):
-            raise ValueError(f"k must be between 1 and the vocabulary's size, {vocabulary_size}")
         self.softmax, self.hidden, self.device = softmax, hidden, hidden.device
-        self.width = k if isinstance(k, int) else max(ks, default=0)
+        self.width = width
         self.k = torch.tensor(ks, dtype=torch.int64, device=self.device)
         self.head = softmax.head_logits(hidden).log_softmax(-1)
         self.clusters = self.head[:, softmax.shortlist :]
         self.projected: dict[int, Tensor] = {}
         # (B, 1 + n): how many words the short-list and each cluster may answer.
-        self.available = softmax.answerable.expand(n_rows, -1)
+        self.available = softmax.answerable.expand(len(hidden), -1)
         self.allowed: list[_Allowed | None] | None = None
         if allowed is not None and any(ids is not None for ids in allowed):
             self.allowed = [None if ids is None else _Allowed(softmax, ids) for ids in allowed]

@@ -43,7 +43,7 @@ _EXAMPLES = {"jieba": CHINESE_EXAMPLES}
 
 @dataclass(frozen=True, slots=True)
 class TrainingFacts:
-    """What the card says of the run: `words` seen, `seconds` spent, the `command` that did it."""
+    """The facts of a run: `words` seen, `seconds` spent, the `command` that did it."""
 
     command: str
     words: int
@@ -61,7 +61,7 @@ def model_card(
     holdout_rule: str,
     data_notes: str,
 ) -> str:
-    """Markdown. `data_notes` tells the data and their licenses; nothing here can know them."""
+    """Markdown. `data_notes` tells the data and their licenses, which only the caller knows."""
     config = model.config
     bands = ", ".join(f"{band.clusters} clusters of width {band.width}" for band in config.bands)
     lines = [

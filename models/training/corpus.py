@@ -89,9 +89,9 @@ def prepare(
     options: CorpusOptions,
     on_line: Callable[[int], None] = lambda _: None,
 ) -> Corpus:
-    """Tokenize `files` into `directory`, or take what an earlier call with the same input left there.
+    """Tokenize `files` into `directory`, or take the result of an earlier call with the same input.
 
-    `on_line` hears of the characters of each line read, for progress.
+    `on_line` is told the number of characters of each line read, for progress.
     """
     stamp = _stamp(files, options)
     done = directory / "corpus.json"
@@ -174,7 +174,7 @@ def _build(
         raise CorpusError(f"no text is held out: no file has more than {options.holdout_every // 2} lines")
     counts = np.bincount(train, minlength=len(provisional))
     words = list(provisional)
-    # Words that only held-out lines have are not counted, and no part of the vocabulary.
+    # Words that only held-out lines have are not counted, and are not part of the vocabulary.
     by_frequency = [i for i in np.argsort(-counts, kind="stable").tolist() if i > 1 and counts[i] > 0]
     kept = [0, 1, *by_frequency[: options.vocabulary_size - 2]]
     if len(kept) < options.vocabulary_size:

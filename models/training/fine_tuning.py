@@ -18,7 +18,7 @@ from models.training.trainer import Trainer, TrainingError, TrainingOptions
 
 ROWS, WINDOW = 16, 32
 KEPT_FOR_CHOICE = 0.1
-"""Of the text, what is not trained on but says which weights are the best."""
+"""The share of the text that is not trained on, and decides which weights are the best."""
 
 CHECKS = 6
 """Times in a run that the weights are compared with the best so far."""
@@ -35,7 +35,8 @@ def fine_tune(
 ) -> LanguageModel:
     """The model after `steps` more on `lines`, of 512 words (fewer if the text is short).
 
-    It is as at the check when the lines that are not trained on were the most probable; maybe as given.
+    Its weights are those of the check at which the lines that are not trained on were the most probable; they
+    may be those given.
 
     Args:
         model: with an LSTM as its body.
@@ -44,7 +45,7 @@ def fine_tune(
         steps: of Adam.
         learning_rate: the highest.
         work: checkpoints; an interrupted call goes on.
-        on_step: hears of the steps done.
+        on_step: is told the steps done.
 
     Raises:
         TrainingError: another body, or too little text.

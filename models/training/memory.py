@@ -10,7 +10,7 @@ MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
 
 
 def keep_memory() -> bool:
-    """Let glibc keep freed memory; say whether it does. No number that is computed changes.
+    """Let glibc keep freed memory; say whether it does. Results stay the same.
 
     A step's large temporaries, given back to the system after it, come back as pages that the kernel clears
     one by one when they are first written: with a full softmax's that took half of the step's time. The

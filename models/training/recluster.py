@@ -4,7 +4,7 @@ The new clusters cut the old ones into stretches; word vectors and projections s
 the odds between words of two change with the context as the head says, and no cluster's softmax has them.)
 Only the head needs new rows. If the logit of new cluster c' of band b were ``log(mass of c') + log Z`` for
 every hidden row, with the mass that the old model gives it, every word's probability would stay as it was.
-That is no linear function of the row, so the new rows are those whose head is nearest to it in
+That is not a linear function of the row, so the new rows are those whose head is nearest to it in
 Kullback-Leibler divergence on rows of real text: a softmax regression on the old model's masses, which is
 convex. What the divergence leaves is by how much the perplexity grows.
 """
@@ -82,7 +82,7 @@ def reclustered_config(config: ModelConfig, cutoffs: Sequence[int]) -> ModelConf
 
 @torch.inference_mode()
 def cluster_masses(softmax: AdaptiveSoftmax, hidden: Tensor, cutoffs: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """What new head columns should give `hidden` (N, d): the logarithms of the short-list's mass (N,) and of
+    """Targets for new head columns on `hidden` (N, d): the logarithms of the short-list's mass (N,) and of
     each new cluster's (N, n), by the old layer."""
     edges = torch.tensor(cutoffs, device=hidden.device)
     shortlists, clusters = [], []
@@ -151,7 +151,7 @@ def fit_rows(
         with_bias: fit biases; else they stay.
         iterations: of L-BFGS, at most.
         checkpoint: a file that keeps the state every `every` iterations; an interrupted fit goes on from it.
-        on_step: hears of the iterations done and of the divergence on the rest, in nats.
+        on_step: is told the iterations done and the divergence on the rest, in nats.
     """
     training, rest = rows.split(0.1)
     weight, bias = (part.clone().requires_grad_() for part in start)

@@ -65,7 +65,7 @@ class TrainingOptions:
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What a step did: `loss` is the mean negative log-probability a word, in nats."""
+    """The outcome of a step: `loss` is the mean negative log-probability a word, in nats."""
 
     step: int
     loss: float
@@ -122,7 +122,7 @@ class Trainer:
             identity = {"optimizer": "adam", **saved["identity"]}  # once there was no other
             # Written anew: fields that the configuration did not have then are at their defaults.
             identity["config"] = ModelConfig.model_validate_json(identity["config"]).model_dump_json()
-        except Exception as error:  # on a broken file torch raises whatever it trips over
+        except Exception as error:  # torch's errors on a broken file are of many types
             raise TrainingError(f"{self.checkpoint}: not a checkpoint ({type(error).__name__})") from None
         differing = [key for key, value in self.identity.items() if identity.get(key) != value]
         if differing:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from service.commands.shared.grouped import grouped
 from service.commands.shared.options import Threads
+from service.commands.shared.progress import measuring
 from service.commands.shared.session import UserError, session, standard_output
 
 if TYPE_CHECKING:
@@ -59,17 +60,26 @@ Compiled = Annotated[
 ]
 
 
+@dataclass(frozen=True, slots=True)
+class BenchOptions:
+    """What is measured for how long, and where the results go."""
+
+    json: Json = None
+    markdown: Markdown = None
+    text: Text = None
+    seconds: Seconds = 8.0
+    compiled: Compiled = True
+    threads: Threads = None
+
+
 @bench.command("topk")
+@grouped
 def topk(
     shape: Shape = ShapeName.DEFAULT,
     batch: Batch = "1,16,64",
     k: Annotated[str, typer.Option("--k", "-k", metavar="K,K,...", help="How many words.")] = "10",
-    json: Json = None,
-    markdown: Markdown = None,
-    text: Text = None,
-    seconds: Seconds = 8.0,
-    compiled: Compiled = True,
-    threads: Threads = None,
+    *,
+    options: BenchOptions,
 ) -> None:
     """Time the exact top-k, in both modes, beside every baseline.
 
@@ -79,27 +89,24 @@ def topk(
     with session("bench topk"):
         from models.benchmarking.run import topk_report
 
-        plan = _plan(batch, k, seconds, compiled)
-        _run(lambda on_step: topk_report(shape.value, plan, text, on_step), json, markdown, threads)
+        plan = _plan(batch, k, options)
+        _run(lambda on_step: topk_report(shape.value, plan, options.text, on_step), options)
 
 
 @bench.command("score")
+@grouped
 def score(
     shape: Shape = ShapeName.DEFAULT,
     batch: Batch = "4096",
-    json: Json = None,
-    markdown: Markdown = None,
-    text: Text = None,
-    seconds: Seconds = 8.0,
-    compiled: Compiled = True,
-    threads: Threads = None,
+    *,
+    options: BenchOptions,
 ) -> None:
     """Time the log-probabilities of given words, in both modes, beside every baseline."""
     with session("bench score"):
         from models.benchmarking.run import score_report
 
-        plan = _plan(batch, "1", seconds, compiled)
-        _run(lambda on_step: score_report(shape.value, plan, text, on_step), json, markdown, threads)
+        plan = _plan(batch, "1", options)
+        _run(lambda on_step: score_report(shape.value, plan, options.text, on_step), options)
 
 
 @bench.command("all")
@@ -113,14 +120,17 @@ def whole(
     with session("bench all"):
         from models.benchmarking.run import whole_report
 
-        _run(lambda on_step: whole_report(quick, on_step), json, markdown, threads)
+        _run(lambda on_step: whole_report(quick, on_step), BenchOptions(json, markdown, threads=threads))
 
 
-def _plan(batch: str, k: str, seconds: float, compiled: bool) -> MeasurementPlan:
+def _plan(batch: str, k: str, options: BenchOptions) -> MeasurementPlan:
     from models.benchmarking.topk_table import MeasurementPlan
 
     return MeasurementPlan(
-        _numbers("--batch", batch, MOST_ROWS), _numbers("--k", k, MOST_WORDS), seconds, compiled
+        _numbers("--batch", batch, MOST_ROWS),
+        _numbers("--k", k, MOST_WORDS),
+        options.seconds,
+        options.compiled,
     )
 
 
@@ -131,56 +141,30 @@ def _numbers(flag: str, text: str, most: int) -> tuple[int, ...]:
     return tuple(map(int, parts))
 
 
-def _run(
-    measure: Callable[[OnStep], dict[str, Any]], json: Path | None, markdown: Path | None, threads: int | None
-) -> None:
+def _run(measure: Callable[[OnStep], dict[str, Any]], options: BenchOptions) -> None:
     import torch
 
     from models.benchmarking import report
     from models.kernels.cpu.library import KernelError
     from models.training.corpus import CorpusError
 
-    if threads is not None:
-        torch.set_num_threads(threads)
-    for file in (json, markdown):
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    for file in (options.json, options.markdown):
         if file is not None and not file.parent.is_dir():
             raise UserError(f"{file.parent}: no such directory")  # not after minutes of measuring
     try:
-        with _progress() as on_step:
+        with measuring() as on_step:
             found = measure(on_step)
     except KernelError as error:
         raise UserError(f"there is nothing of ours to measure: {error}") from None
     except CorpusError as error:
         raise UserError(str(error)) from None
-    if markdown is not None:
-        markdown.write_text(report.to_markdown(found))
-    if json is not None:
-        json.write_text(report.to_json(found))
+    if options.markdown is not None:
+        options.markdown.write_text(report.to_markdown(found))
+    if options.json is not None:
+        options.json.write_text(report.to_json(found))
     else:
         out = standard_output()
         out.write(report.to_json(found).encode())
         out.flush()
-
-
-@contextmanager
-def _progress() -> Iterator[OnStep]:
-    """A bar on a terminal, else a line for each thing that is done; on standard error."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
-    if not sys.stderr.isatty():
-        last = ""
-
-        def tell(what: str, share: float) -> None:
-            nonlocal last
-            if what != last:
-                typer.echo(f"{share:4.0%} {what}", err=True)
-            last = what
-
-        yield tell
-        return
-    columns = (BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    # Drawn by hand: a thread that draws would take time from what is timed.
-    with Progress(*columns, console=Console(stderr=True), auto_refresh=False, transient=True) as bar:
-        task = bar.add_task("", total=1.0)
-        yield lambda what, share: bar.update(task, completed=share, description=what, refresh=True)

@@ -1,4 +1,4 @@
-"""`headfirst cutoffs CORPUS`: where to cut the vocabulary into clusters, for training or for serving."""
+"""`headfirst cutoffs CORPUS`: finds the clusters that are fastest in training or in serving."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.commands.shared.clusters import parse_bands, progress
+from service.commands.shared.clusters import parse_bands
 from service.commands.shared.options import Device, Threads
+from service.commands.shared.progress import counting
 from service.commands.shared.session import UserError, load_bundle, session, show, standard_output
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def _widths(
 def _count(corpus: Path, vocabulary_size: int) -> Counts:
     from models.training.corpus import text_files, word_counts
 
-    with progress("counting words", None, "characters") as heard:
+    with counting("counting words", None, "characters") as heard:
         return word_counts(text_files(corpus), vocabulary_size, heard)
 
 
@@ -145,7 +146,7 @@ def _for_training(
     from models.training.clusters.planning import measured_widths, training_plans, training_sizes
 
     total = len(measured_widths(widths)) * len(training_sizes(len(counts), batch))
-    with progress("measuring", total) as heard:
+    with counting("measuring", total) as heard:
         return training_plans(counts, widths, batch, target, precision, numbers, shortlist, heard)
 
 
@@ -168,7 +169,7 @@ def _for_serving(
         raise UserError(f"-k must not be more than the vocabulary's words, got {k}")
     ranks = [rank for _, rank in widths.bands]
     edges = candidates(bundle.config.vocabulary_size, smallest=shortlist, also=ranks)
-    with progress("predicting", rows, "positions") as heard:
+    with counting("predicting", rows, "positions") as heard:
         found = masses_of(bundle, sample_lines(bundle, text_files(corpus), rows), rows, [k], edges, heard)
     return serving_plans(found, k, widths, target, numbers, words=words)
 

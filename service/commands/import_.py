@@ -1,4 +1,4 @@
-"""`headfirst import FORMAT SOURCE OUT`: somebody's checkpoint -> a bundle that `headfirst serve` serves."""
+"""`headfirst import FORMAT SOURCE OUT`: a published checkpoint -> a bundle that `headfirst serve` serves."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-class Format(StrEnum):
-    """The formats; `models.importers.FORMATS` has the same, and importing it takes seconds."""
+class CheckpointFormat(StrEnum):
+    """The formats of `models.importers.FORMATS`, whose import takes seconds."""
 
     FAIRSEQ = "fairseq"
     TRANSFO_XL_HF = "transfo-xl-hf"
@@ -38,7 +38,9 @@ class Dtype(StrEnum):
 
 
 def import_(
-    form: Annotated[Format, typer.Argument(metavar="FORMAT", help=f"One of {', '.join(Format)}.")],
+    form: Annotated[
+        CheckpointFormat, typer.Argument(metavar="FORMAT", help=f"One of {', '.join(CheckpointFormat)}.")
+    ],
     source: Annotated[Path, typer.Argument(help="The directory or file as published.")],
     out: Annotated[Path, typer.Argument(help="The directory of the bundle to write.")],
     dtype: Annotated[
@@ -93,8 +95,7 @@ def _convert(options: dict[str, Any]) -> dict[str, Any]:
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=noise, text=True) as child,  # noqa: S603
         console.status("starting") as status,
     ):
-        assert child.stdout is not None  # noqa: S101 -- a pipe
-        for line in child.stdout:
+        for line in child.stdout or ():
             answer = json.loads(line)
             if "step" in answer:
                 status.update(answer["step"])

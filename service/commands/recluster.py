@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.commands.shared.clusters import progress
 from service.commands.shared.options import Threads
+from service.commands.shared.progress import counting
 from service.commands.shared.session import UserError, load_bundle, session, show
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _rows(bundle: Bundle, lines: list[Tokens], count: int) -> Tensor:
     from models.training.evaluation import hidden_rows
 
     parts = []
-    with progress("reading", count, "positions") as heard:
+    with counting("reading", count, "positions") as heard:
         for hidden, _ in hidden_rows(bundle.model, lines, bundle.vocabulary.end_id):
             parts.append(hidden)
             heard(len(hidden))
@@ -142,10 +142,10 @@ def _edges(
     widths = Widths(config.hidden_size, bands=tuple((band.width, edge) for band, edge in pairs))
     grid = candidates(config.vocabulary_size, max(160, 2 * clusters), config.cutoffs[0], config.cutoffs)
     some = hidden[:1000]
-    with progress("predicting", len(some), "positions") as heard, torch.inference_mode():
+    with counting("predicting", len(some), "positions") as heard, torch.inference_mode():
         logprobs = (bundle.model.softmax.log_prob(part) for part in torch.split(some, 64))
         found = masses(logprobs, grid, [k], bundle.model.softmax.excluded, heard)
-    with progress("measuring", None):
+    with counting("measuring", None):
         plans = serving_plans(found, k, widths, bundle.device, [clusters])
     edges = cheapest(Refinement(plans.costs, config.cutoffs), clusters).cutoffs
     file.write_text(json.dumps({"request": request, "cutoffs": edges}))
@@ -158,9 +158,9 @@ def _fit(
     from models.training.recluster import Distillation, fit_rows, starting_rows
 
     softmax = bundle.model.softmax
-    with progress("probabilities of all words", None):
+    with counting("probabilities of all words", None):
         rows = Distillation.of(softmax, hidden, edges)
-    with progress("fitting", iterations, "iterations") as heard:
+    with counting("fitting", iterations, "iterations") as heard:
         last = 0
 
         def on_step(done: int, _: float) -> None:
@@ -178,7 +178,7 @@ def _fine_tune(
 ) -> LanguageModel:
     from models.training.fine_tuning import fine_tune
 
-    with progress("training all weights", steps, "steps") as heard:
+    with counting("training all weights", steps, "steps") as heard:
         last = 0
 
         def on_step(done: int) -> None:

@@ -6,239 +6,189 @@ import math
 import platform
 import shlex
 import sys
-import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 
-from models.config.tokenization import Kind
-from models.training.layer import Layer
 from service.commands.shared.clusters import CutoffsRequest, bands_to
+from service.commands.shared.grouped import grouped
+from service.commands.shared.progress import Bar, Reports, counting, note_column
+from service.commands.shared.session import STOPPED, UserError, session
+from service.commands.shared.training import (
+    CardOptions,
+    OutputOptions,
+    RunOptions,
+    ScheduleOptions,
+    SizeOptions,
+    TextOptions,
+)
 
 if TYPE_CHECKING:
-    from models.training.corpus import Corpus, CorpusOptions
+    from models.config.model import ModelConfig
+    from models.training.corpus import Corpus
     from models.training.trainer import Trainer, TrainingOptions
 
-LOG_SECONDS = 30.0
 
-
+@grouped
 def train(
     corpus: Annotated[
         Path, typer.Argument(help="A text file, or a directory of .txt, .txt.xz, .txt.gz files.")
     ],
     out: Annotated[Path, typer.Argument(help="The directory of the bundle to write.")],
-    vocabulary_size: Annotated[int, typer.Option(min=3, help="Words, with <unk> and </s>.")] = 102_400,
-    tokenization: Annotated[
-        Kind, typer.Option(help="How text becomes words; jieba is for Chinese, see docs/chinese.md.")
-    ] = Kind.OURS,
-    shortlist: Annotated[int, typer.Option(min=1, help="Words of the head.")] = 2000,
-    clusters: Annotated[
-        int | None,
-        typer.Option(
-            min=0, show_default="64; with --cutoffs auto the fastest", help="Tail clusters; 0: plain softmax."
-        ),
-    ] = None,
-    cutoffs: Annotated[
-        str,
-        typer.Option(
-            help="Cluster edges: geometric (from --shortlist), auto (fastest on this device, --shortlist at"
-            " least), or the edges themselves, N,N,...,vocabulary size."
-        ),
-    ] = "geometric",
-    bands: Annotated[
-        str, typer.Option(help="Tail widths, each up to a word rank: WIDTH:RANK,...,WIDTH.")
-    ] = "128:16500,32",
-    output_layer: Annotated[
-        Layer,
-        typer.Option(
-            help="adaptive, or to compare: full; tree (of --clusters leaves, no short-list); differentiated"
-            " (bands see slices of the hidden row) or differentiated-projected, both never tied."
-        ),
-    ] = Layer.ADAPTIVE,
-    sampled: Annotated[
-        int, typer.Option(min=0, help="With --output-layer full: words drawn a step in place of all.")
-    ] = 0,
-    hidden_size: Annotated[int, typer.Option(min=1)] = 256,
-    layers: Annotated[int, typer.Option(min=1, help="LSTM layers.")] = 1,
-    units: Annotated[int, typer.Option(min=1, help="LSTM units a layer.")] = 1024,
-    projection: Annotated[int, typer.Option(min=0, help="LSTM projection; 0 is none.")] = 256,
-    residual: Annotated[bool, typer.Option(help="Residual connections between layers.")] = False,
-    tied: Annotated[bool, typer.Option(help="Tie input and output word vectors.")] = True,
-    biases: Annotated[
-        bool, typer.Option(help="Give each word a bias, at first the logarithm of its frequency.")
-    ] = False,
-    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = 12_000,
-    rows: Annotated[int, typer.Option(min=1, help="Texts side by side in a step.")] = 64,
-    window: Annotated[int, typer.Option(min=1, help="Words of each text in a step.")] = 48,
-    optimizer: Annotated[
-        str, typer.Option(help="adam, or adagrad with a --learning-rate near 0.1: see docs/clusters.md.")
-    ] = "adam",
-    learning_rate: Annotated[float, typer.Option(min=0.0)] = 3e-3,
-    warmup: Annotated[int, typer.Option(min=0, help="Steps until the learning rate is reached.")] = 400,
-    cooldown: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Share of the steps that it falls.")
-    ] = 0.3,
-    dropout: Annotated[float, typer.Option(min=0.0, max=0.99)] = 0.0,
-    holdout_every: Annotated[int, typer.Option(min=2, help="One line of so many is held out.")] = 500,
-    precision: Annotated[
-        str, typer.Option(help="float32, bfloat16, or auto: bfloat16 on a GPU, float32 on a CPU.")
-    ] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N.")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores by default.")] = None,
-    seed: Annotated[int, typer.Option()] = 1,
-    validate_every: Annotated[int, typer.Option(min=1, help="Steps.")] = 2000,
-    checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps.")] = 500,
-    work: Annotated[
-        Path | None, typer.Option(help="Tokens and checkpoints; OUT with .work added by default.")
-    ] = None,
-    data_notes: Annotated[
-        Path | None, typer.Option(help="Markdown on the data and their licenses, for the model card.")
-    ] = None,
-    hardware: Annotated[str | None, typer.Option(help="What the model card calls this machine.")] = None,
+    text: TextOptions,
+    output: OutputOptions,
+    sizes: SizeOptions,
+    schedule: ScheduleOptions,
+    run: RunOptions,
+    card: CardOptions,
 ) -> None:
     """Train a model on text. Stopped and started again, it goes on where the last checkpoint was."""
-    import torch
+    with session("train"):
+        import torch
 
-    from models.bundle import Bundle, BundleError, resolve_device
+        from models.bundle import BundleError, resolve_device
+        from models.training.corpus import CorpusError
+        from models.training.memory import keep_memory
+        from models.training.trainer import Trainer, TrainingError
+
+        keep_memory()
+        work = run.work or out.with_name(out.name + ".work")
+        if run.threads:
+            torch.set_num_threads(run.threads)
+        try:
+            notes = card.data_notes.read_text() if card.data_notes else ""
+            device = resolve_device(run.device)
+            precision = run.precision_on(device.type)
+            data = _prepare(corpus, work, text, run)
+            request = _cutoffs(output, sizes.hidden_size, schedule.rows * schedule.window, precision)
+            edges = request.edges(data.counts, device, work)
+            config = _model_config(data, text, output, sizes, edges)
+            options = _training_options(schedule, run, output.sampled, sizes.biases, precision)
+            trainer = Trainer(config, data, options, work, str(device))
+            _begin(trainer, data)
+            _run(trainer)
+            _save(trainer, data, out, notes, card.hardware, run.holdout_every)
+        except (CorpusError, TrainingError, BundleError, ValueError) as error:
+            raise UserError(str(error)) from None
+        except KeyboardInterrupt:
+            _say(f"stopped; the same command goes on from the last checkpoint in {work}")
+            raise typer.Exit(STOPPED) from None
+        _say(f"wrote {out}: try headfirst serve --model {shlex.quote(str(out))}")
+
+
+def _prepare(corpus: Path, work: Path, text: TextOptions, run: RunOptions) -> Corpus:
+    """The corpus as tokens, kept in `work`."""
+    from models.training.corpus import CorpusOptions, prepare, text_files
+
+    options = CorpusOptions(text.vocabulary_size, run.holdout_every, run.seed, text.tokenization)
+    with counting("tokenizing", None, "characters") as heard:
+        return prepare(text_files(corpus), work, options, heard)
+
+
+def _cutoffs(output: OutputOptions, hidden_size: int, batch: int, precision: str) -> CutoffsRequest:
+    return CutoffsRequest(
+        output.cutoffs, output.shortlist, output.clusters, output.bands, hidden_size, batch, precision
+    )
+
+
+def _model_config(
+    data: Corpus, text: TextOptions, output: OutputOptions, sizes: SizeOptions, edges: tuple[int, ...]
+) -> ModelConfig:
     from models.config.bodies import LSTMConfig
     from models.config.model import ModelConfig
-    from models.training.card import TrainingFacts, model_card
-    from models.training.corpus import CorpusError, CorpusOptions
-    from models.training.memory import keep_memory
     from models.training.output_layers import layer_fields
-    from models.training.trainer import Trainer, TrainingError, TrainingOptions
 
-    keep_memory()
-    console = Console(stderr=True)
-    work = work or out.with_name(out.name + ".work")
-    if threads:
-        torch.set_num_threads(threads)
-    try:
-        notes = data_notes.read_text() if data_notes else ""
-        target = resolve_device(device)
-        data = _prepare(
-            corpus, work, CorpusOptions(vocabulary_size, holdout_every, seed, tokenization), console
-        )
-        request = CutoffsRequest(
-            cutoffs,
-            shortlist,
-            clusters,
-            bands,
-            hidden_size,
-            rows * window,
-            _precision(precision, target.type),
-        )
-        edges = request.edges(data.counts, target, work)
-        fields = layer_fields(output_layer, data.counts, hidden_size, edges, bands_to(bands, edges), clusters)
-        tied = fields.pop("tied", tied)
-        config = ModelConfig(
-            vocabulary_size=vocabulary_size,
-            hidden_size=hidden_size,
-            **fields,
-            tied=tied,
-            head_bias=biases,
-            tail_bias=biases and len(fields["cutoffs"]) > 1,
-            embedding_scale=math.sqrt(hidden_size) if tied else 1.0,
-            body=LSTMConfig(layers=layers, units=units, projection=projection, residual=residual),
-            tokenization=tokenization.tokenization(),
-        )
-        options = TrainingOptions(
-            steps=steps,
-            rows=rows,
-            window=window,
-            learning_rate=learning_rate,
-            warmup=warmup,
-            cooldown=cooldown,
-            dropout=dropout,
-            seed=seed,
-            precision=_precision(precision, target.type),
-            optimizer=_optimizer(optimizer),
-            from_frequencies=biases,
-            validate_every=validate_every,
-            checkpoint_every=checkpoint_every,
-            sampled=sampled,
-        )
-        trainer = Trainer(config, data, options, work, str(target))
-        if trainer.resume():
-            console.print(f"resumed at step {trainer.step:,}")
-        console.print(
-            f"{trainer.model.parameter_count():,} parameters, {len(data.train):,} words of text,"
-            f" {config.n_clusters} tail clusters, {options.precision} on {target}"
-        )
-        _run(trainer, options, console)
-        model = trainer.model.eval()
-        facts = TrainingFacts(
-            command=shlex.join(["headfirst", *sys.argv[1:]]),
-            words=steps * rows * window,
-            corpus_words=len(data.train),
-            seconds=trainer.seconds,
-            hardware=hardware or f"{platform.machine()}, {torch.get_num_threads()} threads, {target.type}",
-        )
-        rule = (
-            f"of each file the non-empty line i, from 0, where i mod {holdout_every} is {holdout_every // 2}"
-        )
-        card = model_card(out.name, model, data.vocabulary, facts, trainer.validate(), rule, notes)
-        Bundle.save(out, model, data.vocabulary, card)
-    except (CorpusError, TrainingError, BundleError, ValueError, OSError) as error:
-        console.print(f"headfirst train: {' '.join(str(error).split())}", style="red", markup=False)
-        raise typer.Exit(2) from None
-    except KeyboardInterrupt:
-        console.print(f"stopped; the same command goes on from the last checkpoint in {work}")
-        raise typer.Exit(130) from None
-    console.print(f"wrote {out}: try headfirst serve --model {shlex.quote(str(out))}")
-
-
-def _precision(name: str, device_type: str) -> str:
-    if name == "auto":
-        return "bfloat16" if device_type == "cuda" else "float32"
-    if name not in ("float32", "bfloat16"):
-        raise ValueError(f"--precision must be auto, float32 or bfloat16, got {name!r}")
-    return name
-
-
-def _optimizer(name: str) -> str:
-    from models.training.trainer import OPTIMIZERS
-
-    if name not in OPTIMIZERS:
-        raise ValueError(f"--optimizer must be {' or '.join(OPTIMIZERS)}, got {name!r}")
-    return name
-
-
-def _prepare(corpus: Path, work: Path, options: CorpusOptions, console: Console) -> Corpus:
-    from models.training.corpus import prepare, text_files
-
-    with Progress(
-        TextColumn("tokenizing"), TextColumn("{task.completed:,} characters"), console=console
-    ) as bar:
-        task = bar.add_task("", total=None)
-        return prepare(text_files(corpus), work, options, lambda n: bar.advance(task, n))
-
-
-def _run(trainer: Trainer, options: TrainingOptions, console: Console) -> None:
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.description}"),
-        TimeRemainingColumn(),
+    bands = bands_to(output.bands, edges)
+    layer = layer_fields(output.output_layer, data.counts, sizes.hidden_size, edges, bands, output.clusters)
+    tied = layer.pop("tied", sizes.tied)
+    return ModelConfig(
+        vocabulary_size=text.vocabulary_size,
+        hidden_size=sizes.hidden_size,
+        **layer,
+        tied=tied,
+        head_bias=sizes.biases,
+        tail_bias=sizes.biases and len(layer["cutoffs"]) > 1,
+        embedding_scale=math.sqrt(sizes.hidden_size) if tied else 1.0,
+        body=LSTMConfig(
+            layers=sizes.layers, units=sizes.units, projection=sizes.projection, residual=sizes.residual
+        ),
+        tokenization=text.tokenization.tokenization(),
     )
-    average, logged = math.nan, time.monotonic()
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=options.steps, completed=trainer.step)
+
+
+def _training_options(
+    schedule: ScheduleOptions, run: RunOptions, sampled: int, biases: bool, precision: str
+) -> TrainingOptions:
+    from models.training.trainer import OPTIMIZERS, TrainingOptions
+
+    if schedule.optimizer not in OPTIMIZERS:
+        raise UserError(f"--optimizer must be {' or '.join(OPTIMIZERS)}, got {schedule.optimizer!r}")
+    return TrainingOptions(
+        **asdict(schedule),
+        seed=run.seed,
+        precision=precision,
+        sampled=sampled,
+        from_frequencies=biases,
+        validate_every=run.validate_every,
+        checkpoint_every=run.checkpoint_every,
+    )
+
+
+def _begin(trainer: Trainer, data: Corpus) -> None:
+    """Goes on from the checkpoint, if there is one; says what is trained."""
+    if trainer.resume():
+        _say(f"resumed at step {trainer.step:,}")
+    _say(
+        f"{trainer.model.parameter_count():,} parameters, {len(data.train):,} words of text,"
+        f" {trainer.model.config.n_clusters} tail clusters, {trainer.options.precision} on {trainer.device}"
+    )
+
+
+def _run(trainer: Trainer) -> None:
+    """Trains to the end; shows the loss as it falls."""
+    steps, average, reports = trainer.options.steps, math.nan, Reports()
+    columns = (BarColumn(), MofNCompleteColumn(), note_column(), TimeRemainingColumn())
+    with Bar(*columns, total=steps, done=trainer.step) as bar:
         for done in trainer.run():
             average = done.loss if math.isnan(average) else 0.98 * average + 0.02 * done.loss
             line = (
                 f"loss {average:.3f}  perplexity {math.exp(average):.1f}"
                 f"  {done.words / done.seconds:,.0f} words/s"
             )
-            bar.update(task, completed=done.step, description=line)
-            if not console.is_terminal and time.monotonic() - logged > LOG_SECONDS:
-                logged = time.monotonic()
-                console.print(f"step {done.step:,} of {options.steps:,}  {line}")
+            bar.to(done.step, line)
+            reports.tell(f"step {done.step:,} of {steps:,}  {line}")
             if done.validation is not None:
-                console.print(
+                bar.say(
                     f"step {done.step:,}: held-out perplexity {done.validation.perplexity:.1f},"
                     f" unknown words {done.validation.unknown_rate:.2%}"
                 )
+
+
+def _save(
+    trainer: Trainer, data: Corpus, out: Path, notes: str, hardware: str | None, holdout_every: int
+) -> None:
+    """Writes the bundle, its card included."""
+    import torch
+
+    from models.bundle import Bundle
+    from models.training.card import TrainingFacts, model_card
+
+    options, model = trainer.options, trainer.model.eval()
+    machine = f"{platform.machine()}, {torch.get_num_threads()} threads, {trainer.device.type}"
+    facts = TrainingFacts(
+        command=shlex.join(["headfirst", *sys.argv[1:]]),
+        words=options.steps * options.rows * options.window,
+        corpus_words=len(data.train),
+        seconds=trainer.seconds,
+        hardware=hardware or machine,
+    )
+    rule = f"of each file the non-empty line i, from 0, where i mod {holdout_every} is {holdout_every // 2}"
+    card = model_card(out.name, model, data.vocabulary, facts, trainer.validate(), rule, notes)
+    Bundle.save(out, model, data.vocabulary, card)
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)

@@ -1,6 +1,5 @@
 """Loading a model to be served."""
 
-import hashlib
 import logging
 import shutil
 import time
@@ -13,7 +12,7 @@ import torch
 
 import service
 from models.bodies.base import FLOAT_BYTES
-from models.bundle import CONFIG, TOKENIZER, WEIGHTS, Bundle, BundleError
+from models.bundle import CONTENT, TOKENIZER, WEIGHTS, Bundle, BundleError, digest
 from service.contract.model_card import ModelCard
 from service.engine.state_cache import ENTRY_BYTES, TOKEN_BYTES
 from service.settings.model_sources import ModelSource
@@ -56,13 +55,13 @@ def load(
     before = _versions(source.path)
     bundle = Bundle.load(source.path, settings.device, source.name)
     try:
-        digest = _digest(*(source.path / name for name in (CONFIG, TOKENIZER, WEIGHTS)))
+        content = digest(*(source.path / name for name in CONTENT))[:DIGEST_CHARS]
         tokenizer = None if copies is None else _copy(source.path / TOKENIZER, copies)
     except OSError as error:
         raise BundleError(str(error)) from error
     if _versions(source.path) != before:
         raise BundleError(f"{source.path}: was changed while it was being loaded")
-    loaded = LoadedModel(bundle, card(bundle, digest), describe(bundle), tokenizer)
+    loaded = LoadedModel(bundle, card(bundle, content), describe(bundle), tokenizer)
     _log(loaded, started)
     return loaded
 
@@ -132,20 +131,12 @@ def _log(loaded: LoadedModel, started: float) -> None:
 
 def _versions(path: Path) -> list[tuple[int, int, int, int]]:
     """What tells that a file is another one; nothing for one that is not there, which loading tells."""
-    stats = [(path / name).stat() for name in (CONFIG, TOKENIZER, WEIGHTS) if (path / name).is_file()]
+    stats = [(path / name).stat() for name in CONTENT if (path / name).is_file()]
     return [(stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size) for stat in stats]
 
 
-def _digest(*files: Path) -> str:
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as opened:
-            digest.update(hashlib.file_digest(opened, "sha256").digest())
-    return digest.hexdigest()[:DIGEST_CHARS]
-
-
 def _copy(file: Path, directory: Path) -> Path:
-    copy = directory / f"vocabulary-{_digest(file)}.json"
+    copy = directory / f"vocabulary-{digest(file)[:DIGEST_CHARS]}.json"
     if not copy.exists():
         shutil.copyfile(file, copy)
     return copy

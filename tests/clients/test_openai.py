@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tests.clients.environment import python_with, run
-from tests.service.conftest import ServerProcess
+from tests.support.server_process import ServerProcess
 
 pytestmark = pytest.mark.slow
 

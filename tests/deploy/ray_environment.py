@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 from benchmarks.serving.environments import cache_folder, python_of
 from tests.deploy.tools import DEPLOY, ROOT
-from tests.service.conftest import clean_environment
+from tests.support.server_process import clean_environment
 
 
 def ray_python() -> Path:
@@ -22,11 +21,3 @@ def environment() -> dict[str, str]:
     """
     patient = {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "120", "RAY_USAGE_STATS_ENABLED": "0"}
     return clean_environment(PYTHONPATH=str(ROOT), **patient)
-
-
-def free_port() -> int:
-    """A port that was free a moment ago: Ray Serve takes none of its own choice."""
-    with socket.socket() as opened:
-        opened.bind(("127.0.0.1", 0))
-        port: int = opened.getsockname()[1]
-        return port

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from tests.deploy.monitoring import DASHBOARD, PANELS, QUERIES, concrete
 from tests.deploy.promql import exposed, finds, selectors
 from tests.deploy.tools import DEPLOY, check, program
-
-DASHBOARD = json.loads((DEPLOY / "grafana" / "dashboards" / "headfirst.json").read_text("utf-8"))
-PANELS: list[dict[str, Any]] = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
-QUERIES: list[str] = [target["expr"] for panel in PANELS for target in panel["targets"]]
 
 DESIGNED = """requests_total request_duration_seconds_bucket queue_depth queue_duration_seconds_bucket
     batch_size_bucket batch_tokens_sum step_duration_seconds_bucket cluster_expansions_total
     cluster_rows_total state_cache_hits_total state_cache_misses_total state_cache_bytes rejected_total
     model_info""".split()
-
-
-def concrete(query: str) -> str:
-    """The query as Grafana would send it, for every job and instance."""
-    return query.replace("$__rate_interval", "20s").replace("$job", ".+").replace("$instance", ".+")
 
 
 @pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,14 +15,13 @@ from pathlib import Path
 import httpx
 import pytest
 
+from benchmarks.serving.processes import free_port
 from models.config.tokenization import Jieba, Moses
 from tests.deploy import container
 from tests.deploy.container import Image
 from tests.deploy.tools import check, run
-from tests.models.text.test_tokenizations import bundle
-from tests.service.scenarios.test_tracing_live import Collector, collector
-
-__all__ = ["collector"]
+from tests.support.otel import Collector, collecting
+from tests.support.tiny import tokenized_bundle
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -64,12 +63,10 @@ def image(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     built.remove()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    assert isinstance(port, int)
-    return port
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    with collecting() as running:
+        yield running
 
 
 class Server:
@@ -147,6 +144,13 @@ def test_the_shipped_model_predicts_over_http(server: Server) -> None:
     assert "much" in words
 
 
+def test_the_image_runs_on_the_kernels(server: Server, image: Image) -> None:
+    inspect = image.run_beside(server.process, "headfirst", "inspect", "--json", **server.environment)
+    kernels = json.loads(check(*inspect))["kernels"]
+    assert kernels["body"].startswith("C++ ")
+    assert kernels["softmax_fast"].startswith("C++ ")
+
+
 def test_the_process_is_nobody_on_a_read_only_root(server: Server) -> None:
     process = Path(f"/proc/{server.process.pid}")
     status = dict(line.split(":\t", 1) for line in (process / "status").read_text().splitlines())
@@ -178,7 +182,7 @@ def test_the_healthcheck_tells_ready_from_gone(server: Server, image: Image) -> 
 def test_models_that_need_an_extra_are_served_and_traced(image: Image, collector: Collector) -> None:
     for name, tokenization in (("moses", Moses()), ("chinese", Jieba())):
         (image.root / "models").mkdir(exist_ok=True)
-        bundle(image.root / "models" / name, tokenization)
+        tokenized_bundle(image.root / "models" / name, tokenization)
     server = Server(
         image,
         HEADFIRST_MODEL="moses=/models/moses,chinese=/models/chinese",

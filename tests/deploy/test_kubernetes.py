@@ -2,52 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from service.metrics.registry import ENDPOINTS
 from service.settings.reading import load_settings, unknown_variables
-from tests.deploy.tools import DEPLOY, check, kubectl, linter, run
+from tests.deploy.manifests import VERSIONS, Manifests
+from tests.deploy.tools import DEPLOY, linter, run
 
 OVERLAYS = ("cpu", "gpu")
-VERSIONS = ("1.27", "1.37")
-"""The oldest that has every field used here, and the newest that the schemas know."""
 
 NO_SCHEMA = {"ServiceMonitor"}
 """Kinds of the Prometheus operator, unknown to Kubernetes' schemas; `test_the_monitor_...` looks at ours."""
-
-
-@functools.cache
-def rendered(overlay: str) -> str:
-    return check(kubectl(), "kustomize", DEPLOY / "kubernetes" / "overlays" / overlay)
-
-
-class Manifests:
-    """An overlay as it would be applied."""
-
-    def __init__(self, overlay: str) -> None:
-        self.overlay = overlay
-        self.text = rendered(overlay)
-        self.documents: list[dict[str, Any]] = list(yaml.safe_load_all(self.text))
-
-    def __getitem__(self, kind: str) -> dict[str, Any]:
-        (found,) = (document for document in self.documents if document["kind"] == kind)
-        return found
-
-    @property
-    def pod(self) -> dict[str, Any]:
-        spec: dict[str, Any] = self["Deployment"]["spec"]["template"]["spec"]
-        return spec
-
-    @property
-    def container(self) -> dict[str, Any]:
-        (found,) = self.pod["containers"]
-        assert isinstance(found, dict)
-        return found
 
 
 @pytest.fixture(scope="module", params=OVERLAYS)

@@ -18,7 +18,7 @@ from service.contract.errors import NotFound
 from service.metrics.registry import ENDPOINTS
 from service.settings.settings import Settings
 from tests.deploy import promql
-from tests.deploy.test_kubernetes import VERSIONS, Manifests
+from tests.deploy.manifests import VERSIONS, Manifests
 from tests.deploy.tools import DEPLOY, linter, run
 
 OTHERS = {

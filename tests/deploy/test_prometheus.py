@@ -7,16 +7,9 @@ from typing import Any
 
 import pytest
 
+from tests.deploy.monitoring import ALERTS, FOLDER, RECORDED, RULES
 from tests.deploy.promql import exposed, finds, selectors
-from tests.deploy.tools import DEPLOY, check, load_yaml, program, run
-
-FOLDER = DEPLOY / "prometheus"
-FILES = sorted((FOLDER / "rules").glob("*.yml"))
-RULES: list[dict[str, Any]] = [
-    rule for path in FILES for group in load_yaml(path)["groups"] for rule in group["rules"]
-]
-RECORDED = {rule["record"] for rule in RULES if "record" in rule}
-ALERTS = {rule["alert"] for rule in RULES if "alert" in rule}
+from tests.deploy.tools import check, load_yaml, program, run
 
 
 @pytest.fixture(scope="module")

@@ -12,13 +12,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.deploy.ray_environment import environment, free_port, ray_python
+from benchmarks.serving.processes import free_port
+from tests.deploy.ray_environment import environment, ray_python
 from tests.deploy.tools import ROOT
-
-# The contract, as every other server of ours has to keep it; `client` and `server` are those below.
-from tests.service.http.test_http_contract import *  # noqa: F403
-from tests.service.scenarios.test_tracing_live import PARENT, TRACE
-from tests.support.otel import Collector, collecting
+from tests.support.http_contract import HttpContract
+from tests.support.otel import PARENT, TRACE, Collector, collecting
 from tests.support.tiny import tiny_bundle
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -86,6 +84,10 @@ def server(
 def client(server: RayServer) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=server.url, timeout=60) as client:
         yield client
+
+
+class TestContract(HttpContract):
+    """The contract, as every other server of ours has to keep it."""
 
 
 def replica(client: httpx.Client, **headers: str) -> str:

@@ -12,8 +12,8 @@ import yaml
 
 from service.settings.reading import unknown_variables
 from service.settings.settings import Settings, flag
-from tests.deploy.test_kubernetes import Manifests
-from tests.deploy.test_prometheus import ALERTS
+from tests.deploy.manifests import Manifests
+from tests.deploy.monitoring import ALERTS
 from tests.deploy.tools import DEPLOY, ROOT, check, kubectl
 
 TEXT = (DEPLOY / "README.md").read_text("utf-8")

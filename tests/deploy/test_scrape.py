@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import threading
 import time
@@ -14,10 +13,10 @@ import httpx
 import pytest
 import yaml
 
-from tests.deploy.test_grafana import PANELS, concrete
-from tests.deploy.test_prometheus import FILES, RULES
+from benchmarks.serving.processes import free_port
+from tests.deploy.monitoring import FILES, PANELS, RULES, concrete
 from tests.deploy.tools import program
-from tests.service.conftest import ServerProcess
+from tests.support.server_process import ServerProcess
 from tests.support.tiny import tiny_bundle
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
@@ -46,9 +45,7 @@ class Prometheus:
         }
         path = folder / "prometheus.yml"
         path.write_text(yaml.safe_dump(configuration))
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            address = f"127.0.0.1:{probe.getsockname()[1]}"
+        address = f"127.0.0.1:{free_port()}"
         self._log = (folder / "log").open("w")
         self._process = subprocess.Popen(
             [

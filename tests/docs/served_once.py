@@ -9,7 +9,7 @@ import sys
 
 import httpx
 
-from tests.service.conftest import ServerProcess
+from tests.support.server_process import ServerProcess
 
 
 def main(arguments: list[str]) -> int:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.service.conftest import clean_environment
+from tests.support.server_process import clean_environment
 
 ROOT = Path(__file__).parents[2]
 

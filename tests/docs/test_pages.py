@@ -13,7 +13,7 @@ from service.settings.settings import Settings, flag
 from tests.docs import shell
 from tests.docs.generators import DOCS, load_generator
 from tests.docs.shell import ROOT
-from tests.service.conftest import ServerProcess
+from tests.support.server_process import ServerProcess
 
 PAGES = ("quick-start.md", "client.md", "openai.md", "operating.md")
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.docs.shell import ROOT, blocks, run
-from tests.service.conftest import ServerProcess
+from tests.support.server_process import ServerProcess
 
 README = ROOT / "README.md"
 BLOCKS = blocks(README)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from tests.playground.conftest import Watch
-from tests.service.conftest import ServerProcess
+from tests.playground.browser import Watch
+from tests.support.server_process import ServerProcess
 from tests.support.tiny import tiny_bundle
 
 pytest.importorskip("playwright.sync_api", reason="pip install playwright")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.playground.conftest import Watch
+from tests.playground.browser import Watch
 from tests.playground.stub import Fault, Stub
 
 pytest.importorskip("playwright.sync_api", reason="pip install playwright")

@@ -1,4 +1,4 @@
-"""Asking an app in this process: with httpx, or in plain ASGI."""
+"""An app in this process, and requests to it: with httpx, or in plain ASGI."""
 
 import asyncio
 import json
@@ -9,7 +9,40 @@ import httpx
 import pytest
 from starlette.types import Message
 
-from tests.service.conftest import LocalApp
+from models.bundle import Bundle
+from service.contract import messages as contract
+from service.fleet.loading import card
+from service.fleet.served import Catalog, Served
+from service.http.api.examples import describe
+from service.http.app import HeadfirstApp, create_app
+from service.metrics.registry import Metrics
+from service.settings.settings import Settings
+from tests.support.engines import FakeEngine
+
+Answering = Callable[[contract.Message], contract.Answer]
+
+
+class LocalApp:
+    """The app in this process, its engine a double."""
+
+    def __init__(
+        self, bundle: Bundle, settings: Settings, answer: Callable[[contract.Message], contract.Answer]
+    ) -> None:
+        self.engine = FakeEngine(answer)
+        self.metrics = Metrics(bundle.config.n_clusters)
+        served = Served(bundle, self.engine, card(bundle), describe(bundle))
+        self.app: HeadfirstApp = create_app(settings, Catalog([served]), self.metrics)
+        self.lifecycle = self.app.context.lifecycle
+
+    def client(self) -> httpx.AsyncClient:
+        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+        return httpx.AsyncClient(transport=transport, base_url="http://test")
+
+    def sample(self, name: str, **labels: str) -> float:
+        value = self.metrics.registry.get_sample_value(f"headfirst_{name}", labels)
+        assert value is not None, f"no series headfirst_{name}{labels}"
+        return value
+
 
 Local = Callable[..., LocalApp]
 
@@ -32,7 +65,7 @@ def error_of(response: httpx.Response) -> dict[str, str | None]:
 
 
 class Connection:
-    """A client at the ASGI level: its messages go in one by one, what comes back is kept."""
+    """A client at the ASGI level: it sends messages one by one, and keeps what it receives."""
 
     def __init__(
         self, app: LocalApp, path: str = "/v1/predict", method: str = "POST", **headers: str
@@ -71,7 +104,7 @@ class Connection:
 
     @property
     def watched(self) -> bool:
-        """Whether the app waits for what the client does next."""
+        """Whether the app waits for the client's next message."""
         return bool(self.incoming._getters)  # type: ignore[attr-defined]
 
     async def done(self) -> "Connection":
@@ -100,5 +133,5 @@ def access_records(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
 
 async def wait_for(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110 -- the app tells nobody about its progress
+        while not condition():  # noqa: ASYNC110 -- the app announces no progress
             await asyncio.sleep(0.001)

@@ -1,4 +1,4 @@
-"""Engines for tests that need one to do exactly this or that."""
+"""An engine that answers as a test says, and what a real one must agree with."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -41,7 +41,7 @@ def compute(bundle: Bundle, message: Message) -> Answer:
 
 
 def model_card(name: str = "m", **changes: Any) -> ModelCard:
-    """Of a small model that is nowhere."""
+    """The card of a small model that does not exist."""
     card = {
         "id": name,
         "created": 1,

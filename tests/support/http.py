@@ -1,24 +1,22 @@
-"""Asking a real server, and what to compare its answers by."""
+"""Requests to a real server, and comparisons of its answers."""
 
 import itertools
+import json
 import random
 import socket
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.service.conftest import ServerProcess
 from tests.support.tiny import tiny_words
 
-StartServer = Callable[..., AbstractContextManager[ServerProcess]]
-
-
 WORDS = tiny_words()[2:]
+
+BODY = json.dumps({"inputs": "Thank you"})
+"""Of a request to either model route."""
 
 
 def predict(client: httpx.Client, **body: Any) -> list[dict[str, Any]]:
@@ -69,9 +67,9 @@ def samples(client: httpx.Client) -> Samples:
 
 
 def samples_once_counted(client: httpx.Client, messages: float) -> tuple[Samples, int]:
-    """The metrics when the engine has counted so many messages in all, and how often they were asked for.
+    """The metrics once the engine has counted `messages` in all, and how often the page was asked for.
 
-    It counts a batch just after it has answered it: who was answered may ask for the metrics before that.
+    The engine counts a batch just after its answers: a client that has its answer may ask before that.
     """
     end = time.monotonic() + 30
     for looks in itertools.count(1):
@@ -84,7 +82,7 @@ def samples_once_counted(client: httpx.Client, messages: float) -> tuple[Samples
 
 
 def raw_exchange(url: str, *pieces: bytes) -> bytes:
-    """What the server says to these bytes until it closes the connection."""
+    """The bytes that the server answers to `pieces` until it closes the connection."""
     host, port = url.removeprefix("http://").split(":")
     answer = b""
     with socket.create_connection((host, int(port)), timeout=20) as connection:

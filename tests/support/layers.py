@@ -8,7 +8,7 @@ from itertools import accumulate
 
 import torch
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.config.bodies import LSTMConfig
 from models.config.model import Band, ModelConfig
@@ -161,3 +161,21 @@ def questions(draw: st.DrawFn, layout: Layout, rows: int) -> tuple[list[int], li
     ids = st.sets(st.integers(0, size - 1), max_size=size)
     sets = st.one_of(st.none(), ids.map(lambda some: torch.tensor(sorted(some), dtype=torch.int64)))
     return ks, draw(st.lists(sets, min_size=rows, max_size=rows))
+
+
+def torch_module(softmax: AdaptiveSoftmax, layout: Layout) -> nn.AdaptiveLogSoftmaxWithLoss:
+    """torch's own module with the same weights; it has one projection a cluster."""
+    module = nn.AdaptiveLogSoftmaxWithLoss(
+        layout.hidden_size,
+        layout.vocabulary_size,
+        list(layout.config.cutoffs[:-1]),
+        div_value=2.0,
+        head_bias=layout.head_bias,
+    ).requires_grad_(False)
+    module.head.weight.copy_(softmax.head)
+    if softmax.head_bias is not None:
+        module.head.bias.copy_(softmax.head_bias)
+    for tail, projection, words in zip(module.tail, softmax.projections, softmax.tails, strict=True):
+        tail[0].weight.copy_(projection)
+        tail[1].weight.copy_(words)
+    return module

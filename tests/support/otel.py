@@ -1,4 +1,4 @@
-"""As much of an OpenTelemetry collector as is asked for spans."""
+"""The part of an OpenTelemetry collector that receives spans."""
 
 import threading
 from collections.abc import Iterator
@@ -7,9 +7,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+"""Ids of a trace and of a span of it, as a client's `traceparent` has them."""
+
 
 class Collector(ThreadingHTTPServer):
-    """Keeps what it is sent: the path of each request, and the request."""
+    """Keeps each request that it receives, with its path."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)

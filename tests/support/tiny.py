@@ -12,8 +12,9 @@ import torch
 from models.bundle import Bundle
 from models.config.bodies import LSTMConfig
 from models.config.model import Band, ModelConfig
+from models.config.tokenization import Tokenization
 from models.language_model import LanguageModel
-from models.text.tokenizer import END, UNKNOWN
+from models.text.tokenizer import END, UNKNOWN, SpecialWords
 from models.text.vocabulary import Vocabulary
 
 _COMMON = "the . , of and to a in is I you it Thank very much for that on with was".split()
@@ -69,4 +70,14 @@ def tiny_bundle(directory: Path, config: ModelConfig | None = None, seed: int = 
     path = directory / "tiny"
     vocabulary = Vocabulary.from_words(tiny_words(model.config.vocabulary_size))
     Bundle.save(path, model, vocabulary, card="# tiny\n", dtype=torch.float32)
+    return path
+
+
+def tokenized_bundle(path: Path, tokenization: Tokenization) -> Path:
+    """A tiny bundle whose text is split so; `Thank` is a special word of it."""
+    config = ModelConfig(
+        **tiny_config().model_dump() | {"tokenization": tokenization, "special_words": ("Thank",)}
+    )
+    words = Vocabulary.from_words(tiny_words(), SpecialWords.of(config))
+    Bundle.save(path, tiny_model(config), words)
     return path

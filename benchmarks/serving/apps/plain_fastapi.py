@@ -1,7 +1,7 @@
 """Plain FastAPI: a request at a time in each process.
 
 The endpoint is a plain function, which FastAPI runs in its pool of threads: one that computes in the event
-loop would let all who wait, wait for each other's answers.
+loop would make all waiting requests wait for each other's answers.
 """
 
 from __future__ import annotations

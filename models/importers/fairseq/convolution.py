@@ -20,7 +20,7 @@ MAX_CHARACTERS: Final = 10_000
 
 
 def convolution(options: FairseqOptions, weights: Weights) -> tuple[ModelConfig, dict[str, Tensor]]:
-    """The configuration, without its words, and our weights; `weights` is left with what is unknown.
+    """The configuration, without its words, and our weights; unknown ones stay in `weights`.
 
     Raises:
         CheckpointError: an option or a weight that does not fit the rest, or is not supported.

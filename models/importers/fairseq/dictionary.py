@@ -25,7 +25,7 @@ class Dictionary:
 
     @property
     def start(self) -> str:
-        """What a text begins with where the model was trained so."""
+        """The word before a text, for models that were trained with one."""
         return self.words[START]
 
     @property
@@ -35,7 +35,7 @@ class Dictionary:
 
     @property
     def unknown(self) -> str:
-        """What stands for all other words."""
+        """The word that stands for all others."""
         return self.words[UNKNOWN]
 
     def __len__(self) -> int:

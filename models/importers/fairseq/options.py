@@ -79,7 +79,7 @@ class FairseqOptions:
             raise CheckpointError(f"{self.file}: option {name} is {value}, its weights show {found}")
 
     def refuse(self, name: str) -> CheckpointError:
-        """What to raise for an option that is on and has no counterpart here."""
+        """The error for an option that is on and has no counterpart here."""
         return CheckpointError(
             f"{self.file}: option {name} is {self.values.get(name)!r}, which is not supported"
         )
@@ -104,7 +104,7 @@ def read_options(state: Mapping[str, Any], file: Path) -> FairseqOptions:
         mixed = not isinstance(cfg["model"], Mapping)
         names = [name for name in model if not mixed or name.startswith(_OF_A_MODEL)]
     else:
-        raise CheckpointError(f"{file}: holds neither args nor cfg, so it is no fairseq checkpoint")
+        raise CheckpointError(f"{file}: holds neither args nor cfg, so it is not a fairseq checkpoint")
     values = {**{name: task[name] for name in task if name in _USED | _MUST_BE_OFF}, **model}
     arch = model.get("arch") if args is not None else model.get("_name") or model.get("arch")
     if not isinstance(arch, str):

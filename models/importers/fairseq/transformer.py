@@ -24,7 +24,7 @@ _OLD_NORMS: Final = {"self_attn_layer_norm": "layer_norms.0", "final_layer_norm"
 
 
 def transformer(options: FairseqOptions, weights: Weights) -> tuple[ModelConfig, dict[str, Tensor]]:
-    """The configuration, without its words, and our weights; `weights` is left with what is unknown.
+    """The configuration, without its words, and our weights; unknown ones stay in `weights`.
 
     Raises:
         CheckpointError: an option or a weight that does not fit the rest, or is not supported.
@@ -95,7 +95,7 @@ def _body(options: FairseqOptions, weights: Weights) -> tuple[TransformerConfig,
     ours: dict[str, Tensor] = {}
     for layer in range(layers):
         ours |= _layer(weights, f"decoder.layers.{layer}", f"body.layers.{layer}", units, inner)
-    # An architecture by another name than the family's sets it, whatever the option says.
+    # An architecture by another name than the family's sets it and ignores the option.
     pre_norm = options.flag("decoder_normalize_before", default=True) or options.arch != "transformer_lm"
     final_norm = _final_norm(options, weights) and pre_norm
     if final_norm:

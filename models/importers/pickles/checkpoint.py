@@ -1,4 +1,4 @@
-"""Reading other people's files without running what is in them.
+"""Reading foreign files without running the code in them.
 
 A torch checkpoint is first read by ``torch.load(weights_only=True)``. What that refuses (a module pickled
 whole, a vocabulary's own class) is read by `models.importers.pickles.unpickling`, which rebuilds tensors and
@@ -33,7 +33,7 @@ _FAULTS: Final = (
     TypeError, AttributeError, KeyError, IndexError, OverflowError, AssertionError, ImportError,
     NotImplementedError, RecursionError,
 )  # fmt: skip
-"""What damaged and forged files make the two readers raise, each for its own reason."""
+"""Errors that the two readers raise for damaged and forged files."""
 
 
 def load(path: Path) -> Any:
@@ -90,7 +90,7 @@ def module_state(module: object) -> dict[str, Tensor]:
     """The state dictionary of a `torch.nn.Module` that was pickled whole.
 
     Raises:
-        CheckpointError: `module` is none.
+        CheckpointError: `module` is not a module.
     """
     state: dict[str, Tensor] = {}
     waiting, seen = [("", module)], 0
@@ -101,7 +101,7 @@ def module_state(module: object) -> dict[str, Tensor]:
             raise CheckpointError("a pickled module has parts without end")
         found = attributes(part)
         if not isinstance(found.get("_modules"), Mapping):
-            raise CheckpointError(f"{prefix.rstrip('.') or 'the checkpoint'} is no pickled module")
+            raise CheckpointError(f"{prefix.rstrip('.') or 'the checkpoint'} is not a pickled module")
         for kind in ("_parameters", "_buffers"):
             for name, tensor in attributes(found.get(kind, {})).items():
                 if isinstance(tensor, Tensor):

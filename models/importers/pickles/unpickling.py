@@ -45,7 +45,7 @@ _CONTAINERS: Final[dict[tuple[str, str], Any]] = {
 
 
 class Stub:
-    """Stands for an object of a class that is not known: what it was made with, and its state.
+    """Stands for an object of an unknown class: its constructor's arguments, and its state.
 
     A class of its own for each name, so that ``type(stub).__name__`` is the original's.
     """
@@ -106,7 +106,7 @@ class Stub:
         return {name: value for part in found for name, value in part.items() if isinstance(name, str)}
 
     def parts(self) -> list[object]:
-        """Everything that it holds."""
+        """All objects that it holds."""
         return [*self._args, *self._kwargs.values(), self._state, *self._items, *self._entries.values()]
 
 
@@ -161,7 +161,7 @@ class Unpickler(pickle.Unpickler):
         }
 
     def find_class(self, module: str, name: str) -> Any:
-        """What a name in the pickle leads to: a container, a function of ours, a type of numbers, a stub."""
+        """The object for a name in the pickle: a container, a function of ours, a type of numbers, a stub."""
         known = _CONTAINERS.get((module, name)) or self._functions.get((module, name))
         if known is not None:
             return known
@@ -224,7 +224,7 @@ def _rebuild(storage: object, offset: object, size: object, stride: object, *_: 
 
 def _naturals(values: object) -> tuple[int, ...]:
     if not isinstance(values, tuple) or any(not isinstance(n, int) or n < 0 for n in values):
-        raise pickle.UnpicklingError("a tensor's size is no tuple of numbers")
+        raise pickle.UnpicklingError("a tensor's size is not a tuple of numbers")
     return tuple(values)
 
 

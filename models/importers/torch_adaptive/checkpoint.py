@@ -112,7 +112,7 @@ def read_words(file: Path) -> list[str]:
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{file}: {error}") from None
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-        raise CheckpointError(f"{file}: is no list of words")
+        raise CheckpointError(f"{file}: is not a list of words")
     words = [word.removesuffix("\r") for word in words]
     seen: dict[str, int] = {}
     for line, word in enumerate(words, 1):

@@ -26,7 +26,7 @@ class _Table(BaseModel):
 
 
 class Files(_Table):
-    """Beside the TOML file."""
+    """Names of the files beside the TOML file."""
 
     weights: Names
     vocabulary: str
@@ -98,7 +98,7 @@ def find(source: Path) -> Path:
 
 
 def describe(toml: Path) -> Description:
-    """What it says. Raises CheckpointError."""
+    """The description in a TOML file. Raises CheckpointError."""
     try:
         if toml.stat().st_size > MAX_TOML_BYTES:
             raise CheckpointError(f"{toml}: too large for a description")
@@ -112,7 +112,7 @@ def describe(toml: Path) -> Description:
 
 
 def beside(toml: Path, name: str) -> Path:
-    """A file that the TOML names. It may not lead out of its directory: the TOML may be somebody else's."""
+    """A file that the TOML names, inside its directory: the TOML may come from a stranger."""
     path = toml.parent / name
     if not path.resolve().is_relative_to(toml.parent.resolve()):
         raise CheckpointError(f"{toml}: {name} is not beside it")

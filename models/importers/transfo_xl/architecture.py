@@ -54,6 +54,14 @@ class Architecture(Strict):
     column_order: Literal["natural", "reversed"]
 
     @property
+    def lengths_note(self) -> str:
+        """What a person should know of lengths that are those of training."""
+        return (
+            f"The lengths are those of training (segments of {self.segment} words, memory of {self.memory});"
+            " evaluation may set others in config.json, without training."
+        )
+
+    @property
     def n_tails(self) -> int:
         """How many clusters there are beside the short-list."""
         return len(self.cutoffs) - 1
@@ -92,7 +100,7 @@ def checked(file: Path, build: Callable[[], _T]) -> _T:
 
 
 def refuse_unknown(file: Path, attention: object, sampled: object, extended: object = 0) -> None:
-    """Raises CheckpointError for what the original can be set to and we do not run."""
+    """Raises CheckpointError for settings of the original that we do not run."""
     if attention != 0:
         kind = ATTENTIONS.get(attention, "unknown") if isinstance(attention, int) else "unknown"
         raise CheckpointError(f"{file}: attn_type {attention!r} ({kind}) is not supported, only 0")
@@ -104,10 +112,21 @@ def refuse_unknown(file: Path, attention: object, sampled: object, extended: obj
         raise CheckpointError(f"{file}: ext_len {extended!r}: an extended context is not supported, only 0")
 
 
+def attended_positions(file: Path, memory: object, same_length: object) -> object:
+    """How many positions `same_length` lets each attend in the original; None without it.
+
+    Raises:
+        CheckpointError: none at all.
+    """
+    if same_length and not memory:
+        raise CheckpointError(f"{file}: with same_length and mem_len 0 no position attends any")
+    return memory if same_length else None
+
+
 def cutoffs(file: Path, listed: object, words: object) -> tuple[object, ...]:
     """The cutoffs with the vocabulary's size at the end, where the source leaves it out."""
     if not isinstance(listed, list | tuple):
-        raise CheckpointError(f"{file}: cutoffs {listed!r} are no list")
+        raise CheckpointError(f"{file}: cutoffs {listed!r} are not a list")
     return (*(cut for cut in listed if cut != words), words)
 
 
@@ -157,10 +176,10 @@ def vocabulary(file: Path, words: object, size: int, lowercase: bool) -> tuple[V
     white space.
 
     Raises:
-        CheckpointError: no list of `size` distinct words, or without the two special ones.
+        CheckpointError: not a list of `size` distinct words, or one without the two special ones.
     """
     if not isinstance(words, list | tuple) or not all(isinstance(word, str) and word for word in words):
-        raise CheckpointError(f"{file}: the vocabulary is no list of words")
+        raise CheckpointError(f"{file}: the vocabulary is not a list of words")
     if len(words) != size:
         raise CheckpointError(f"{file}: holds {len(words)} words, the model has {size}")
     known = set(words)

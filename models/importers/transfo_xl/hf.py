@@ -15,6 +15,7 @@ from models.importers.base import CheckpointError, Converted, Weights
 from models.importers.pickles.checkpoint import attributes, load, load_safetensors
 from models.importers.transfo_xl.architecture import (
     Architecture,
+    attended_positions,
     checked,
     configuration,
     cutoffs,
@@ -32,7 +33,7 @@ _VOCABULARIES: Final = ("vocab.pkl", "vocab.bin", "vocab.json")
 def convert(source: Path) -> Converted:
     """The model in the directory `source`. Raises CheckpointError."""
     if not source.is_dir():
-        raise CheckpointError(f"{source}: is no directory with config.json, weights and vocabulary")
+        raise CheckpointError(f"{source}: is not a directory with config.json, weights and vocabulary")
     config_file = source / "config.json"
     settings = _read_json(config_file)
     if settings.get("model_type", "transfo-xl") != "transfo-xl":
@@ -83,9 +84,7 @@ def _architecture(file: Path, settings: dict[str, Any]) -> Architecture:
     edges = cutoffs(file, settings["cutoffs"], words)
     share = settings.get("proj_share_all_but_first", True)
     memory = settings["mem_len"]
-    same_length = settings.get("same_length", True)
-    if same_length and not memory:
-        raise CheckpointError(f"{file}: with same_length and mem_len 0 no position attends any")
+    attended = attended_positions(file, memory, settings.get("same_length", True))
     return checked(
         file,
         lambda: Architecture(
@@ -104,7 +103,7 @@ def _architecture(file: Path, settings: dict[str, Any]) -> Architecture:
             norm_epsilon=settings.get("layer_norm_epsilon", 1e-5),
             memory=memory,
             segment=SEGMENT,
-            attended=memory if same_length else None,
+            attended=attended,  # type: ignore[arg-type]  # pydantic checks it
             initial_memory="zeros",
             clamp=settings.get("clamp_len", -1),
             column_order="natural",
@@ -120,7 +119,7 @@ def _read_json(file: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{file}: is not JSON: {error}") from None
     if not isinstance(found, dict):
-        raise CheckpointError(f"{file}: is no JSON object")
+        raise CheckpointError(f"{file}: is not a JSON object")
     return found
 
 
@@ -151,7 +150,7 @@ def _tensors(file: Path) -> dict[str, object]:
     """The weights by the names of the original, to which the library adds a prefix."""
     loaded = load_safetensors(file) if file.suffix == ".safetensors" else load(file)
     if not isinstance(loaded, dict) or not all(isinstance(name, str) for name in loaded):
-        raise CheckpointError(f"{file}: is no dictionary of weights")
+        raise CheckpointError(f"{file}: is not a dictionary of weights")
     return {name.removeprefix("transformer."): tensor for name, tensor in loaded.items()}
 
 

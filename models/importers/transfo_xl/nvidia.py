@@ -48,10 +48,7 @@ def convert(source: Path) -> Converted:
         vocabulary=words,
         files=(file,),
         column_order=architecture.column_order,
-        notes=(
-            f"The lengths are those of training (segments of {architecture.segment} words, memory of"
-            f" {architecture.memory}); evaluation may set others in config.json, without training.",
-        ),
+        notes=(architecture.lengths_note,),
     )
 
 
@@ -111,7 +108,7 @@ def _tensors(file: Path, state: dict[str, Any]) -> dict[str, object]:
         renamed = re.sub(r"^crit\.out_layers_biases\.(\d+)$", r"crit.out_layers.\1.bias", renamed)
         tensors[renamed] = tensor
     for name in [name for name in tensors if name.startswith("crit.shared_out_projs.")]:
-        # The embedding's projections under a second name, whichever of them are tied.
+        # The embedding's projections under a second name; some or all of them are tied.
         one = tensors.pop(name)
         other = tensors.get(f"word_emb.emb_projs.{name.rsplit('.', 1)[1]}")
         if not (isinstance(one, Tensor) and isinstance(other, Tensor) and one.equal(other)):

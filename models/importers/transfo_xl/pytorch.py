@@ -15,6 +15,7 @@ from models.importers.base import CheckpointError, Converted, Weights
 from models.importers.pickles.checkpoint import attributes, load, module_state
 from models.importers.transfo_xl.architecture import (
     Architecture,
+    attended_positions,
     checked,
     configuration,
     refuse_unknown,
@@ -26,7 +27,7 @@ from models.importers.transfo_xl.weights import convert_weights, drop_copies
 def convert(source: Path) -> Converted:
     """The model in the directory `source`. Raises CheckpointError."""
     if not source.is_dir():
-        raise CheckpointError(f"{source}: is no directory with model.pt and cache.pt")
+        raise CheckpointError(f"{source}: is not a directory with model.pt and cache.pt")
     model_file, cache_file = source / "model.pt", source / "cache.pt"
     module = load(model_file)
     settings = attributes(module)
@@ -42,10 +43,7 @@ def convert(source: Path) -> Converted:
         vocabulary=words,
         files=(model_file, cache_file),
         column_order=architecture.column_order,
-        notes=(
-            f"The lengths are those of training (segments of {architecture.segment} words, memory of"
-            f" {architecture.memory}); evaluation may set others in config.json, without training.",
-        ),
+        notes=(architecture.lengths_note,),
     )
 
 
@@ -73,9 +71,8 @@ def _architecture(file: Path, settings: dict[str, Any], tensors: dict[str, objec
             raise CheckpointError(f"{file}: {place} has no {name}")
     edges, factor, memory = embedding["cutoffs"], embedding["div_val"], settings["mem_len"]
     if not isinstance(edges, list):
-        raise CheckpointError(f"{file}: cutoffs {edges!r} are no list")
-    if settings["same_length"] and not memory:
-        raise CheckpointError(f"{file}: with same_length and mem_len 0 no position attends any")
+        raise CheckpointError(f"{file}: cutoffs {edges!r} are not a list")
+    attended = attended_positions(file, memory, settings["same_length"])
     # Tied parameters are one parameter under two names.
     tied_projections = [
         _same(tensors, f"crit.out_projs.{i}", f"word_emb.emb_projs.{0 if factor == 1 else i}")
@@ -98,7 +95,7 @@ def _architecture(file: Path, settings: dict[str, Any], tensors: dict[str, objec
             shared_biases=True,
             memory=memory,
             segment=settings["tgt_len"],
-            attended=memory if settings["same_length"] else None,
+            attended=attended,  # type: ignore[arg-type]  # pydantic checks it
             initial_memory="empty",
             clamp=settings["clamp_len"],
             column_order="reversed",

@@ -1,13 +1,14 @@
-"""Top-k and target scoring on the CPU, in C++ (``cpu/*.cpp``).
+"""Top-k and target scoring on the CPU, in C++ (``src/*.cpp``).
 
 The weights are packed once (see `models.kernels.cpu.weights`). A call reads the head's panels, the panels of
 the clusters that are opened, and the float32 rows of about k words a hidden row; it writes the answer alone.
 At one row the time is the head's bytes over the bandwidth of memory or cache, from six rows on the flop over
-the peak. See ``cpu/topk.cpp`` for the method and ``cpu/tile.h`` for the layout.
+the peak. See ``src/topk.cpp`` for the method and ``src/tile.h`` for the layout.
 
-Memory: nothing has an element for each row and word, whatever is opened. Beyond weights and answer (some 16
-bytes a word) a call of `topk` takes at most 4 bytes x 64 rows x the words of the short-list, and 4 MiB; one
-of `target_logprobs` 16 MiB. The calling thread keeps it for its next call. A test measures all that.
+Memory: no buffer has an element for each row and word, even with all clusters opened. Beyond weights and
+answer (some 16 bytes a word) a call of `topk` takes at most 4 bytes x 64 rows x the words of the short-list,
+and 4 MiB; one of `target_logprobs` 16 MiB. The calling thread keeps it for its next call. A test measures all
+that.
 
 Modes: ``exact`` (float32 throughout) and ``fast`` (the short-list is screened in 8 bits). In both the ids and
 their order are exact: a logit that the screen knows to within a certificate, ``|z - z'| <= ||h|| ||w - w'|| +
@@ -29,7 +30,7 @@ from torch import Tensor
 from models.kernels.cpu.library import load, thread_count
 from models.kernels.cpu.weights import PackedSoftmax, check
 from models.softmax.adaptive_softmax import AdaptiveSoftmax
-from models.softmax.topk import TopK
+from models.softmax.topk import TopK, k_of_rows
 
 Mode = Literal["exact", "fast"]
 
@@ -92,11 +93,7 @@ class CpuKernel:
         rounding; 0 in the exact mode."""
         hidden = self._rows(hidden)
         n = len(hidden)
-        ks = [k] * n if isinstance(k, int) else list(k)
-        if len(ks) != n or (allowed is not None and len(allowed) != n):
-            raise ValueError(f"k and allowed must have one entry for each of the {n} rows")
-        if any(not 1 <= one <= self.weights.words for one in ks):
-            raise ValueError(f"k must be between 1 and the vocabulary's size, {self.weights.words}")
+        ks = k_of_rows(k, allowed, n, self.weights.words)
         width = max(ks, default=1)
         ids = torch.empty(n, width, dtype=torch.int64)
         logprobs = torch.empty(n, width)

@@ -1,4 +1,4 @@
-"""The compiled extension, loaded with ctypes: plain C functions over raw pointers, whatever torch it is.
+"""The compiled extension, loaded with ctypes: plain C functions over raw pointers, for any version of torch.
 
 It is built when the package is installed where a C++ compiler is at hand (see pyproject.toml), as
 ``models/kernels/cpu/_cpu*.so``. Sources: ``models/kernels/cpu/src/``. Reads that file once; a call through

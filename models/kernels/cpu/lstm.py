@@ -1,4 +1,4 @@
-"""The LSTM body on the CPU, in C++ (``cpu/lstm.cpp``): float32, one fused pass a step.
+"""The LSTM body on the CPU, in C++ (``src/lstm.cpp``): float32, one fused pass a step.
 
 Reads a layer's hidden weights and projection once a step and chunk of rows (float16 panels where every weight
 is a float16 number); writes the outputs and the state. One row's step takes the weights' bytes over the
@@ -38,7 +38,7 @@ class CpuLSTM:
         body: a float32 body on the CPU.
         level: ``avx512``, ``avx2`` or ``scalar``; by default the best of this processor.
         threads: at most so many; by default as many as torch uses at each call.
-        embedding: what makes the body's vectors of ids, for `encode`.
+        embedding: makes the body's vectors of ids, for `encode`.
         table_bytes: at most so much memory for the gates of frequent words.
 
     Raises:

@@ -1,4 +1,4 @@
-"""An adaptive softmax as the C++ kernels read it (``cpu/model.h``): packed once, for every mode and thread.
+"""An adaptive softmax as the C++ kernels read it (``src/model.h``): packed once, for every mode and thread.
 
 Reads the softmax's float32 weights. Keeps, in bytes a weight:
 
@@ -9,7 +9,7 @@ Reads the softmax's float32 weights. Keeps, in bytes a weight:
   instructions for it, for both modes.
 
 Both modes read the same panels, so the fast mode costs a byte a weight of the short-list more: that is packed
-always, because any request may ask for the mode and none should wait for it. Packing takes some 1 GB/s, once.
+always, because any request may ask for the mode and should not wait for it. Packing takes some 1 GB/s, once.
 """
 
 from __future__ import annotations

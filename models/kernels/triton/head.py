@@ -28,7 +28,7 @@ def head_kernel(
     hidden,  # (rows, D) 16 bit or float32
     weight,  # (C, D)
     bias,  # (C,) float32; -inf in columns of padding
-    word_ids,  # (C,) int32; -1 where the column is no word that may be answered
+    word_ids,  # (C,) int32; -1 where the column has no word that may be answered
     masks,  # (rows, n_words) int32: a bit a word that may be answered; not read unless MASKED
     shape,  # (1,) int32: rows and k, see `asked_rows`
     logits,  # (rows, C) float32

@@ -1,7 +1,7 @@
 """The GPU's `Kernel`: `TritonTopK` and `TritonScorer` behind the interface of `AdaptiveSoftmax`.
 
-What differs from the reference, all of it because to know would be to wait for the device: a target outside
-the vocabulary scores NaN instead of raising IndexError, and clusters are opened in one step by the head
+It differs from the reference where the reference would wait for the device: a target outside the vocabulary
+ scores NaN instead of raising IndexError, and clusters are opened in one step by the head
 alone, so that `expanded` names some that the reference, which opens them one after another, need not open. A
 k above 1024 goes to the reference.
 """
@@ -21,7 +21,7 @@ from models.kernels.triton.scorer import ScoreTuning, TritonScorer
 from models.kernels.triton.topk import TritonTopK
 from models.kernels.triton.weights import PackedWeights
 from models.softmax.adaptive_softmax import AdaptiveSoftmax
-from models.softmax.topk import NO_WORD, TopK
+from models.softmax.topk import NO_WORD, TopK, k_of_rows
 
 
 class TritonKernel:
@@ -75,12 +75,7 @@ class TritonKernel:
             ValueError: as there, and for rows of another width or on another device.
         """
         self._check(hidden)
-        n, words = len(hidden), self.weights.vocabulary_size
-        ks = [k] * n if isinstance(k, int) else list(k)
-        if len(ks) != n or (allowed is not None and len(allowed) != n):
-            raise ValueError(f"k and allowed must have one entry for each of the {n} rows")
-        if any(not 1 <= one <= words for one in ks):
-            raise ValueError(f"k must be between 1 and the vocabulary's size, {words}")
+        ks = k_of_rows(k, allowed, len(hidden), self.weights.vocabulary_size)
         width = max(ks, default=1)
         if width > max(K_CAPS):
             return self._softmax.topk(hidden, ks, allowed)

@@ -42,7 +42,7 @@ def write_masks(allowed: Sequence[Tensor | None], weights: PackedWeights, shared
 
 
 def send(values: Tensor, device: torch.device) -> Tensor:
-    """`values` of the CPU on `device`; from pinned memory, so that nobody waits for the copy."""
+    """`values` of the CPU on `device`; from pinned memory, so that the host does not wait for the copy."""
     if device.type == "cuda":
         return values.pin_memory().to(device, non_blocking=True)
     return values.to(device)

@@ -1,5 +1,5 @@
 # mypy: disable-error-code="import-not-found"
-"""Target scoring on the GPU: what `triton_score`'s kernels are given, in what order.
+"""Target scoring on the GPU: what the kernels in score.py are given, in what order.
 
 Peak memory beside inputs and weights, a row: 4 bytes a tile of the head (628 at 20,000 words) and a part of
 the largest cluster (4 bytes for 512 words), 4 bytes for each dimension of all projections, and the lists, 4
@@ -57,7 +57,7 @@ class TritonScorer:
         """(N,) float32 log-probabilities of `targets` (N,) int64 after `hidden` (N, d).
 
         `hidden` is of the weights' type or float32. Waits for nothing. A target outside the vocabulary
-        scores NaN: to raise an error would be to wait for the device.
+        scores NaN: an error would have to wait for the device.
         """
         out = torch.empty(len(targets), device=self.weights.device)
         for start in range(0, len(targets), MAX_ROWS):

@@ -1,8 +1,8 @@
 # mypy: disable-error-code="import-not-found"
 """The top-k on the GPU: four steps, seven small kernels, one CUDA graph a bucket of rows, no waiting.
 
-    hidden rows -> head (triton_head) -> select (triton_select) -> tail, gather (triton_tail)
-                -> pick, rescore, rank (triton_finish) -> ids, log-probabilities
+    hidden rows -> head (head.py) -> select (select.py) -> tail, gather (tail.py)
+                -> pick, rescore, rank (finish.py) -> ids, log-probabilities
 
 The number of rows and k stand in one number on the device, so one graph serves all batches of a bucket.
 Nothing is read back: which clusters open is decided and acted on by the device alone.

@@ -71,7 +71,7 @@ class PackedWeights:
         self.band_columns = [self.lse_columns + at for at in accumulate([0, *widths])][: len(widths)]
         self.columns = _up(self.lse_columns + sum(widths), ALIGN)
         # Word j * tiles + t goes to tile t, and consecutive j to its far ends: words alike in frequency are
-        # in different groups, whatever the groups' size.
+        # in different groups of any size.
         ids = torch.arange(TILE * tiles).reshape(TILE, tiles)
         order = torch.tensor([int(f"{j:06b}"[::-1], 2) for j in range(TILE)])
         words = ids[order].T.flatten()

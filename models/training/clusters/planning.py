@@ -69,7 +69,7 @@ def training_plans(
         precision: ``float32`` or ``bfloat16``.
         clusters: the numbers to plan for; those that do not fit are left out.
         shortlist: its words, at least. Only they are as wide as the hidden row, which the costs do not know.
-        on_point: hears of each measurement, `measurements` in all.
+        on_point: is called after each measurement.
     """
     size = len(np.asarray(counts))
     sizes = training_sizes(size, batch)

@@ -41,7 +41,7 @@ def measure_serving(
         widths: of the clusters.
         device: where.
         largest: no head larger than this is timed; the vocabulary's size.
-        on_point: hears of each measurement.
+        on_point: is called after each measurement.
     """
     heads = [size for size in HEADS if size < largest] + [largest]
     if len(heads) < 4:

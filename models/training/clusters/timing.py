@@ -152,7 +152,7 @@ def measure(
         operation: see `Operation`.
         precision: ``bfloat16`` runs it as training in that precision does.
         seconds: about how long all of it may take, at least three rounds.
-        on_point: hears of as many points as there are sizes, as the time passes.
+        on_point: is called once for each size, spread over the time.
     """
     runs = [_prepare(k, batch, width, device, operation, precision) for k, batch in sizes]
     times: list[list[float]] = [[] for _ in sizes]

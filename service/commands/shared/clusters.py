@@ -1,13 +1,13 @@
-"""The options of commands that say how the vocabulary is cut: ``--cutoffs`` and ``--bands``."""
+"""How the vocabulary is cut into clusters: the options ``--cutoffs`` and ``--bands``."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from service.commands.shared.progress import counting
 
 if TYPE_CHECKING:
     import torch
@@ -20,7 +20,7 @@ DEFAULT_CLUSTERS = 64
 
 @dataclass(frozen=True, slots=True)
 class CutoffsRequest:
-    """What `headfirst train` was asked for.
+    """The clusters that `headfirst train` was asked for.
 
     Attributes:
         cutoffs: ``geometric``, ``auto``, or the edges with commas.
@@ -38,10 +38,10 @@ class CutoffsRequest:
     precision: str
 
     def edges(self, counts: Counts, device: torch.device, work: Path) -> tuple[int, ...]:
-        """The cluster edges. A plan, once made, is kept in `work`: a resumed run has the same.
+        """The cluster edges. A plan is kept in `work`, so that a resumed run has the same.
 
         Raises:
-            ValueError: edges that are none, or that do not fit the vocabulary.
+            ValueError: the edges are not numbers, or do not fit the vocabulary.
         """
         from models.training.clusters.cutoffs import geometric_cutoffs
 
@@ -69,7 +69,7 @@ class CutoffsRequest:
         widths = Widths(self.hidden_size, bands=parse_bands(self.bands, len(counts)))
         numbers = MANY if self.clusters is None else (self.clusters,)
         total = len(measured_widths(widths)) * len(training_sizes(len(counts), self.batch))
-        with progress("measuring for --cutoffs auto", total) as heard:
+        with counting("measuring for --cutoffs auto", total) as heard:
             found = training_plans(
                 counts, widths, self.batch, device, self.precision, numbers, self.shortlist, heard
             )
@@ -110,17 +110,3 @@ def bands_to(text: str, cutoffs: tuple[int, ...]) -> tuple[Band, ...]:
             bands.append(Band(clusters=end - at, width=width))
             at = end
     return tuple(bands)
-
-
-@contextmanager
-def progress(what: str, total: int | None, unit: str = "sizes") -> Iterator[Callable[[int], None]]:
-    """A bar on standard error, if that is a terminal; gives what advances it."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = [TextColumn("{task.description}"), TextColumn("{task.completed:,} " + unit)]
-    known = [BarColumn(), TimeRemainingColumn()] if total is not None else []
-    with Progress(*columns, *known, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda n: bar.advance(task, n)

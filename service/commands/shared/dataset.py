@@ -1,75 +1,75 @@
-"""`headfirst score --input FILE`: the rows of a data set, in parts; a run that was killed goes on."""
+"""`headfirst score --input FILE`: the rows of a data set, in parts; the next run continues a killed one."""
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import typer
 
-from service.commands.shared.session import UserError, load_bundle
+from service.commands.shared.options import Place
+from service.commands.shared.progress import ReadingBar, Reports
+from service.commands.shared.scoring import DataSetOptions, ScoringOptions
+from service.commands.shared.session import STOPPED, UserError, load_bundle
 
 if TYPE_CHECKING:
     from service.offline.bulk.checkpoint import Checkpoint
-    from service.offline.bulk.job import Options
+    from service.offline.bulk.job import JobOptions
     from service.offline.bulk.source import Format, Source, Span
     from service.offline.bulk.tally import Tally
 
-REPORT_SECONDS: Final = 30.0
-"""Between two lines of progress where standard error is no terminal."""
 
-STOPPED: Final = 130
-"""128 + SIGINT."""
+def score_data_set(path: Path, place: Place, options: ScoringOptions, data_set: DataSetOptions) -> None:
+    """Scores the rows of `path` that are not scored yet, joins all parts in one file, reports the totals.
 
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """The model and where it runs; as in `load_bundle`."""
-
-    model: Path | None
-    device: str
-    threads: int | None
-
-
-def run(
-    path: Path, output: Path | None, options: Options, on: Place, *, restart: bool, overwrite: bool
-) -> None:
-    """Scores the rows of `path` that are not scored yet, makes one file of all parts, says what they are.
-
-    The parts are in a folder beside the output, until that is there.
+    The parts are in a folder beside the output until the output is complete.
 
     Raises:
-        UserError: what has to be changed.
+        UserError: a file, an option or the model does not fit.
     """
     from models.bundle import DEFAULT
     from service.offline.bulk.checkpoint import Checkpoint
     from service.offline.bulk.formats import format_of
     from service.offline.bulk.source import BulkError
 
+    job = _job(options, data_set)
     try:
-        form, output = format_of(path), _checked(path, output)
+        form, output = format_of(path), _checked(path, options.output)
         folder = output.with_name(output.name + ".parts")
         checkpoint = Checkpoint(folder, form.suffix)
         finished = checkpoint.was_finished()
-        if output.exists() and not folder.exists() and not overwrite:
+        if output.exists() and not folder.exists() and not data_set.overwrite:
             if not finished:
                 raise UserError(f"{output} exists already: give --overwrite to replace it")
             typer.echo(f"{output} was complete already", err=True)
             return
-        with form.open(path, options.text_column) as source:
-            job = options.identity([path], on.model or DEFAULT)
-            with checkpoint.open(job, restart):
-                spans = source.spans(options.part_rows)
-                tally = _score(source, spans, options, checkpoint, on)
+        with form.open(path, job.text_column) as source:
+            identity = job.identity([path], place.model or DEFAULT)
+            with checkpoint.open(identity, data_set.restart):
+                spans = source.spans(job.part_rows)
+                tally = _score(source, spans, job, checkpoint, place)
                 _join(form, spans, checkpoint, output)
                 checkpoint.finish()
     except BulkError as error:
         raise UserError(str(error)) from None
     typer.echo(str(tally), err=True)
+
+
+def _job(options: ScoringOptions, data_set: DataSetOptions) -> JobOptions:
+    from service.offline.bulk.job import JobOptions
+    from service.offline.bulk.source import Columns
+
+    return JobOptions(
+        data_set.text_column,
+        options.context,
+        options.end_of_sentence,
+        options.pretokenized,
+        options.batch_tokens,
+        data_set.part_rows,
+        Columns(data_set.prefix, bool(options.per_word), options.fast),
+    )
 
 
 def _checked(path: Path, output: Path | None) -> Path:
@@ -86,7 +86,7 @@ def _checked(path: Path, output: Path | None) -> Path:
 
 
 def _score(
-    source: Source, spans: Sequence[Span], options: Options, checkpoint: Checkpoint, on: Place
+    source: Source, spans: Sequence[Span], job: JobOptions, checkpoint: Checkpoint, place: Place
 ) -> Tally:
     from service.offline.bulk.job import score_span
     from service.offline.bulk.tally import Tally
@@ -101,15 +101,15 @@ def _score(
             done.add(tally)
     if not waiting:
         return done
-    progress = Progress(sum(span.rows for span in spans), done)
+    progress = JobProgress(sum(span.rows for span in spans), done)
     if done.rows:
         typer.echo(f"goes on after {progress}", err=True)
     try:
-        scorer = options.scorer(load_bundle(on.model, on.device, on.threads))
+        scorer = job.scorer(load_bundle(place.model, place.device, place.threads))
         with progress:
             for span in waiting:
                 progress.begin(span)
-                progress.end(score_span(source, span, scorer, options.columns, checkpoint, progress.advance))
+                progress.end(score_span(source, span, scorer, job.columns, checkpoint, progress.advance))
     except KeyboardInterrupt:
         typer.echo(f"stopped after {progress}; the same command goes on from there", err=True)
         raise typer.Exit(STOPPED) from None
@@ -123,49 +123,43 @@ def _join(form: Format, spans: Sequence[Span], checkpoint: Checkpoint, output: P
     replace(output, lambda path: form.join(parts, path), checkpoint.folder)
 
 
-class Progress:
-    """A bar on a terminal; elsewhere a line now and then.
+class JobProgress:
+    """The progress of a job: a bar on a terminal, elsewhere a line now and then.
 
     Args:
         size: rows in all.
-        done: what the parts that are done amount to; those that follow are added.
+        done: totals of the finished parts; further parts are added to it.
     """
 
     def __init__(self, size: int, done: Tally) -> None:
-        from service.commands.shared.progress import Bar
-
         self.size, self._done = size, done
-        self._words, self._started, self._reported = done.words, time.monotonic(), time.monotonic()
-        self._reached = done.rows
-        self._bar = Bar(self, shared=False)
+        self._words, self._started, self._reached = done.words, time.monotonic(), done.rows
+        self._bar, self._reports = ReadingBar(self, shared=False), Reports()
 
     def position(self) -> int:
-        """Rows up to the end of the part that is at work."""
+        """Rows up to the end of the current part."""
         return self._reached
 
     def __enter__(self) -> None:
         self._bar.__enter__()
 
     def __exit__(self, *error: object) -> None:
-        self._bar.__exit__(None, None, None)
+        self._bar.__exit__(*error)
 
     def begin(self, span: Span) -> None:
-        """A part is at work."""
+        """Begins a part."""
         self._reached += span.rows
         self._bar.begin()
 
     def advance(self, share: float) -> None:
-        """That share of the part is done."""
+        """Advances by a share of the part."""
         self._bar.advance(share)
 
     def end(self, tally: Tally) -> None:
-        """The part is done."""
+        """Ends the part."""
         self._done.add(tally)
         with self._bar.end(str(self)):
-            pass
-        if not sys.stderr.isatty() and time.monotonic() - self._reported > REPORT_SECONDS:
-            self._reported = time.monotonic()
-            typer.echo(str(self), err=True)
+            self._reports.tell(str(self))
 
     def __str__(self) -> str:
         speed = (self._done.words - self._words) / max(time.monotonic() - self._started, 1e-9)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -56,3 +57,12 @@ Threads = Annotated[
         help="CPU threads for the model.",
     ),
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The model and where it runs; as in `service.commands.shared.session.load_bundle`."""
+
+    model: Model = None
+    device: Device = "auto"
+    threads: Threads = None

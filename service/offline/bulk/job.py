@@ -1,16 +1,15 @@
-"""A bulk job: which rows are scored how, and what is done with a part of them."""
+"""A bulk job: how rows are scored, and how one part of them is."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from models.bundle import CONFIG, TOKENIZER, WEIGHTS, Bundle
+from models.bundle import CONTENT, Bundle, digest
 from service.offline.bulk.checkpoint import Checkpoint
-from service.offline.bulk.source import BulkError, Columns, Fault, Source, Span
+from service.offline.bulk.source import BulkError, Columns, RowFault, Source, Span
 from service.offline.bulk.tally import Tally
 from service.offline.scorer import BATCH_TOKENS, ScoredText, Scorer
 
@@ -18,12 +17,12 @@ VERSION: Final = 1
 PART_ROWS: Final = 10_000
 WINDOW_CHARS: Final = 1 << 18
 WINDOW_ROWS: Final = 4096
-"""As many texts of a part are tokenized at once."""
+"""Texts of a part that are tokenized at once, at most."""
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """How rows are scored; what changes the output is part of what a checkpoint belongs to."""
+class JobOptions:
+    """How rows are scored. All of it changes the output, so all of it identifies the job of a checkpoint."""
 
     text_column: str
     context: str = ""
@@ -48,20 +47,17 @@ class Options:
             raise BulkError(f"--context is {error}") from None
 
     def identity(self, inputs: Sequence[Path], model: Path) -> dict[str, Any]:
-        """What makes parts of one job parts of the same: the files as they are now, the model's content.
+        """What identifies the job: its options, the files as they are now, the model's content.
 
         Raises:
             BulkError: a file cannot be read.
         """
         try:
             files = [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in inputs]
-            digest = hashlib.sha256()
-            for name in (CONFIG, TOKENIZER, WEIGHTS):
-                with (model / name).open("rb") as file:
-                    digest.update(hashlib.file_digest(file, "sha256").digest())
+            content = digest(*(model / name for name in CONTENT))
         except OSError as error:
             raise BulkError(f"{error.filename}: {error.strerror or error}") from None
-        return {"version": VERSION, "input": files, "model": digest.hexdigest(), **asdict(self)}
+        return {"version": VERSION, "input": files, "model": content, **asdict(self)}
 
 
 def score_span(
@@ -72,14 +68,15 @@ def score_span(
     checkpoint: Checkpoint,
     on_share: Callable[[float], None] = lambda share: None,
 ) -> Tally:
-    """Scores the rows of a span and keeps them; `on_share` hears of the share of them that was done now.
+    """Scores the rows of a span and keeps them; `on_share` is called with each share of them that is done.
 
     Raises:
-        BulkError: the rows cannot be read, or have a column of a name that is to be added.
+        BulkError: the rows cannot be read, or already have a column of an added name.
     """
     part = source.read(span)
     texts = [
-        text if isinstance(text, Fault) or _is_unicode(text) else Fault.NOT_UNICODE for text in part.texts
+        text if isinstance(text, RowFault) or _is_unicode(text) else RowFault.NOT_UNICODE
+        for text in part.texts
     ]
     results: list[ScoredText | None] = [None] * len(texts)
     for window in _windows(texts):
@@ -92,11 +89,11 @@ def score_span(
     return tally
 
 
-def _windows(texts: Sequence[str | Fault]) -> Iterator[list[int]]:
+def _windows(texts: Sequence[str | RowFault]) -> Iterator[list[int]]:
     """The rows that have a text, in order, a bounded number of characters at a time."""
     window, chars = list[int](), 0
     for row, text in enumerate(texts):
-        if isinstance(text, Fault):
+        if isinstance(text, RowFault):
             continue
         window.append(row)
         chars += len(text)

@@ -1,51 +1,43 @@
-"""What a part of a bulk job amounts to, and all parts together."""
+"""The totals of one part of a bulk job, and of all parts."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from service.contract.numbers import perplexity
-from service.offline.bulk.source import Fault
+from service.offline.bulk.source import RowFault
 from service.offline.scorer import ScoredText
+from service.offline.totals import Totals
 
 
-@dataclass(slots=True)
-class Tally:
-    """Totals; `words` counts the ends of sentences where they are scored.
+@dataclass
+class Tally(Totals):
+    """Totals of rows, some of which may have no score.
 
     `faults` counts the rows without a score by the reason; `first_fault` is the first of them, from 1.
     """
 
-    rows: int = 0
-    words: int = 0
-    unknown: int = 0
-    logprob: float = 0.0
-    error: float = 0.0
     faults: dict[str, int] = field(default_factory=dict)
     first_fault: int | None = None
 
     @classmethod
-    def of(cls, first: int, texts: Sequence[str | Fault], results: Sequence[ScoredText | None]) -> Tally:
+    def of(cls, first: int, texts: Sequence[str | RowFault], results: Sequence[ScoredText | None]) -> Tally:
         """Of rows whose first one is number `first`, from 0."""
-        scored = [result for result in results if result is not None]
-        faulty = [(row, text) for row, text in enumerate(texts, first + 1) if isinstance(text, Fault)]
-        return cls(
-            rows=len(results),
-            words=sum(len(result.tokens) for result in scored),
-            unknown=sum(result.unknown_words for result in scored),
-            logprob=math.fsum(result.logprob for result in scored),
-            error=max((result.error for result in scored), default=0.0),
+        faulty = [(row, text) for row, text in enumerate(texts, first + 1) if isinstance(text, RowFault)]
+        tally = cls(
             faults=dict(Counter(str(fault) for _, fault in faulty)),
             first_fault=faulty[0][0] if faulty else None,
         )
+        tally.count([result for result in results if result is not None])
+        tally.rows = len(results)
+        return tally
 
     def add(self, other: Tally) -> None:
         """Counts the rows of another part."""
         self.rows += other.rows
+        self.blank += other.blank
         self.words += other.words
         self.unknown += other.unknown
         self.logprob += other.logprob
@@ -61,7 +53,7 @@ class Tally:
     def __str__(self) -> str:
         text = f"{self.rows:,} rows, {self.words:,} words"
         if self.words:
-            text += f", perplexity {perplexity(self.logprob, self.words):,.2f}, {self.unknown:,} unknown"
+            text += f", perplexity {self.perplexity:,.2f}, {self.unknown:,} unknown"
         if self.error:
             text += f", logprobs within {self.error:.2g}"
         if self.faults:

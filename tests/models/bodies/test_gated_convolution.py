@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from functools import partial
 
 import pytest
 import torch
@@ -11,36 +11,31 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from models.bodies.gated_convolution import GatedConvolutionBody
-from models.config.bodies import GatedConvolutionConfig
+from tests.support.bodies import (
+    CONVOLUTION_INPUTS,
+    CONVOLUTIONS,
+    assert_padding_is_nothing,
+    gated_convolution,
+)
 
-INPUTS = 6
 LENGTHS = torch.tensor([20, 7, 13, 1])
-LAYERS = [(8, 3, 1), (8, 1, 0), (12, 4, 3), (12, 2, 2)]
-
-
-def body(layers: list[tuple[int, int, int]], hidden_size: int, **changes: Any) -> GatedConvolutionBody:
-    torch.manual_seed(0)
-    names = ("channels", "kernel", "residual")
-    config = {"layers": [dict(zip(names, layer, strict=True)) for layer in layers]} | changes
-    made = GatedConvolutionBody(GatedConvolutionConfig.model_validate(config), hidden_size, INPUTS).eval()
-    return made.requires_grad_(False)
 
 
 @pytest.fixture(params=["bridged", "direct", "bigram"])
 def made(request: pytest.FixtureRequest) -> GatedConvolutionBody:
     match request.param:
         case "bridged":
-            return body(LAYERS, 10, output_bias=True)
+            return gated_convolution(CONVOLUTIONS, 10, output_bias=True)
         case "direct":
-            return body(LAYERS, 12)
+            return gated_convolution(CONVOLUTIONS, 12)
         case _:
-            return body([(8, 1, 1), (5, 1, 2)], 5)
+            return gated_convolution([(8, 1, 1), (5, 1, 2)], 5)
 
 
 @pytest.fixture
 def vectors() -> Tensor:
     torch.manual_seed(1)
-    return torch.randn(4, 20, INPUTS)
+    return torch.randn(4, 20, CONVOLUTION_INPUTS)
 
 
 def slowly(made: GatedConvolutionBody, row: Tensor) -> Tensor:
@@ -69,17 +64,7 @@ def slowly(made: GatedConvolutionBody, row: Tensor) -> Tensor:
 
 
 def test_a_batch_is_its_rows_and_padding_is_nothing(made: GatedConvolutionBody, vectors: Tensor) -> None:
-    hidden, after = made(vectors, LENGTHS, made.initial_state(4))
-    other = vectors.clone()
-    for row, length in enumerate(LENGTHS.tolist()):
-        other[row, length:] = 1e4
-        assert not hidden[row, length:].any()
-        torch.testing.assert_close(
-            hidden[row, :length], slowly(made, vectors[row, :length]), atol=1e-5, rtol=1e-5
-        )
-    again, after_again = made(other, LENGTHS, made.initial_state(4))
-    assert torch.equal(hidden, again)
-    assert all(torch.equal(one, two) for one, two in zip(after, after_again, strict=True))
+    assert_padding_is_nothing(made, vectors, LENGTHS, partial(slowly, made))
 
 
 @pytest.mark.parametrize("cuts", [[1, 1, 1, 1, 1, 1], [5, 1], [2, 3]], ids=str)
@@ -102,7 +87,7 @@ def test_a_text_in_pieces_is_the_text_at_once(
 
 
 def test_the_window_is_what_a_word_depends_on(vectors: Tensor) -> None:
-    made = body(LAYERS, 12)
+    made = gated_convolution(CONVOLUTIONS, 12)
     assert made.window == 1 + 2 + 0 + 3 + 1
     hidden, _ = made(vectors, None, made.initial_state(4))
     vectors[:, 5] += 1
@@ -122,5 +107,5 @@ def test_the_window_is_what_a_word_depends_on(vectors: Tensor) -> None:
 )
 def test_configurations_that_make_no_sense(layers: list[tuple[int, int, int]], message: str) -> None:
     with pytest.raises(ValidationError) as caught:
-        body(layers, 8)
+        gated_convolution(layers, 8)
     assert message in str(caught.value)

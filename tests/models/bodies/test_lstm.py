@@ -10,31 +10,13 @@ from torch import Tensor
 
 from models.bodies.lstm import LSTMBody
 from models.config.bodies import LSTMConfig
+from tests.support.bodies import LSTM_HIDDEN, LSTMS, lstm
 
-HIDDEN = 6
-
-CONFIGS = {
-    "one layer": LSTMConfig(layers=1, units=6),
-    "wider units": LSTMConfig(layers=2, units=9),
-    "projection": LSTMConfig(layers=2, units=9, projection=6),
-    "projection of another size": LSTMConfig(layers=2, units=9, projection=4),
-    "residual": LSTMConfig(layers=3, units=9, projection=6, residual=True),
-    "residual from the second layer on": LSTMConfig(layers=2, units=9, projection=4, residual=True),
-}
-
-configs = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
-
-
-def build(config: LSTMConfig) -> LSTMBody:
-    torch.manual_seed(0)
-    body = LSTMBody(config, HIDDEN).eval().requires_grad_(False)
-    for weight in body.parameters():
-        weight.add_(torch.randn_like(weight) * 0.1)  # biases that are not zero
-    return body
+configs = pytest.mark.parametrize("config", LSTMS.values(), ids=LSTMS.keys())
 
 
 def random_vectors(rows: int, steps: int, seed: int = 1) -> Tensor:
-    return torch.randn(rows, steps, HIDDEN, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(rows, steps, LSTM_HIDDEN, generator=torch.Generator().manual_seed(seed))
 
 
 def full(rows: int, steps: int) -> Tensor:
@@ -63,7 +45,7 @@ def plain(body: LSTMBody, config: LSTMConfig, vectors: Tensor) -> Tensor:
 
 @configs
 def test_it_is_an_lstm(config: LSTMConfig) -> None:
-    body, vectors = build(config), random_vectors(2, 7)
+    body, vectors = lstm(config), random_vectors(2, 7)
     hidden, _ = body(vectors, full(2, 7), body.initial_state(2))
     wanted = torch.stack([plain(body, config, row) for row in vectors])
     torch.testing.assert_close(hidden, wanted, atol=1e-5, rtol=1e-5)
@@ -71,7 +53,7 @@ def test_it_is_an_lstm(config: LSTMConfig) -> None:
 
 @configs
 def test_no_lengths_means_full_rows(config: LSTMConfig) -> None:
-    body, vectors = build(config), random_vectors(2, 5)
+    body, vectors = lstm(config), random_vectors(2, 5)
     with_lengths = body(vectors, full(2, 5), body.initial_state(2))
     without = body(vectors, None, body.initial_state(2))
     assert torch.equal(with_lengths[0], without[0])
@@ -82,7 +64,7 @@ def test_no_lengths_means_full_rows(config: LSTMConfig) -> None:
 @settings(max_examples=15)
 @given(cuts=st.lists(st.integers(1, 6), max_size=2, unique=True).map(sorted))
 def test_a_prefix_is_continued_from_its_state(config: LSTMConfig, cuts: list[int]) -> None:
-    body, vectors = build(config), random_vectors(3, 7)
+    body, vectors = lstm(config), random_vectors(3, 7)
     wanted, end = body(vectors, full(3, 7), body.initial_state(3))
     state, parts = body.initial_state(3), []
     for part in vectors.tensor_split(cuts, dim=1):
@@ -96,12 +78,12 @@ def test_a_prefix_is_continued_from_its_state(config: LSTMConfig, cuts: list[int
 @settings(max_examples=15)
 @given(lengths=st.lists(st.integers(1, 6), min_size=1, max_size=5))
 def test_rows_of_mixed_lengths_are_as_if_alone(config: LSTMConfig, lengths: list[int]) -> None:
-    body = build(config)
+    body = lstm(config)
     steps = max(lengths) + 1  # every row is padded
     vectors = random_vectors(len(lengths), steps)
     start = tuple(torch.randn_like(part) for part in body.initial_state(len(lengths)))
     hidden, state = body(vectors, torch.tensor(lengths), start)
-    assert hidden.shape == (len(lengths), steps, HIDDEN)
+    assert hidden.shape == (len(lengths), steps, LSTM_HIDDEN)
     for i, (length, own_start) in enumerate(zip(lengths, body.split_state(start), strict=True)):
         alone, own_state = body(vectors[i : i + 1, :length], full(1, length), body.stack_states([own_start]))
         torch.testing.assert_close(hidden[i, :length], alone[0])
@@ -111,7 +93,7 @@ def test_rows_of_mixed_lengths_are_as_if_alone(config: LSTMConfig, lengths: list
 
 @configs
 def test_split_states_own_their_memory(config: LSTMConfig) -> None:
-    body = build(config)
+    body = lstm(config)
     _, state = body(random_vectors(3, 4), full(3, 4), body.initial_state(3))
     rows = body.split_state(state)
     assert len(rows) == 3
@@ -127,7 +109,7 @@ def test_split_states_own_their_memory(config: LSTMConfig) -> None:
 
 @configs
 def test_the_start_is_zero_and_its_sizes_are_those_of_every_state(config: LSTMConfig) -> None:
-    body = build(config)
+    body = lstm(config)
     start = body.initial_state(4)
     _, after = body(random_vectors(4, 1), full(4, 1), start)
     assert not any(part.any() for part in start)
@@ -136,7 +118,7 @@ def test_the_start_is_zero_and_its_sizes_are_those_of_every_state(config: LSTMCo
 
 
 def test_a_fresh_body_remembers() -> None:
-    body = LSTMBody(LSTMConfig(layers=2, units=9, projection=6), HIDDEN)
+    body = LSTMBody(LSTMConfig(layers=2, units=9, projection=6), LSTM_HIDDEN)
     for layer in body.layers:
         bias = layer.bias_ih_l0 + layer.bias_hh_l0
         assert bias.chunk(4)[1].tolist() == [1.0] * 9
@@ -144,7 +126,7 @@ def test_a_fresh_body_remembers() -> None:
 
 
 def test_gradients_flow_through_every_weight() -> None:
-    body = LSTMBody(LSTMConfig(layers=2, units=9, projection=4, residual=True), HIDDEN)
+    body = LSTMBody(LSTMConfig(layers=2, units=9, projection=4, residual=True), LSTM_HIDDEN)
     hidden, _ = body(random_vectors(2, 3), None, body.initial_state(2))
     hidden.square().sum().backward()
     assert all(weight.grad is not None and weight.grad.any() for weight in body.parameters())

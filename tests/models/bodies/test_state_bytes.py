@@ -9,24 +9,25 @@ from typing import Any
 import pytest
 import torch
 
-from tests.models.bodies import test_gated_convolution, test_transformer, test_transformer_xl
-from tests.models.bodies.test_lstm import CONFIGS, HIDDEN, build
+from tests.support import bodies
 
 WORDS = 30
 
 BODIES: dict[str, tuple[Callable[[], Any], int]] = {
-    **{f"LSTM, {name}": (partial(build, config), HIDDEN) for name, config in CONFIGS.items()},
     **{
-        f"transformer, {name}": (make, test_transformer.UNITS)
-        for name, make in test_transformer.VARIANTS.items()
+        f"LSTM, {name}": (partial(bodies.lstm, config), bodies.LSTM_HIDDEN)
+        for name, config in bodies.LSTMS.items()
     },
     **{
-        f"Transformer-XL, {name}": (partial(test_transformer_xl.make, **reach), test_transformer_xl.D)
-        for name, reach in test_transformer_xl.REACHES.items()
+        f"transformer, {name}": (make, bodies.TRANSFORMER_UNITS) for name, make in bodies.TRANSFORMERS.items()
+    },
+    **{
+        f"Transformer-XL, {name}": (partial(bodies.transformer_xl, **reach), bodies.XL_HIDDEN)
+        for name, reach in bodies.XL_REACHES.items()
     },
     "gated convolution": (
-        partial(test_gated_convolution.body, test_gated_convolution.LAYERS, 10),
-        test_gated_convolution.INPUTS,
+        partial(bodies.gated_convolution, bodies.CONVOLUTIONS, 10),
+        bodies.CONVOLUTION_INPUTS,
     ),
 }
 

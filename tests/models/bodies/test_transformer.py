@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
-from typing import Any
 
 import pytest
 import torch
@@ -15,41 +14,20 @@ from torch import Tensor
 from models.bodies.base import RowState
 from models.bodies.past import BLOCK, alike
 from models.bodies.transformer import TransformerBody, _sinusoids
-from models.config.bodies import TransformerConfig
+from tests.support.bodies import TRANSFORMER_UNITS, TRANSFORMERS, assert_padding_is_nothing, transformer
 
-UNITS = 16
 LENGTHS = torch.tensor([30, 11, 20, 1])
-
-
-def body(hidden_size: int = UNITS, **changes: Any) -> TransformerBody:
-    torch.manual_seed(0)
-    config: dict[str, Any] = {"layers": 2, "units": UNITS, "heads": 2, "inner": 24, "window": 100}
-    made = TransformerBody(TransformerConfig.model_validate(config | changes), hidden_size).eval()
-    for parameter in made.parameters():
-        parameter.requires_grad_(False).normal_(0.1, 0.4)
-    return made
-
-
-VARIANTS: dict[str, Callable[[], TransformerBody]] = {
-    "pre-norm": lambda: body(final_norm=True, first_position=2),
-    "post-norm": lambda: body(pre_norm=False, activation="gelu", positions="learned"),
-    "narrow": lambda: body(10, embedding_norm=True, positions="none", activation="gelu_tanh"),
-    "windowed": lambda: body(window=8, overlap=5),
-    "forgetful": lambda: body(window=7, positions="learned"),
-    "odd window": lambda: body(window=9, overlap=1),
-    "window of one": lambda: body(window=1),
-}
 
 
 @pytest.fixture
 def vectors() -> Tensor:
     torch.manual_seed(1)
-    return torch.randn(4, 30, UNITS)
+    return torch.randn(4, 30, TRANSFORMER_UNITS)
 
 
-@pytest.fixture(params=VARIANTS)
+@pytest.fixture(params=TRANSFORMERS)
 def variant(request: pytest.FixtureRequest) -> TransformerBody:
-    return VARIANTS[request.param]()
+    return TRANSFORMERS[request.param]()
 
 
 def alone(made: TransformerBody, row: Tensor) -> Tensor:
@@ -62,18 +40,7 @@ def alone(made: TransformerBody, row: Tensor) -> Tensor:
 
 
 def test_a_batch_is_its_rows_and_padding_is_nothing(variant: TransformerBody, vectors: Tensor) -> None:
-    hidden, after = variant(vectors, LENGTHS, variant.initial_state(4))
-    other = vectors.clone()
-    for row, length in enumerate(LENGTHS.tolist()):
-        other[row, length:] = 1e4
-        assert not hidden[row, length:].any()
-        torch.testing.assert_close(
-            hidden[row, :length], alone(variant, vectors[row, :length]), atol=1e-5, rtol=1e-5
-        )
-    again, after_again = variant(other, LENGTHS, variant.initial_state(4))
-    assert torch.equal(hidden, again)
-    for one, two in zip(after, after_again, strict=True):
-        assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+    assert_padding_is_nothing(variant, vectors, LENGTHS, partial(alone, variant))
 
 
 @pytest.mark.parametrize("cuts", [[3, 4, 1], [9, 1, 1], [1, 1, 1]], ids=str)
@@ -106,7 +73,7 @@ def test_no_word_sees_a_later_one(variant: TransformerBody, vectors: Tensor) -> 
 
 @pytest.mark.parametrize(("window", "overlap"), [(8, 0), (8, 3), (8, 7), (6, 2)])
 def test_longer_texts_begin_again_with_their_last_words(window: int, overlap: int, vectors: Tensor) -> None:
-    made = body(window=window, overlap=overlap, first_position=2)
+    made = transformer(window=window, overlap=overlap, first_position=2)
     row = vectors[:1]
     hidden, _ = made(row, None, made.initial_state(1))
     starts = [0]
@@ -120,7 +87,7 @@ def test_longer_texts_begin_again_with_their_last_words(window: int, overlap: in
 
 
 def test_a_word_beyond_reach_changes_nothing(vectors: Tensor) -> None:
-    made = body(window=8, overlap=0)
+    made = transformer(window=8, overlap=0)
     hidden, _ = made(vectors, None, made.initial_state(4))
     vectors[:, :8] = 0
     other, _ = made(vectors, None, made.initial_state(4))
@@ -145,13 +112,13 @@ def test_states_own_their_memory_and_nothing_more(variant: TransformerBody, vect
 
 
 def test_states_of_a_typed_text_share_their_blocks(vectors: Tensor) -> None:
-    made = body()
+    made = transformer()
     state, states = made.initial_state(1), []
     words = 4 * BLOCK
-    for vector in vectors.reshape(-1, UNITS)[:words]:
+    for vector in vectors.reshape(-1, TRANSFORMER_UNITS)[:words]:
         _, state = made(vector[None, None], None, state)
         states.append(made.split_state(state)[0])
-    word_bytes = 2 * 2 * UNITS * 4
+    word_bytes = 2 * 2 * TRANSFORMER_UNITS * 4
     assert nbytes(states[-1:]) == words * word_bytes
     assert len(states[-1]) == 4
     # Each word is kept twice: alone, and in its block; but the last of a block only there.
@@ -160,7 +127,7 @@ def test_states_of_a_typed_text_share_their_blocks(vectors: Tensor) -> None:
 
 
 def test_a_long_text_has_few_blocks_that_are_never_changed(vectors: Tensor) -> None:
-    made = body()
+    made = transformer()
     _, state = made(vectors[:1], None, made.initial_state(1))
     kept = state[0][0].clone()
     for piece, blocks in ((vectors[1:2, :3], 2), (vectors[1:2, :5], 3), (vectors[1:2, :20], 2)):
@@ -173,7 +140,7 @@ def test_a_long_text_has_few_blocks_that_are_never_changed(vectors: Tensor) -> N
 
 
 def test_a_window_bounds_the_state(vectors: Tensor) -> None:
-    made = body(window=8, overlap=5)
+    made = transformer(window=8, overlap=5)
     _, state = made(vectors, None, made.initial_state(4))
     assert all(sum(block.shape[1] for block in row) <= 8 for row in state)
 
@@ -194,8 +161,8 @@ def test_sinusoids() -> None:
 def test_order_matters_where_there_are_positions(positions: str, vectors: Tensor) -> None:
     swapped = vectors[:, [1, 0, 2]]
     for made, matters in (
-        (body(layers=1, positions=positions), True),
-        (body(layers=1, positions="none"), False),
+        (transformer(layers=1, positions=positions), True),
+        (transformer(layers=1, positions="none"), False),
     ):
         one, two = (made(rows, None, made.initial_state(4))[0][:, 2] for rows in (vectors[:, :3], swapped))
         assert torch.allclose(one, two, atol=1e-5) != matters
@@ -213,7 +180,7 @@ def test_order_matters_where_there_are_positions(positions: str, vectors: Tensor
 )
 def test_configurations_that_make_no_sense(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ValidationError) as caught:
-        body(**changes)
+        transformer(**changes)
     assert message in str(caught.value)
 
 
@@ -230,11 +197,11 @@ def test_rows_of_very_different_lengths_are_padded_apart(monkeypatch: pytest.Mon
     monkeypatch.setattr("models.bodies.past.SPARE_WORDS", 4)
     assert alike([3, 50, 2, 45, 0, 49, 1, 1, 2]) == [[1, 5, 3, 0, 2, 8], [6, 7, 4]]
     assert alike([5, 6, 4]) == [[0, 1, 2]]
-    made = body(final_norm=True, first_position=2)
+    made = transformer(final_norm=True, first_position=2)
     torch.manual_seed(2)
-    texts = [torch.randn(1, length, UNITS) for length in (3, 50, 2, 1, 1, 2)]
+    texts = [torch.randn(1, length, TRANSFORMER_UNITS) for length in (3, 50, 2, 1, 1, 2)]
     read = [made(text, None, made.initial_state(1))[1][0] for text in texts]
-    more, lengths = torch.randn(6, 4, UNITS), torch.tensor([4, 1, 3, 4, 2, 2])
+    more, lengths = torch.randn(6, 4, TRANSFORMER_UNITS), torch.tensor([4, 1, 3, 4, 2, 2])
     hidden, _ = made(more, lengths, made.stack_states(read))
     for row, length in enumerate(lengths.tolist()):
         whole = torch.cat([texts[row], more[row : row + 1, :length]], dim=1)

@@ -13,18 +13,8 @@ import models.bodies.segment_memory as segment_memory
 from models.bodies.transformer_xl import TransformerXLBody, TransformerXLLayer
 from models.config.bodies import TransformerXLConfig
 from models.config.model import ModelConfig
+from tests.support.bodies import XL_HIDDEN, XL_REACHES, transformer_xl
 
-D = 12
-REACHES: dict[str, dict[str, Any]] = {
-    "segments, zeros": {"memory": 5, "segment": 4, "initial_memory": "zeros"},
-    "segments, empty": {"memory": 5, "segment": 4, "initial_memory": "empty"},
-    "long segments, short memory": {"memory": 1, "segment": 9, "initial_memory": "zeros"},
-    "no memory": {"memory": 0, "segment": 3, "initial_memory": "zeros"},
-    "same length, zeros": {"memory": 5, "segment": 7, "attended": 5, "initial_memory": "zeros"},
-    "same length, one more": {"memory": 5, "segment": 7, "attended": 6, "initial_memory": "empty"},
-    "itself alone": {"memory": 0, "segment": 7, "attended": 1, "initial_memory": "empty"},
-    "everything": {"memory": 0, "segment": 100, "initial_memory": "empty"},
-}
 KINDS: dict[str, dict[str, Any]] = {
     "post-norm": {},
     "pre-norm": {"pre_norm": True},
@@ -32,18 +22,8 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-def make(**options: Any) -> TransformerXLBody:
-    sizes: dict[str, Any] = {"layers": 2, "heads": 3, "head_size": 5, "inner": 7}
-    body = TransformerXLBody(TransformerXLConfig(**{**sizes, **options}), D)
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for weight in body.parameters():
-            weight.normal_(0, 0.4, generator=generator)
-    return body.eval().requires_grad_(False)
-
-
 def vectors(*shape: int) -> Tensor:
-    return torch.randn(*shape, D, generator=torch.Generator().manual_seed(sum(shape)))
+    return torch.randn(*shape, XL_HIDDEN, generator=torch.Generator().manual_seed(sum(shape)))
 
 
 # -- the paper, one position at a time ----------------------------------------------------------------------
@@ -58,7 +38,7 @@ def first_attended(position: int, options: dict[str, Any]) -> int:
 
 def sinusoid(distance: int, clamp: int | None) -> Tensor:
     distance = distance if clamp is None else min(distance, clamp)
-    angles = [distance / 10000 ** (2 * i / D) for i in range(D // 2)]
+    angles = [distance / 10000 ** (2 * i / XL_HIDDEN) for i in range(XL_HIDDEN // 2)]
     return torch.tensor([*map(math.sin, angles), *map(math.cos, angles)])
 
 
@@ -77,7 +57,7 @@ def reference_layer(layer: TransformerXLLayer, u: Tensor, v: Tensor, rows: Tenso
         q = project(row)[0]
         scores, values = [], []
         for j in seen:
-            _, key, value = project(rows[j] if j >= 0 else torch.zeros(D))
+            _, key, value = project(rows[j] if j >= 0 else torch.zeros(XL_HIDDEN))
             position = attention.positions(sinusoid(i - j, options.get("clamp"))).view(heads, size)
             scores.append((((q + u) * key).sum(-1) + ((q + v) * position).sum(-1)) / math.sqrt(size))
             values.append(value)
@@ -103,10 +83,10 @@ def close(one: Tensor, other: Tensor) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("reach", REACHES)
+@pytest.mark.parametrize("reach", XL_REACHES)
 def test_every_position_is_the_papers(kind: str, reach: str) -> None:
-    options = {**REACHES[reach], **KINDS[kind]}
-    body, rows = make(**options), vectors(3, 17)
+    options = {**XL_REACHES[reach], **KINDS[kind]}
+    body, rows = transformer_xl(**options), vectors(3, 17)
     lengths = torch.tensor([17, 6, 1])
     hidden, _ = body(rows, lengths, body.initial_state(3))
     for found, row, n in zip(hidden, rows, lengths.tolist(), strict=True):
@@ -115,9 +95,9 @@ def test_every_position_is_the_papers(kind: str, reach: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("reach", REACHES)
+@pytest.mark.parametrize("reach", XL_REACHES)
 def test_pieces_of_any_length_beside_any_others(kind: str, reach: str) -> None:
-    body, rows = make(**REACHES[reach], **KINDS[kind]), vectors(4, 23)
+    body, rows = transformer_xl(**XL_REACHES[reach], **KINDS[kind]), vectors(4, 23)
     whole, _ = body(rows, None, body.initial_state(4))
     generator = torch.Generator().manual_seed(3)
     states, at = body.split_state(body.initial_state(4)), [0, 0, 0, 0]
@@ -126,7 +106,9 @@ def test_pieces_of_any_length_beside_any_others(kind: str, reach: str) -> None:
             at.index(min(at))
         ]
         counts = [min(23 - at[i], int(torch.randint(1, 8, (1,), generator=generator))) for i in active]
-        batch = torch.full((len(active), max(counts), D), 9.0)  # what stands in the padding matters nothing
+        batch = torch.full(
+            (len(active), max(counts), XL_HIDDEN), 9.0
+        )  # what stands in the padding matters nothing
         for row, i, n in zip(batch, active, counts, strict=True):
             row[:n] = rows[i, at[i] : at[i] + n]
         state = body.stack_states([states[i] for i in active])
@@ -136,9 +118,9 @@ def test_pieces_of_any_length_beside_any_others(kind: str, reach: str) -> None:
             states[i], at[i] = after, at[i] + n
 
 
-@pytest.mark.parametrize("reach", REACHES)
+@pytest.mark.parametrize("reach", XL_REACHES)
 def test_a_state_need_not_be_split_between_steps(reach: str) -> None:
-    body, rows = make(**REACHES[reach]), vectors(2, 15)
+    body, rows = transformer_xl(**XL_REACHES[reach]), vectors(2, 15)
     whole, _ = body(rows, None, body.initial_state(2))
     state = body.initial_state(2)
     hidden, state = body(rows[:, :9], torch.tensor([9, 4]), state)
@@ -149,8 +131,8 @@ def test_a_state_need_not_be_split_between_steps(reach: str) -> None:
 
 @pytest.mark.parametrize("elements", [1, 300])
 def test_bounded_temporaries_change_nothing(elements: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    for options in REACHES.values():
-        body, rows = make(**options), vectors(2, 19)
+    for options in XL_REACHES.values():
+        body, rows = transformer_xl(**options), vectors(2, 19)
         _, state = body(rows[:, :6], torch.tensor([6, 3]), body.initial_state(2))
         whole, _ = body(rows[:, 6:], None, state)
         with monkeypatch.context() as patch:
@@ -164,7 +146,7 @@ def test_bounded_temporaries_change_nothing(elements: int, monkeypatch: pytest.M
 
 
 def test_a_rows_state_is_as_small_as_may_be_and_its_own() -> None:
-    body = make(**REACHES["same length, zeros"])
+    body = transformer_xl(**XL_REACHES["same length, zeros"])
     rows = vectors(2, 9)
     _, state = body(rows, torch.tensor([9, 2]), body.initial_state(2))
     first, second = body.split_state(state)
@@ -180,7 +162,7 @@ def test_a_rows_state_is_as_small_as_may_be_and_its_own() -> None:
 
 
 def test_memory_of_a_segment_does_not_grow_with_the_text() -> None:
-    body = make(**REACHES["segments, zeros"])
+    body = transformer_xl(**XL_REACHES["segments, zeros"])
     _, state = body(vectors(1, 64), None, body.initial_state(1))
     assert state[0].shape[4] == 5
     _, state = body(vectors(1, 3), None, state)
@@ -192,7 +174,7 @@ def test_memory_of_a_segment_does_not_grow_with_the_text() -> None:
 
 def test_it_can_be_trained() -> None:
     """The table of positions is kept for frozen weights only."""
-    body = make(**REACHES["segments, zeros"], pre_norm=True).requires_grad_(True)
+    body = transformer_xl(**XL_REACHES["segments, zeros"], pre_norm=True).requires_grad_(True)
     rows = vectors(2, 6)
     for _ in range(2):
         hidden, _ = body(rows, None, body.initial_state(2))
@@ -212,16 +194,18 @@ def test_it_can_be_trained() -> None:
 
 
 def test_long_texts_make_the_table_grow() -> None:
-    body, rows = make(memory=0, segment=1000, initial_memory="empty"), vectors(1, 300)
+    body, rows = transformer_xl(memory=0, segment=1000, initial_memory="empty"), vectors(1, 300)
     short, _ = body(rows[:, :20], None, body.initial_state(1))
     whole, _ = body(rows, None, body.initial_state(1))
     close(whole[:, :20], short)
-    again, _ = make(memory=0, segment=1000, initial_memory="empty")(rows, None, body.initial_state(1))
+    again, _ = transformer_xl(memory=0, segment=1000, initial_memory="empty")(
+        rows, None, body.initial_state(1)
+    )
     close(again, whole)
 
 
 def test_odd_sizes_and_unreachable_memory_are_refused() -> None:
-    config = TransformerXLConfig(layers=1, heads=1, head_size=2, inner=2, **REACHES["no memory"])
+    config = TransformerXLConfig(layers=1, heads=1, head_size=2, inner=2, **XL_REACHES["no memory"])
     with pytest.raises(ValueError, match="must be even"):
         TransformerXLBody(config, 5)
     with pytest.raises(ValueError, match="must be at most memory"):
@@ -233,9 +217,9 @@ def test_odd_sizes_and_unreachable_memory_are_refused() -> None:
 def test_config_json_tells_the_bodies_apart() -> None:
     config = ModelConfig(
         vocabulary_size=9,
-        hidden_size=D,
+        hidden_size=XL_HIDDEN,
         cutoffs=(9,),
-        body=TransformerXLConfig(layers=1, heads=2, head_size=3, inner=4, **REACHES["segments, zeros"]),
+        body=TransformerXLConfig(layers=1, heads=2, head_size=3, inner=4, **XL_REACHES["segments, zeros"]),
     )
     again = ModelConfig.model_validate_json(config.model_dump_json())
     assert again == config

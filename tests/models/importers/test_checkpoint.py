@@ -31,7 +31,7 @@ forms = pytest.mark.parametrize("zipped", FORMS.values(), ids=FORMS.keys())
 
 
 class Net(nn.Module):
-    """A class that whoever imports does not have."""
+    """A class that the importing process does not have."""
 
     def __init__(self) -> None:
         super().__init__()

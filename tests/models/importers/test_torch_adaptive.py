@@ -216,7 +216,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "integers": (
         state(lambda w: w.update({"softmax.head.weight": torch.ones(41, 64, dtype=torch.int64)})),
-        "softmax.head.weight is no floating-point tensor",
+        "softmax.head.weight is not a floating-point tensor",
     ),
     "other cutoffs": (
         edit("model.toml", "[words]", "[sizes]\ncutoffs = [30]\n[words]"),

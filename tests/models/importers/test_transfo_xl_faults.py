@@ -59,7 +59,7 @@ def in_config(source: Path, change: Change) -> None:
         (lambda c: c.update(vocab_size=None), "cutoffs"),
         (lambda c: c.update(cutoffs=[27, 14, 45]), "cutoffs must ascend"),
         (lambda c: c.update(cutoffs=[14, 27, 46]), "word_emb.emb_layers.2.weight has shape [18, 4]"),
-        (lambda c: c.update(cutoffs=7), "cutoffs 7 are no list"),
+        (lambda c: c.update(cutoffs=7), "cutoffs 7 are not a list"),
         (lambda c: c.update(tie_projs=[False]), "tie_projs has 1 entries"),
         (lambda c: c.update(tie_projs=[True] * 4), "differ, which the configuration ties"),
         (lambda c: c.update(d_head="5"), "head_size: Input should be a valid integer"),
@@ -119,8 +119,8 @@ def test_weights_that_were_renamed_or_are_not_finite(tmp_path: Path) -> None:
         ([f"w{i}" for i in range(60)], "has no <unk>"),
         (["<unk>", *(f"w{i}" for i in range(59))], "has no <eos>"),
         (["<unk>", "<eos>", *["w"] * 58], "distinct"),
-        (["<unk>", "<eos>", *range(58)], "no list of words"),
-        ("a" * 60, "no list of words"),
+        (["<unk>", "<eos>", *range(58)], "not a list of words"),
+        ("a" * 60, "not a list of words"),
     ],
 )
 def test_wrong_dictionaries(words: object, message: str, tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_words_with_ids_that_leave_a_gap(tmp_path: Path) -> None:
     ids = json.loads((source / "vocab.json").read_text())
     ids["of"] = 60
     (source / "vocab.json").write_text(json.dumps(ids))
-    assert "no list of words" in fault("hf-no-tails", source)
+    assert "not a list of words" in fault("hf-no-tails", source)
 
 
 def test_the_dictionary_of_another_model(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_the_dictionary_of_another_model(tmp_path: Path) -> None:
         (lambda c: c.update(vocab={"tokenizer": None}), "not one of words"),
         (lambda c: c["model_state"].update(more=torch.zeros(2)), "unknown weight more"),
         (lambda c: c["model_state"].update({"word_emb.emb_projs.1": torch.zeros(16, 16)}), "differs from"),
-        (lambda c: c["model_state"].update({"r_w_bias": [1.0]}), "r_w_bias is no floating-point tensor"),
+        (lambda c: c["model_state"].update({"r_w_bias": [1.0]}), "r_w_bias is not a floating-point tensor"),
     ],
 )
 def test_checkpoints_of_nvidia(change: Change, message: str, tmp_path: Path) -> None:

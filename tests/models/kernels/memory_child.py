@@ -40,7 +40,7 @@ def main() -> None:
         return kernel.target_logprobs(hidden[some], targets[some])
 
     call(slice(0, 1))  # starts threads, loads what is loaded once
-    ctypes.CDLL(None).malloc_trim(0)  # else the call could take what was freed, and nobody would see it
+    ctypes.CDLL(None).malloc_trim(0)  # else the call could reuse freed memory, and its need would not show
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     before = status("VmRSS")
     found = call(slice(0, n))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.softmax.adaptive_softmax import AdaptiveSoftmax
 from models.softmax.topk import NO_WORD, TopK
@@ -25,27 +25,10 @@ from tests.support.layers import (
     random_layer,
     random_rows,
     sequential_gate,
+    torch_module,
 )
 
 seeds = st.integers(0, 2**32)
-
-
-def torch_module(softmax: AdaptiveSoftmax, layout: Layout) -> nn.AdaptiveLogSoftmaxWithLoss:
-    """torch's own module with the same weights; it has one projection a cluster."""
-    module = nn.AdaptiveLogSoftmaxWithLoss(
-        layout.hidden_size,
-        layout.vocabulary_size,
-        list(layout.config.cutoffs[:-1]),
-        div_value=2.0,
-        head_bias=layout.head_bias,
-    ).requires_grad_(False)
-    module.head.weight.copy_(softmax.head)
-    if softmax.head_bias is not None:
-        module.head.bias.copy_(softmax.head_bias)
-    for tail, projection, words in zip(module.tail, softmax.projections, softmax.tails, strict=True):
-        tail[0].weight.copy_(projection)
-        tail[1].weight.copy_(words)
-    return module
 
 
 def check_rows(

@@ -14,8 +14,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from models.softmax.adaptive_softmax import CHUNK_ELEMENTS, AdaptiveSoftmax
-from tests.models.softmax.test_adaptive_softmax import torch_module
-from tests.support.layers import Layout, even, layouts, plain_log_prob, random_layer, random_rows
+from tests.support.layers import (
+    Layout,
+    even,
+    layouts,
+    plain_log_prob,
+    random_layer,
+    random_rows,
+    torch_module,
+)
 
 seeds = st.integers(0, 2**32)
 

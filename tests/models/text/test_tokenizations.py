@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 
 from models.bundle import Bundle, BundleError
-from models.config.model import ModelConfig
 from models.config.tokenization import Jieba, Kind, Moses, Ours, Tokenization, Whitespace
 from models.text.spacing import join_moses
 from models.text.tokenizer import SpecialWords, splitter
 from models.text.vocabulary import Vocabulary
-from tests.support.tiny import tiny_config, tiny_model, tiny_words
+from tests.support.tiny import tiny_words, tokenized_bundle
 
 SPECIAL = ("<unk>", "</s>")
 
@@ -153,18 +152,9 @@ def test_what_is_no_text(tokenization: Tokenization, pretokenized: bool) -> None
         found.starting_with("\ud800")
 
 
-def bundle(path: Path, tokenization: Tokenization) -> Path:
-    config = ModelConfig(
-        **tiny_config().model_dump() | {"tokenization": tokenization, "special_words": ("Thank",)}
-    )
-    words = Vocabulary.from_words(tiny_words(), SpecialWords.of(config))
-    Bundle.save(path, tiny_model(config), words)
-    return path
-
-
 @pytest.mark.parametrize("tokenization", [Whitespace(), Moses(lowercase=True), Jieba()], ids=lambda t: t.type)
 def test_a_bundle_carries_its_tokenization(tmp_path: Path, tokenization: Tokenization) -> None:
-    loaded = Bundle.load(bundle(tmp_path / "b", tokenization), "cpu")
+    loaded = Bundle.load(tokenized_bundle(tmp_path / "b", tokenization), "cpu")
     assert loaded.config.tokenization == tokenization
     text = "The cat isn't here."
     assert loaded.vocabulary.tokenize(text) == Vocabulary.from_words(
@@ -186,7 +176,7 @@ def test_a_bundle_carries_its_tokenization(tmp_path: Path, tokenization: Tokeniz
 def test_a_library_that_is_missing_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, module: str, message: str
 ) -> None:
-    path = bundle(tmp_path / "b", Kind(kind).tokenization())
+    path = tokenized_bundle(tmp_path / "b", Kind(kind).tokenization())
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(BundleError, match=message) as raised:
         Bundle.load(path, "cpu")

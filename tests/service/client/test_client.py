@@ -9,7 +9,7 @@ import pytest
 
 from models.bundle import Bundle
 from service.client import AsyncClient, Client, ConnectionFailed, Retries, ServerError
-from tests.service.conftest import ServerProcess
+from tests.support.server_process import ServerProcess
 
 AT_ONCE = Retries(first_wait=0)
 TEXTS = ["the cat", "", "of the zzz"]

@@ -17,7 +17,7 @@ from typer.testing import Result
 
 from models.bundle import Bundle
 from models.importers import FORMATS
-from service.commands.import_ import Format
+from service.commands.import_ import CheckpointFormat
 from service.commands.shared.import_child import memory_bound
 from tests.support.commands import json_rows, refusal, run
 
@@ -34,7 +34,7 @@ def imported(source: Path, *options: object) -> Result:
 
 
 def test_every_format_has_a_name() -> None:
-    assert [*Format] == [*FORMATS]
+    assert [*CheckpointFormat] == [*FORMATS]
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +135,7 @@ def no_rule(source: Path) -> None:
 
 
 FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
-    "payload": (payload, "the checkpoint is no pickled module"),
+    "payload": (payload, "the checkpoint is not a pickled module"),
     "truncated": (truncated, "model.pt: damaged, or no checkpoint"),
     "wrong dictionary": (wrong_dictionary, "has 5 words, model.pt was trained on 128"),
     "absurdly large": (absurd, "needs more memory than 1.1 GB, see --memory-limit"),

@@ -4,13 +4,11 @@ import gc
 import json
 import shutil
 import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
-import httpx
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -19,8 +17,7 @@ import service
 from service import cli
 from service.commands import serve
 from service.http.server import Server
-from tests.service.conftest import clean_environment
-from tests.support.http import StartServer
+from tests.support.server_process import assert_refused, failed_start
 
 
 def test_help_names_the_command() -> None:
@@ -49,22 +46,6 @@ def test_help_of_serve_lists_the_settings() -> None:
     assert "HEADFIRST_MAX_BATCH_TOKENS" in result.output
 
 
-def start(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "service.cli", "serve", *arguments]
-    return subprocess.run(
-        command, env=clean_environment(**environment), capture_output=True, text=True, timeout=60, check=False
-    )
-
-
-def assert_refused(process: subprocess.CompletedProcess[str], *words: str) -> None:
-    assert process.returncode == 2
-    assert process.stdout == ""
-    (line,) = process.stderr.splitlines()
-    assert line.startswith("headfirst serve: ")
-    for word in words:
-        assert word in line
-
-
 @pytest.mark.parametrize(
     ("arguments", "environment", "words"),
     [
@@ -78,7 +59,7 @@ def assert_refused(process: subprocess.CompletedProcess[str], *words: str) -> No
 def test_a_wrong_start_is_one_line(
     arguments: list[str], environment: dict[str, str], words: list[str]
 ) -> None:
-    assert_refused(start(*arguments, **environment), *words)
+    assert_refused(failed_start(*arguments, **environment), *words)
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -175,36 +156,6 @@ def test_what_it_starts(
     first, second = capsys.readouterr().err.splitlines()
     assert "on the command line" in first
     assert "loaded a model model=tiny" in second
-
-
-def test_what_it_logs(start_server: StartServer, bundle_path: Path) -> None:
-    arguments = ("--api-key", "topsecret", "--model-name", "mine")
-    with (
-        start_server(*arguments, HEADFIRST_PROT="1") as server,
-        httpx.Client(base_url=server.url, timeout=30) as client,
-    ):
-        client.headers["authorization"] = "Bearer topsecret"
-        models = client.get("/v1/models").json()
-        client.post("/v1/predict", json={"inputs": "Thank you"}, headers={"x-request-id": "me"})
-    assert [model["name"] for model in models["data"]] == ["mine"]
-    messages = [str(line["message"]) for line in server.lines]
-    warnings = [str(line["message"]) for line in server.lines if line["level"] == "warning"]
-    assert len(warnings) == 2
-    assert "command line" in warnings[0]
-    assert "did you mean HEADFIRST_PORT" in warnings[1]
-    assert "topsecret" not in json.dumps(server.lines)
-    loaded = next(line for line in server.lines if "loaded" in str(line["message"]))
-    assert (loaded["model"], loaded["architecture"], loaded["vocabulary"]) == ("mine", "lstm", 280)
-    assert (loaded["clusters"], loaded["dtype"], loaded["device"]) == (6, "float32", "cpu")
-    assert loaded["path"] == str(bundle_path)
-    assert loaded["parameters"]
-    assert f"playground {server.url}/  documentation {server.url}/docs" in messages
-    assert "ready" in messages
-    assert all({"time", "level", "logger", "message"} <= set(line) for line in server.lines)
-    assert {"uvicorn.error", "headfirst", "headfirst.access"} <= {line["logger"] for line in server.lines}
-    (line,) = [line for line in server.lines if line.get("id") == "me"]
-    assert (line["status"], line["inputs"], line["path"]) == (200, 1, "/v1/predict")
-    assert "Thank" not in json.dumps(server.lines)
 
 
 def test_without_a_place_for_temporary_files(

@@ -1,77 +1,19 @@
 """Starting and draining in this process, real signals and sockets included."""
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
 
 import pytest
 
 from service.http import server as server_module
-from service.http.server import Server
-from service.processes.listening import bind
-from tests.service.conftest import LocalApp
+from tests.support.asgi import Local
+from tests.support.local_server import run
 
 pytestmark = pytest.mark.anyio
-Local = Callable[..., LocalApp]
 
 REQUEST = b'POST /v1/predict HTTP/1.1\r\nhost: x\r\ncontent-length: 15\r\n\r\n{"inputs": "a"}'
-
-
-class Ending:
-    """What a server asks of its engine when it ends."""
-
-    def __init__(self, app: LocalApp) -> None:
-        self.calls: list[str] = []
-        self._app = app
-
-    def drain(self, timeout: float) -> bool:
-        self.calls.append("drain")
-        return True
-
-    def stop(self) -> None:
-        self.calls.append("stop")
-        self._app.engine.hold.set()
-
-
-class Running:
-    """A server in this process's event loop."""
-
-    def __init__(self, app: LocalApp, drain_timeout: float) -> None:
-        self.app = app
-        self.engine = Ending(app)
-        listening = bind("127.0.0.1", 0)
-        self.port = listening.getsockname()[1]
-        self.server = Server(app.app, self.engine, drain_timeout)  # type: ignore[arg-type]
-        self.task = asyncio.create_task(self.server.serve(sockets=[listening]))
-
-    async def connect(self, data: bytes = b"") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        writer.write(data)
-        return reader, writer
-
-    async def wait_for(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(30):
-            while not condition():  # noqa: ASYNC110 -- the server tells nobody about its progress
-                await asyncio.sleep(0.001)
-
-
-@contextlib.asynccontextmanager
-async def run(app: LocalApp, drain_timeout: float = 5) -> AsyncIterator[Running]:
-    running = Running(app, drain_timeout)
-    await running.wait_for(lambda: running.server.started)
-    try:
-        yield running
-    finally:
-        running.server.should_exit = True
-        running.engine.stop()
-        await running.task
-
-
-Run = Callable[..., AbstractAsyncContextManager[Running]]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

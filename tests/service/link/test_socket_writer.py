@@ -83,11 +83,26 @@ def test_after_the_end_nothing_is_written() -> None:
     async def test() -> None:
         ends = Ends()
         out = await ends.open()
+        out.write(b"before")
+        out.close()
+        out.close()
+        out.write(b"after")
+        ends.transport.close()
+        await asyncio.sleep(0)
+        assert await asyncio.to_thread(read_all, ends.far) == b"before"
+        ends.close()
+
+    run(test)
+
+
+def test_writing_to_an_end_that_has_left_raises_nothing() -> None:
+    async def test() -> None:
+        ends = Ends()
+        out = await ends.open()
         ends.far.close()
-        out.write(b"into the void")
-        out.close()
-        out.close()
-        out.write(b"likewise")
+        for _ in range(3):
+            out.write(b"into the void")
+            await asyncio.sleep(0)
         ends.close()
 
     run(test)

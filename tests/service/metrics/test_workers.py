@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import values
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.metrics.process_group import write_processes
@@ -114,3 +115,20 @@ def test_processes_are_one(worker: Worker, tmp_path: Path) -> None:
     assert shown["process_resident_memory_bytes", frozenset()] > 10e6
     assert shown["process_cpu_seconds_total", frozenset()] > 0
     assert abs(time.time() - shown["process_start_time_seconds", frozenset()]) < 24 * 3600
+
+
+def test_a_worker_shows_its_own_exemplars(worker: Worker) -> None:
+    other, metrics = worker("worker-1"), worker("worker-2")
+    other.request_duration_seconds.labels("/v1/predict").observe(0.5, {"request_id": "theirs"})
+    metrics.request_duration_seconds.labels("/v1/predict").observe(0.5, {"request_id": "ours"})
+    shown = [
+        sample
+        for family in openmetrics_families(metrics.render(exemplars=True).decode())
+        for sample in family.samples
+        if sample.labels.get("endpoint") == "/v1/predict"
+    ]
+    counts = [sample.value for sample in shown if sample.name.endswith("duration_seconds_count")]
+    assert counts == [2]
+    told = [sample.exemplar.labels for sample in shown if sample.exemplar is not None]
+    assert told == [{"request_id": "ours"}]
+    assert b"request_id" not in metrics.render()

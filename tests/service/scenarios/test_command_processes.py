@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from service.commands.shared.session import UserError, show
-from tests.service.conftest import clean_environment
+from tests.support.server_process import clean_environment
 
 COMMAND = [sys.executable, "-m", "service.cli"]
 SENTENCE = b"Thank you very much for that, it was in the bin and zzz of you.\n"

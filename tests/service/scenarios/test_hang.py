@@ -13,8 +13,7 @@ import pytest
 
 from service.contract.errors import NotReady
 from service.engine.engine import JOIN_SECONDS
-from tests.service.conftest import ServerProcess
-from tests.service.processes.test_worker_processes import page_of, pid_of, until
+from tests.support.server_process import ServerProcess, page_of, pid_of, until
 from tests.support.spy import BLOCKER, Make, error_of, predict, submit
 
 HANGS = 77

@@ -1,10 +1,12 @@
-"""Key and metrics of the real server."""
+"""Key, metrics and log of the real server."""
 
 import json
+from pathlib import Path
 
 import httpx
 
-from tests.support.http import StartServer, samples, samples_once_counted
+from tests.support.http import samples, samples_once_counted
+from tests.support.server_process import StartServer
 
 
 def test_key(start_server: StartServer) -> None:
@@ -60,3 +62,33 @@ def test_metrics_equal_what_was_sent(start_server: StartServer) -> None:
     assert after["engine_ready", ()] == 1
     (model,) = [dict(labels) for name, labels in after if name == "model_info"]
     assert (model["model"], model["vocabulary_size"]) == ("tiny", "280")
+
+
+def test_what_it_logs(start_server: StartServer, bundle_path: Path) -> None:
+    arguments = ("--api-key", "topsecret", "--model-name", "mine")
+    with (
+        start_server(*arguments, HEADFIRST_PROT="1") as server,
+        httpx.Client(base_url=server.url, timeout=30) as client,
+    ):
+        client.headers["authorization"] = "Bearer topsecret"
+        models = client.get("/v1/models").json()
+        client.post("/v1/predict", json={"inputs": "Thank you"}, headers={"x-request-id": "me"})
+    assert [model["name"] for model in models["data"]] == ["mine"]
+    messages = [str(line["message"]) for line in server.lines]
+    warnings = [str(line["message"]) for line in server.lines if line["level"] == "warning"]
+    assert len(warnings) == 2
+    assert "command line" in warnings[0]
+    assert "did you mean HEADFIRST_PORT" in warnings[1]
+    assert "topsecret" not in json.dumps(server.lines)
+    loaded = next(line for line in server.lines if "loaded" in str(line["message"]))
+    assert (loaded["model"], loaded["architecture"], loaded["vocabulary"]) == ("mine", "lstm", 280)
+    assert (loaded["clusters"], loaded["dtype"], loaded["device"]) == (6, "float32", "cpu")
+    assert loaded["path"] == str(bundle_path)
+    assert loaded["parameters"]
+    assert f"playground {server.url}/  documentation {server.url}/docs" in messages
+    assert "ready" in messages
+    assert all({"time", "level", "logger", "message"} <= set(line) for line in server.lines)
+    assert {"uvicorn.error", "headfirst", "headfirst.access"} <= {line["logger"] for line in server.lines}
+    (line,) = [line for line in server.lines if line.get("id") == "me"]
+    assert (line["status"], line["inputs"], line["path"]) == (200, 1, "/v1/predict")
+    assert "Thank" not in json.dumps(server.lines)

@@ -9,8 +9,8 @@ from collections import Counter
 
 import httpx
 
-from tests.service.conftest import ServerProcess
 from tests.support.http import samples, sentences
+from tests.support.server_process import ServerProcess
 
 ALLOWED = {
     "good": {200, 429},

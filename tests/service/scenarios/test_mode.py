@@ -20,7 +20,7 @@ from service.engine.work import Group, Job
 from tests.support.asgi import Local, error_of, post
 from tests.support.commands import json_rows, run
 from tests.support.engines import TIMING, compute
-from tests.support.http import StartServer
+from tests.support.server_process import StartServer
 from tests.support.softmaxes import needs_extension
 from tests.support.spy import Make, check, predict, score
 

@@ -14,9 +14,9 @@ from models.config.model import ModelConfig
 from models.config.tokenization import Whitespace
 from models.text.tokenizer import SpecialWords
 from models.text.vocabulary import Vocabulary
-from tests.service.conftest import ServerProcess
 from tests.support.asgi import Local, error_of, post
 from tests.support.commands import json_rows, run
+from tests.support.server_process import ServerProcess
 from tests.support.tiny import tiny_config, tiny_model, tiny_words
 
 TEXT = "Thank you </s> <unk> zzz very."

@@ -1,14 +1,10 @@
 """Loading models again under the real server: POST /admin/reload and SIGHUP, without a failed request."""
 
-import concurrent.futures
 import contextlib
-import http.client
 import json
 import os
 import shutil
 import signal
-import threading
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,9 +15,9 @@ import pytest
 from models.bundle import Bundle
 from service.http.api.examples import describe
 from service.http.schemas.native import PredictRequest
-from tests.service.conftest import ServerProcess
-from tests.service.processes.test_worker_processes import ask, page_of, pid_of, until
 from tests.support.http import assert_same
+from tests.support.load import Answer, Load, load
+from tests.support.server_process import ServerProcess, ask, page_of, pid_of, until
 from tests.support.tiny import tiny_bundle, tiny_config
 
 TEXT = PredictRequest.EXAMPLES[0]
@@ -51,13 +47,24 @@ class Versions:
         new.symlink_to(path)
         new.replace(self.link)
 
-    def which(self, answer: object) -> int:
-        """Whose answer it is; a fault if it is neither's."""
+    def which(self, answer: Answer) -> int:
+        """The number of the version that gave this answer, or the status of a refusal."""
+        if answer.status != 200:
+            return answer.status
+        found = json.loads(answer.content)
         for version, expected in enumerate(self.answers):
             with contextlib.suppress(AssertionError):
-                assert_same(answer, expected)
+                assert_same(found, expected)
                 return version
-        raise AssertionError(f"no model's answer: {answer}")
+        raise AssertionError(f"no version's answer: {found}")
+
+    def wait(self, load: Load, version: int) -> None:
+        """Returns after 20 more answers of this version."""
+        load.wait(lambda answer: self.which(answer) == version)
+
+    def seen(self, load: Load) -> set[int]:
+        """The versions that have answered so far, and the statuses of refusals."""
+        return set(map(self.which, load.answers))
 
 
 @pytest.fixture
@@ -93,51 +100,12 @@ def reload(server: ServerProcess, **body: str) -> httpx.Response:
     return httpx.post(f"{server.url}/admin/reload", headers=KEY, json=body, timeout=60)
 
 
-class Load:
-    """Clients that ask the same all the time, each on a connection that lives; what they got is counted."""
-
-    def __init__(self, server: ServerProcess, versions: Versions, clients: int) -> None:
-        self.seen: Counter[object] = Counter()
-        self._versions = versions
-        self._host = server.url.removeprefix("http://")
-        self._ended = threading.Event()
-        self._pool = concurrent.futures.ThreadPoolExecutor(clients)
-        self._running = [self._pool.submit(self._ask) for _ in range(clients)]
-
-    def _ask(self) -> None:
-        connection = http.client.HTTPConnection(self._host, timeout=30)
-        while not self._ended.is_set():
-            connection.request("POST", "/v1/predict", json.dumps(TEXT), KEY)
-            response = connection.getresponse()
-            content = response.read()
-            if response.status == 200:
-                self.seen[self._versions.which(json.loads(content))] += 1
-            else:
-                self.seen[content] += 1
-        connection.close()
-
-    def wait(self, version: int, count: int = 20) -> None:
-        """Until so many more were answered by this version."""
-        before = self.seen[version]
-        until(lambda: self.seen[version] >= before + count or any(map(bool, self._failures())))
-
-    def _failures(self) -> list[object]:
-        return [future.exception() for future in self._running if future.done()]
-
-    def end(self) -> None:
-        self._ended.set()
-        for future in self._running:
-            future.result(40)
-        self._pool.shutdown()
-
-
 @contextmanager
-def asking(server: ServerProcess, versions: Versions, clients: int = 6) -> Iterator[Load]:
-    load = Load(server, versions, clients)
-    try:
-        yield load
-    finally:
-        load.end()
+def asking(server: ServerProcess, clients: int = 6) -> Iterator[Load]:
+    """Clients whose connections all hold."""
+    with load(server.url, clients, requests=[("/v1/predict", json.dumps(TEXT))], headers=KEY) as running:
+        yield running
+    assert running.unsent == running.broken == []
 
 
 def memory(server: ServerProcess) -> float:
@@ -148,18 +116,18 @@ def swap_under_load(versions: Versions, workers: str, times: int) -> list[float]
     """Reloads so often, each time another model; the memory after each."""
     held = []
     with serving(versions, workers) as server:
-        with asking(server, versions) as load:
-            load.wait(0)
+        with asking(server) as running:
+            versions.wait(running, 0)
             for turn in range(1, times + 1):
                 versions.lead_to(versions.paths[turn % 2])
                 answer = reload(server)
                 assert answer.status_code == 200, answer.text
                 (model,) = answer.json()["models"]
                 assert (model["model"], model["changed"]) == ("it", True)
-                load.wait(turn % 2)
+                versions.wait(running, turn % 2)
                 held.append(memory(server))
         # Whoever asked was answered by one model or the other, never by one with the words of the other.
-        assert set(load.seen) == {0, 1}
+        assert versions.seen(running) == {0, 1}
         page = page_of(server)
         assert page["model_reloads_total", (("result", "success"),)] == times
         assert page["engine_ready", ()] == 1
@@ -182,15 +150,15 @@ def test_model_swap_under_load_leaves_memory_flat(versions: Versions, workers: s
 
 @pytest.mark.slow
 def test_sighup_reloads_all_models(versions: Versions, workers: str) -> None:
-    with serving(versions, workers) as server, asking(server, versions, 2) as load:
-        load.wait(0)
+    with serving(versions, workers) as server, asking(server, 2) as running:
+        versions.wait(running, 0)
         versions.lead_to(versions.paths[1])
         server.signal(signal.SIGHUP)
-        load.wait(1)
+        versions.wait(running, 1)
         until(lambda: any(line["message"] == "reloaded a model" for line in server.lines))
         (line,) = [line for line in server.lines if line["message"] == "reloaded a model"]
         assert line["old"] != line["new"]
-        assert set(load.seen) == {0, 1}
+        assert versions.seen(running) == {0, 1}
 
 
 @pytest.mark.slow
@@ -199,7 +167,7 @@ def test_a_broken_bundle_changes_nothing(versions: Versions, workers: str, tmp_p
     shutil.copytree(versions.paths[1], broken)
     (broken / "model.safetensors").write_bytes(b"no weights")
     with serving(versions, workers) as server:
-        with asking(server, versions, 2) as load:
+        with asking(server, 2) as running:
             versions.lead_to(broken)
             answer = reload(server, model="it")
             assert answer.status_code == 422
@@ -209,12 +177,12 @@ def test_a_broken_bundle_changes_nothing(versions: Versions, workers: str, tmp_p
             assert "\n" not in error["message"]
             server.signal(signal.SIGHUP)
             until(lambda: sum("reload failed" in str(line["message"]) for line in server.lines) == 2)
-            load.wait(0)
+            versions.wait(running, 0)
             # Mended, it is loaded.
             versions.lead_to(versions.paths[1])
             assert reload(server).status_code == 200
-            load.wait(1)
-        assert set(load.seen) == {0, 1}
+            versions.wait(running, 1)
+        assert versions.seen(running) == {0, 1}
         page = page_of(server)
         assert page["model_reloads_total", (("result", "failure"),)] == 2
         assert page["model_reloads_total", (("result", "success"),)] == 1
@@ -231,15 +199,15 @@ def test_an_engine_that_starts_again_has_what_was_loaded_last(versions: Versions
             os.kill(killed, signal.SIGKILL)
             until(lambda: pid_of(server, name) != killed)  # noqa: B023
             server.wait_ready()
-            with asking(server, versions, 2) as load:
-                load.wait(1)
-            assert load.seen[0] == 0
+            with asking(server, 2) as running:
+                versions.wait(running, 1)
+            assert 0 not in versions.seen(running)
         # Changed since, and never asked to be loaded: the next engine process has it all the same.
         versions.lead_to(versions.paths[0])
         killed = pid_of(server, "engine")
         os.kill(killed, signal.SIGKILL)
         until(lambda: pid_of(server, "engine") != killed)
-        with asking(server, versions, 2) as load:
-            load.wait(0)
-        assert load.seen[1] == 0
+        with asking(server, 2) as running:
+            versions.wait(running, 0)
+        assert 1 not in versions.seen(running)
         assert page_of(server)["engine_restarts_total", ()] == 2

@@ -10,9 +10,8 @@ from models.bundle import Bundle
 from service.commands import serve
 from service.http.api.examples import describe
 from service.http.schemas.native import PredictRequest, ScoreRequest
-from tests.service.conftest import ServerProcess
-from tests.service.processes.test_worker_processes import page_of
 from tests.support.http import assert_same, samples, samples_once_counted
+from tests.support.server_process import ServerProcess, page_of
 from tests.support.tiny import tiny_bundle, tiny_config
 
 PREDICT = PredictRequest.EXAMPLES[0]

@@ -1,65 +1,15 @@
 """How `headfirst serve` ends: SIGTERM and Ctrl-C, draining, the second signal, the timeout."""
 
-import concurrent.futures
 import contextlib
-import http.client
-import json
 import signal
 import socket
-import threading
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
-from tests.service.conftest import ServerProcess
-from tests.support.http import (
-    StartServer,
-)
-
-
-class Load:
-    """Clients that ask until they are turned away, each on one connection."""
-
-    def __init__(self, url: str, clients: int) -> None:
-        self._host = url.removeprefix("http://")
-        self._pool = concurrent.futures.ThreadPoolExecutor(clients)
-        self._lock = threading.Lock()
-        self._warm = threading.Semaphore(0)
-        self.statuses: list[int] = []
-        self.broken: list[str] = []
-        self._running = [self._pool.submit(self._ask) for _ in range(clients)]
-        for _ in range(5 * clients):
-            self._warm.acquire()
-
-    def _ask(self) -> None:
-        body = json.dumps({"inputs": ["Thank you very much . " * 10, "you"], "per_word": False})
-        connection = http.client.HTTPConnection(self._host, timeout=30)
-        while True:
-            try:
-                connection.request("POST", "/v1/score", body)
-            except OSError:
-                # Nothing was accepted: the connection could not be made, or was closed before this request.
-                return
-            try:
-                response = connection.getresponse()
-                response.read()
-            except (http.client.RemoteDisconnected, ConnectionResetError) as error:
-                # Closed while idle: HTTP/1.1 lets a server do that at any time; the server has not read it.
-                with self._lock:
-                    self.broken.append(repr(error))
-                return
-            with self._lock:
-                self.statuses.append(response.status)
-            self._warm.release()
-            if response.status != 200:
-                connection.close()
-                return
-
-    def end(self) -> None:
-        for future in self._running:
-            future.result(30)
-        self._pool.shutdown()
+from tests.support.load import SCORE, Load
+from tests.support.server_process import ServerProcess, StartServer
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
@@ -67,9 +17,10 @@ def test_sigterm_under_load_loses_no_accepted_request(
     start_server: StartServer, number: signal.Signals
 ) -> None:
     with start_server() as server:
-        load = Load(server.url, 16)
+        load = Load(server.url, 16, [SCORE], until_refused=True)
+        load.wait_status(200, 5 * 16)
         server.signal(number)
-        load.end()
+        load.join()
         assert server.wait() == 0
     assert set(load.statuses) <= {200, 503}
     assert load.statuses.count(503) == 16

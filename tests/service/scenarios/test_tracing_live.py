@@ -1,16 +1,13 @@
 """A real server sends its spans to a collector: from one process, and from workers."""
 
-import contextlib
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import httpx
 import pytest
 
-from tests.service.conftest import ServerProcess
-from tests.support.otel import Collector, collecting
-
-TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+from tests.support.otel import PARENT, TRACE, Collector, collecting
+from tests.support.server_process import StartServer
 
 
 @pytest.fixture
@@ -21,7 +18,7 @@ def collector() -> Iterator[Collector]:
 
 @pytest.mark.parametrize("workers", ["0", pytest.param("1", marks=pytest.mark.slow)])
 def test_spans_arrive(
-    start_server: Callable[..., contextlib.AbstractContextManager[ServerProcess]],
+    start_server: StartServer,
     collector: Collector,
     workers: str,
 ) -> None:
@@ -51,9 +48,7 @@ def test_spans_arrive(
     assert line["trace_id"] == TRACE
 
 
-def test_a_collector_that_is_away_holds_nothing_up(
-    start_server: Callable[..., contextlib.AbstractContextManager[ServerProcess]], collector: Collector
-) -> None:
+def test_a_collector_that_is_away_holds_nothing_up(start_server: StartServer, collector: Collector) -> None:
     address = collector.url.replace(str(collector.server_port), "9")
     with start_server("--otel-endpoint", address) as server:
         answer = httpx.post(f"{server.url}/v1/score", json={"inputs": "Thank you"}, timeout=30)

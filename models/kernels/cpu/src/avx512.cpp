@@ -1,5 +1,5 @@
-// AVX-512 with VNNI: 32 registers hold 4 panels x 6 rows of sums. Compiled for it whatever the build's flags
-// are; called only where the processor has it.
+// AVX-512 with VNNI: 32 registers hold 4 panels x 6 rows of sums. Compiled for it under any flags of the
+// build; called only where the processor has it.
 #if defined(__x86_64__)
 #include "tile.h"
 
@@ -114,22 +114,14 @@ inline void screen_panels(const Screen& m, const float* bias, int first, int n, 
 
 void screen(const Screen& m, const float* bias, int first, int n, const Codes& c, float* out, int stride) {
     switch (c.rows * 10 + c.planes) {
-        case 12:
-            return screen_panels<1, 2>(m, bias, first, n, c, out, stride);
-        case 22:
-            return screen_panels<2, 2>(m, bias, first, n, c, out, stride);
-        case 11:
-            return screen_panels<1, 1>(m, bias, first, n, c, out, stride);
-        case 21:
-            return screen_panels<2, 1>(m, bias, first, n, c, out, stride);
-        case 31:
-            return screen_panels<3, 1>(m, bias, first, n, c, out, stride);
-        case 41:
-            return screen_panels<4, 1>(m, bias, first, n, c, out, stride);
-        case 51:
-            return screen_panels<5, 1>(m, bias, first, n, c, out, stride);
-        default:
-            return screen_panels<6, 1>(m, bias, first, n, c, out, stride);
+        case 12: return screen_panels<1, 2>(m, bias, first, n, c, out, stride);
+        case 22: return screen_panels<2, 2>(m, bias, first, n, c, out, stride);
+        case 11: return screen_panels<1, 1>(m, bias, first, n, c, out, stride);
+        case 21: return screen_panels<2, 1>(m, bias, first, n, c, out, stride);
+        case 31: return screen_panels<3, 1>(m, bias, first, n, c, out, stride);
+        case 41: return screen_panels<4, 1>(m, bias, first, n, c, out, stride);
+        case 51: return screen_panels<5, 1>(m, bias, first, n, c, out, stride);
+        default: return screen_panels<6, 1>(m, bias, first, n, c, out, stride);
     }
 }
 

@@ -9,12 +9,12 @@ namespace headfirst {
 struct HeadPass {
     int rows = 0, groups = 0, stride = 0, columns_stride = 0;
     bool fast = false;
-    std::vector<float> norm;       // Euclidean, of the hidden rows
-    std::vector<float> code_norm;  // of what 8 bits lose of them (fast)
-    std::vector<float> logits;     // [rows][stride], screened ones in the fast mode
-    std::vector<float> columns;    // [rows][columns_stride] float32 logits of the clusters
-    std::vector<float> high,
-        low;  // [rows][groups] maximum of logit + slack and of logit - slack (exact: low empty)
+    std::vector<float> norm;                 // Euclidean, of the hidden rows
+    std::vector<float> code_norm;            // of what 8 bits lose of them (fast)
+    std::vector<float> logits;               // [rows][stride], screened ones in the fast mode
+    std::vector<float> columns;              // [rows][columns_stride] float32 logits of the clusters
+    std::vector<float> high;                 // [rows][groups] maximum of logit + slack
+    std::vector<float> low;                  // [rows][groups] maximum of logit - slack; empty if exact
     std::vector<double> log_z;               // [rows] of short-list and clusters
     std::vector<double> shift, mass, upper;  // [rows] log_z = shift + log(mass), at most shift + log(upper)
     float* row(int r) { return logits.data() + (size_t)r * stride; }

@@ -20,13 +20,12 @@
 namespace headfirst {
 namespace {
 
-constexpr int CHUNK = 48;  // rows
-constexpr int CHUNK_ROWS_WORTH_A_THREAD =
-    2;                                      // fewer: threads share cells, and each reads its own weights only
-constexpr int64_t WORTH_SHARING = 1 << 17;  // multiply-adds
-constexpr size_t WINDOW = 1 << 20;          // gates that are made at once: 4 MiB
+constexpr int CHUNK = 48;                     // rows
+constexpr int CHUNK_ROWS_WORTH_A_THREAD = 2;  // fewer: threads share cells
+constexpr int64_t WORTH_SHARING = 1 << 17;    // multiply-adds
+constexpr size_t WINDOW = 1 << 20;            // gates that are made at once: 4 MiB
 
-// What a thread keeps between calls: fresh memory would cost more than what is computed into it.
+// Kept by a thread between calls: fresh memory would cost more than the computation.
 struct Scratch {
     std::vector<float> h, c, made, gates;
     std::vector<const float*> given;  // (steps of the window, rows) the inputs' share of the gates

@@ -26,9 +26,8 @@ struct LSTM {
     std::vector<WordBand> bands;    // the words beyond, up to `words`
     std::vector<Memory> memory;
     int cells() const { return from_hidden.matrix.groups; }
-    int stride() const {
-        return cells() * GROUP + LANES;
-    }  // of a token's gates: no power of two, for the caches' sake
+    // Of a token's gates: not a power of two, for the caches' sake.
+    int stride() const { return cells() * GROUP + LANES; }
 };
 
 // Weights as torch.nn.LSTM has them: (4 units, inputs), (4 units, outputs), biases (4 units) or null,

@@ -1,6 +1,6 @@
 // The output layer as the kernels read it: packed once, never changed, so that any number of threads may use
 // it. Bytes a weight: 4 of the panels (2 as float16, and 2 more of float16 rows for rescoring), 1 of a
-// screen; the float32 rows stay the caller's. How fast they are read stands with those who read them:
+// screen; the float32 rows stay the caller's. How fast they are read is told where they are read:
 // head.cpp, topk.cpp, score.cpp.
 #pragma once
 

@@ -2,7 +2,7 @@
 //
 // Words rank by log p(w) - const: a short-list word by its logit z_w, a word of cluster c by z_c + z_w - log
 // Z_c. The head pass leaves a maximum a group of 64 words; the k-th largest of them bounds the k-th best
-// word, and only groups that reach it are looked into. Whatever may belong to the k best, given the slack of
+// word, and only groups that reach it are looked into. All that may belong to the k best, given the slack of
 // the logits at hand (float32 rounding, or 8 bits), is rescored in double from the float32 rows in one fixed
 // order. Clusters are then opened in descending z_c while z_c reaches the k-th best score; rows that want the
 // same cluster share its pass. Wide clusters are looked at in 8 bits first, which proves of most that none of
@@ -289,7 +289,7 @@ double norm_of(const Level& level, const float* row, int width) {
 }
 
 int topk(const Model& model, const TopK& call) {
-    // Kept between calls: megabytes of fresh memory would cost more than what is computed into them.
+    // Kept between calls: megabytes of fresh memory would cost more than the computation.
     static thread_local HeadPass mine;
     HeadPass& head = mine;  // the helpers' lambdas must see this thread's
     std::atomic<bool> overflow{false};

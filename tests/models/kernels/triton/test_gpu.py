@@ -33,6 +33,19 @@ def no_waiting() -> Iterator[None]:
         torch.cuda.set_sync_debug_mode("default")
 
 
+every_shape = pytest.mark.parametrize("shape", [FEW_LARGE, MANY_SMALL], ids=["few large", "many small"])
+every_precision = pytest.mark.parametrize(
+    ("weights", "rows", "bound"),
+    [
+        (torch.bfloat16, torch.bfloat16, 2e-3),
+        (torch.bfloat16, torch.float32, 2e-3),
+        (torch.float16, torch.float32, 1e-4),
+        (torch.float32, torch.float32, 1e-4),
+    ],
+    ids=str,
+)
+
+
 def rounded(softmax: AdaptiveSoftmax, dtype: torch.dtype) -> AdaptiveSoftmax:
     for weight in (softmax.head, *softmax.projections, *softmax.tails):
         weight.copy_(weight.to(dtype))
@@ -57,17 +70,8 @@ def verify(softmax: AdaptiveSoftmax, kernel: TritonKernel, hidden: Tensor, k: in
         assert (found.ids[rows] == best.indices[:, :k])[clear].all()
 
 
-@pytest.mark.parametrize("shape", [FEW_LARGE, MANY_SMALL], ids=["few large", "many small"])
-@pytest.mark.parametrize(
-    ("weights", "rows", "bound"),
-    [
-        (torch.bfloat16, torch.bfloat16, 2e-3),
-        (torch.bfloat16, torch.float32, 2e-3),
-        (torch.float16, torch.float32, 1e-4),
-        (torch.float32, torch.float32, 1e-4),
-    ],
-    ids=str,
-)
+@every_shape
+@every_precision
 def test_equals_brute_force(
     shape: tuple[int, list[int], list[tuple[int, int]]],
     weights: torch.dtype,
@@ -149,16 +153,8 @@ def test_allowed_words_are_those_of_the_reference() -> None:
         assert (found.ids == want.ids).float().mean() > 0.99
 
 
-@pytest.mark.parametrize("shape", [FEW_LARGE, MANY_SMALL], ids=["few large", "many small"])
-@pytest.mark.parametrize(
-    ("weights", "rows", "bound"),
-    [
-        (torch.bfloat16, torch.bfloat16, 2e-3),
-        (torch.float16, torch.float32, 1e-4),
-        (torch.float32, torch.float32, 1e-4),
-    ],
-    ids=str,
-)
+@every_shape
+@every_precision
 def test_scores_equal_the_reference(
     shape: tuple[int, list[int], list[tuple[int, int]]],
     weights: torch.dtype,

@@ -6,8 +6,7 @@ import pytest
 
 from service.contract.errors import HeadfirstError, ModelNotFound, NotReady, ReloadFailed, ReloadRunning
 from service.contract.messages import Reloaded
-from tests.service.conftest import LocalApp
-from tests.support.asgi import Connection, Local
+from tests.support.asgi import Connection, Local, LocalApp
 
 pytestmark = pytest.mark.anyio
 

@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 
 from models.bundle import Bundle
-from tests.service.conftest import LocalApp
-from tests.support.asgi import Local, post
+from tests.support.asgi import Local, LocalApp, post
 
 pytestmark = pytest.mark.anyio
 

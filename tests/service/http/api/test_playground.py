@@ -11,7 +11,7 @@ from starlette.requests import Request
 from service.contract.errors import NotFound
 from service.http.api import playground
 from service.http.api.playground import StaticFile, content_security_policy
-from tests.service.conftest import LocalApp
+from tests.support.asgi import LocalApp
 
 pytestmark = pytest.mark.anyio
 Local = Callable[..., LocalApp]

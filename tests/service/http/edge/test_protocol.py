@@ -6,7 +6,8 @@ import json
 import pytest
 
 from service.http.edge import protocol
-from tests.service.http.test_server import Local, Running, run
+from tests.support.asgi import Local
+from tests.support.local_server import Running, run
 
 pytestmark = pytest.mark.anyio
 

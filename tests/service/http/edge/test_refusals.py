@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.service.http.test_server import Running, run
 from tests.support.asgi import BODY, Local
+from tests.support.local_server import Running, run
 
 pytestmark = pytest.mark.anyio
 

@@ -6,11 +6,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse_pla
 
 from service.http.telemetry.exemplars import Exemplars, sampled_trace
 from service.metrics.registry import CONTENT_TYPE, OPENMETRICS_TYPE
-from tests.service.conftest import LocalApp
-from tests.service.metrics.test_workers import Worker, worker
-from tests.support.asgi import BODY, Connection, Local
-
-__all__ = ["worker"]
+from tests.support.asgi import BODY, Connection, Local, LocalApp
+from tests.support.otel import PARENT, TRACE
 
 pytestmark = pytest.mark.anyio
 
@@ -18,8 +15,7 @@ PROMETHEUS = (
     "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,"
     "application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=0.0.4;q=0.2,*/*;q=0.1"
 )
-TRACE = "0af7651916cd43dd8448eb211c80319c"
-SAMPLED = f"00-{TRACE}-b7ad6b7169203331-01"
+SAMPLED = f"00-{TRACE}-{PARENT}-01"
 
 
 async def exemplars(app: LocalApp) -> list[dict[str, str]]:
@@ -93,30 +89,13 @@ def test_one_a_second_for_each_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "header",
     [
-        f"00-{TRACE}-b7ad6b7169203331-00",
-        f"ff-{TRACE}-b7ad6b7169203331-01",
-        f"00-{'0' * 32}-b7ad6b7169203331-01",
-        f"00-{TRACE.upper()}-b7ad6b7169203331-01",
+        f"00-{TRACE}-{PARENT}-00",
+        f"ff-{TRACE}-{PARENT}-01",
+        f"00-{'0' * 32}-{PARENT}-01",
+        f"00-{TRACE.upper()}-{PARENT}-01",
         "nonsense",
         "",
     ],
 )
 def test_no_trace(header: str) -> None:
     assert sampled_trace(header.encode()) is None
-
-
-def test_a_worker_has_its_own(worker: Worker) -> None:
-    other, metrics = worker("worker-1"), worker("worker-2")
-    other.request_duration_seconds.labels("/v1/predict").observe(0.5, {"request_id": "theirs"})
-    metrics.request_duration_seconds.labels("/v1/predict").observe(0.5, {"request_id": "ours"})
-    samples = [
-        sample
-        for family in parse_openmetrics(metrics.render(exemplars=True).decode())
-        for sample in family.samples
-        if sample.labels.get("endpoint") == "/v1/predict"
-    ]
-    counts = [sample.value for sample in samples if sample.name.endswith("duration_seconds_count")]
-    assert counts == [2]
-    told = [sample.exemplar.labels for sample in samples if sample.exemplar is not None]
-    assert told == [{"request_id": "ours"}]
-    assert b"request_id" not in metrics.render()

@@ -21,12 +21,11 @@ from service.http.app import create_app
 from service.http.telemetry import tracing
 from service.metrics.registry import Metrics
 from service.settings.settings import ConfigurationError, Settings
-from tests.service.conftest import LocalApp
-from tests.support.asgi import BODY, Connection, Local, access_records
+from tests.support.asgi import BODY, Connection, Local, LocalApp, access_records
+from tests.support.otel import PARENT, TRACE
 
 pytestmark = pytest.mark.anyio
 
-TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TRACEPARENT = f"00-{TRACE}-{PARENT}-01"
 
 

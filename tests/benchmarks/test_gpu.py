@@ -1,4 +1,4 @@
-"""The GPU benchmark runs from end to end: on a machine without a GPU at tiny sizes, interpreted."""
+"""The GPU benchmark: without Triton it says what it needs, and with it a dry run goes from end to end."""
 
 from __future__ import annotations
 
@@ -10,12 +10,26 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("triton", reason="triton is not installed (it comes with torch's CUDA wheels)")
+WITHOUT_TRITON = """
+import runpy, sys
+sys.modules["triton"] = None
+sys.argv = ["benchmarks.gpu", "--dry"]
+runpy.run_module("benchmarks.gpu", run_name="__main__")
+"""
+
+
+def test_without_triton_it_says_what_it_needs() -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT_TRITON], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "benchmarks.gpu needs Triton, which comes with torch's CUDA wheels; pip install triton\n"
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_dry_run_writes_every_section(tmp_path: Path) -> None:
+    pytest.importorskip("triton", reason="triton is not installed (it comes with torch's CUDA wheels)")
     command = [sys.executable, "-m", "benchmarks.gpu", "--dry", "--out", str(tmp_path)]
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

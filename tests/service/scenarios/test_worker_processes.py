@@ -1,17 +1,13 @@
 """`headfirst serve --http-workers N`: several processes that are one server, whichever of them ends."""
 
-import concurrent.futures
 import contextlib
-import http.client
-import itertools
 import json
 import os
 import shutil
 import signal
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -21,14 +17,22 @@ from prometheus_client.parser import text_string_to_metric_families
 from models.bundle import Bundle
 from service.commands import serve
 from service.metrics.registry import Metrics
-from service.processes.children import FIRST_SECONDS, MAX_QUICK_FAILURES, STEADY_SECONDS, Backoff
-from tests.service.commands.test_serve import assert_refused, start
-from tests.service.conftest import ServerProcess
-from tests.service.scenarios.test_shutdown import Load
-from tests.support.http import StartServer, samples, samples_once_counted
+from service.processes.children import MAX_QUICK_FAILURES
+from tests.support.http import BODY, samples_once_counted
+from tests.support.load import SCORE, Load, load
+from tests.support.server_process import (
+    ServerProcess,
+    StartServer,
+    ask,
+    assert_refused,
+    failed_start,
+    page_of,
+    pid_of,
+    runs,
+    until,
+)
 
 WORKERS = ("worker-1", "worker-2")
-BODY = json.dumps({"inputs": "Thank you"})
 
 
 @pytest.fixture(scope="module")
@@ -45,54 +49,6 @@ def own_workers(start_server: StartServer) -> Iterator[ServerProcess]:
         yield server
 
 
-def until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    """Waits for what other processes do."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.01)
-
-
-def pid_of(server: ServerProcess, process: str) -> int:
-    """The last process of this name that logged something; waits for the first."""
-    pids: list[object] = []
-
-    def logged() -> bool:
-        pids[:] = [line["pid"] for line in server.lines if line.get("process") == process]
-        return bool(pids)
-
-    until(logged)
-    return int(str(pids[-1]))
-
-
-def runs(pid: int) -> bool:
-    """Whether it is there and no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False
-
-
-def ask(server: ServerProcess, path: str = "/v1/predict", body: str | None = BODY) -> tuple[int, str]:
-    """On a connection of its own: status, and the name of the worker that answered."""
-    request_id = f"ask-{next(_numbers)}"
-    headers = {"x-request-id": request_id, "connection": "close"}
-    response = httpx.request(
-        "POST" if body else "GET", f"{server.url}{path}", content=body, headers=headers, timeout=30
-    )
-    names: list[object] = []
-
-    def logged() -> bool:
-        names[:] = [line["process"] for line in server.lines if line.get("id") == request_id]
-        return bool(names)
-
-    until(logged)
-    return response.status_code, str(names[0])
-
-
-_numbers = itertools.count()
-
-
 def ask_both(server: ServerProcess) -> int:
     """Asks until both workers have answered; how often."""
     seen: set[str] = set()
@@ -103,59 +59,6 @@ def ask_both(server: ServerProcess) -> int:
         seen.add(worker)
         count += 1
     return count
-
-
-def page_of(server: ServerProcess) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    """The metrics, from whichever worker gets this connection."""
-    with httpx.Client(base_url=server.url, timeout=30) as client:
-        return samples(client)
-
-
-class Clients:
-    """Clients that ask all the time, whatever they get, each request on a connection of its own."""
-
-    def __init__(self, server: ServerProcess, count: int) -> None:
-        self.statuses: list[int] = []
-        self.headers: list[dict[str, str]] = []
-        self.broken = 0
-        self._host = server.url.removeprefix("http://")
-        self._ended = threading.Event()
-        self._pool = concurrent.futures.ThreadPoolExecutor(count)
-        self._running = [self._pool.submit(self._ask) for _ in range(count)]
-
-    def _ask(self) -> None:
-        while not self._ended.is_set():
-            connection = http.client.HTTPConnection(self._host, timeout=30)
-            try:
-                connection.request("POST", "/v1/predict", BODY)
-                response = connection.getresponse()
-                response.read()
-                self.headers.append({name.lower(): value for name, value in response.getheaders()})
-                self.statuses.append(response.status)
-            except ConnectionError:
-                self.broken += 1
-            finally:
-                connection.close()
-
-    def wait(self, status: int, count: int = 20) -> None:
-        """Until so many more got this status."""
-        before = self.statuses.count(status)
-        until(lambda: self.statuses.count(status) >= before + count)
-
-    def end(self) -> None:
-        self._ended.set()
-        for future in self._running:
-            future.result(40)
-        self._pool.shutdown()
-
-
-@contextlib.contextmanager
-def asking(server: ServerProcess, count: int) -> Iterator[Clients]:
-    clients = Clients(server, count)
-    try:
-        yield clients
-    finally:
-        clients.end()
 
 
 def test_one_server_of_several_processes(workers: ServerProcess, bundle: Bundle) -> None:
@@ -228,15 +131,18 @@ def test_engine_process_kill_9_under_load_one_worker(start_server: StartServer) 
 def kill_9_under_load(workers: ServerProcess) -> None:
     """Ready again in under 10 s; every request is answered, by 200 or 503; none hangs."""
     before = page_of(workers)["engine_restarts_total", ()]
-    with asking(workers, 8) as clients, httpx.Client(base_url=workers.url, timeout=30) as client:
-        clients.wait(200)
+    with (
+        load(workers.url, 8, keep_alive=False) as clients,
+        httpx.Client(base_url=workers.url, timeout=30) as client,
+    ):
+        clients.wait_status(200)
         engine = pid_of(workers, "engine")
         # However slow the clients are, some ask while there is no engine: it cannot start before that.
         workers.signal(signal.SIGSTOP)
         try:
             os.kill(engine, signal.SIGKILL)
             killed = time.monotonic()
-            clients.wait(503, 5)
+            clients.wait_status(503, 5)
         finally:
             workers.signal(signal.SIGCONT)
         while (ready := client.get("/health/ready")).status_code != 200:
@@ -245,13 +151,10 @@ def kill_9_under_load(workers: ServerProcess) -> None:
             assert client.get("/health/live").status_code == 200
             assert time.monotonic() < killed + 60
         seconds = time.monotonic() - killed
-        clients.wait(200)
+        clients.wait_status(200)
     assert set(clients.statuses) == {200, 503}
-    assert clients.broken == 0
-    refused = [
-        headers for status, headers in zip(clients.statuses, clients.headers, strict=True) if status == 503
-    ]
-    assert all(headers["retry-after"] for headers in refused)
+    assert clients.unsent == clients.broken == []
+    assert all(answer.headers["retry-after"] for answer in clients.answers if answer.status == 503)
     until(lambda: pid_of(workers, "engine") != engine)  # The log may be read later than the answers.
     assert not Path(f"/proc/{engine}").exists()
     (line,) = [line for line in workers.lines if line.get("ended") == "engine"]
@@ -276,13 +179,14 @@ def test_a_worker_is_killed(workers: ServerProcess) -> None:
 
 def test_sigterm_under_load_loses_nothing(own_workers: ServerProcess) -> None:
     children = [pid_of(own_workers, name) for name in ("engine", *WORKERS)]
-    load = Load(own_workers.url, 16)
+    clients = Load(own_workers.url, 16, [SCORE], until_refused=True)
+    clients.wait_status(200, 5 * 16)
     own_workers.signal(signal.SIGTERM)
-    load.end()
+    clients.join()
     assert own_workers.wait() == 0
-    assert set(load.statuses) <= {200, 503}
+    assert set(clients.statuses) <= {200, 503}
     answered = [line["status"] for line in own_workers.lines if line.get("path") == "/v1/score"]
-    assert sorted(answered) == sorted(load.statuses)
+    assert sorted(answered) == sorted(clients.statuses)
     assert not any(map(runs, children))
 
 
@@ -320,12 +224,12 @@ def test_backpressure(start_server: StartServer) -> None:
         large = client.post("/v1/score", json={"inputs": "you " * 301})
         assert large.status_code == 422
         assert large.json()["error"]["code"] == "too_many_words"
-        with asking(server, 8) as clients:
-            clients.wait(429, 1)
-            clients.wait(200, 1)
+        with load(server.url, 8, keep_alive=False) as clients:
+            clients.wait_status(429, 1)
+            clients.wait_status(200, 1)
         assert set(clients.statuses) == {200, 429}
-        for status, headers in zip(clients.statuses, clients.headers, strict=True):
-            assert (status == 429) == ("retry-after" in headers)
+        for answer in clients.answers:
+            assert (answer.status == 429) == ("retry-after" in answer.headers)
 
 
 @pytest.mark.slow
@@ -353,19 +257,9 @@ def test_an_engine_that_dies_again_and_again_is_given_up(own_workers: ServerProc
     assert any("gives up" in str(line["message"]) for line in server.lines)
 
 
-def test_backoff() -> None:
-    backoff = Backoff()
-    delays = [backoff.next(0) for _ in range(MAX_QUICK_FAILURES)]
-    assert delays[:3] == [FIRST_SECONDS, 2 * FIRST_SECONDS, 4 * FIRST_SECONDS]
-    assert delays[-1] is None
-    assert None not in delays[:-1]
-    backoff = Backoff()
-    assert [backoff.next(STEADY_SECONDS) for _ in range(20)] == [FIRST_SECONDS] * 20
-
-
 def test_a_broken_bundle_is_one_line() -> None:
     assert_refused(
-        start("--model", "/no/such/bundle", "--port", "0", "--http-workers", "2"), "/no/such/bundle"
+        failed_start("--model", "/no/such/bundle", "--port", "0", "--http-workers", "2"), "/no/such/bundle"
     )
 
 

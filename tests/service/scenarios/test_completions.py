@@ -10,8 +10,7 @@ import httpx
 import pytest
 
 from models.bundle import Bundle
-from tests.service.conftest import ServerProcess
-from tests.service.processes.test_worker_processes import until
+from tests.support.server_process import ServerProcess, until
 
 THANK = "Thank you very"
 
@@ -246,23 +245,6 @@ def test_what_cannot_be_done_is_refused(
     error = response.json()["error"]
     assert (response.status_code, error["param"], error["code"]) == (status, param, code), error["message"]
     assert http.post("/v1/completions", json={"prompt": THANK, "max_tokens": 1}).status_code == 200
-
-
-def test_a_deadline_inside_a_stream_is_its_last_event(http: httpx.Client) -> None:
-    body = {
-        "prompt": THANK,
-        "max_tokens": 30,
-        "n": 40,
-        "stream": True,
-        "timeout_ms": 25,
-        "logit_bias": {"1": 0},
-    }
-    with http.stream("POST", "/v1/completions", json=body) as response:
-        lines = [line.removeprefix("data: ") for line in response.iter_lines() if line]
-    if response.status_code == 200:
-        assert json.loads(lines[-1])["error"]["code"] == "deadline_exceeded"
-    else:
-        assert response.status_code == 504
 
 
 def test_a_client_that_leaves_a_stream_leaves_nothing_behind(http: httpx.Client) -> None:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.service.conftest import ServerProcess
 from tests.support.http import WORDS, predict, raw_exchange, score
+from tests.support.server_process import ServerProcess
 
 TEXT = "Thank you"
 

@@ -1,0 +1,132 @@
+"""`headfirst score FILE`: a row of results for each line of a text, or for each of its words."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import typer
+
+from service.commands.shared.options import Place
+from service.commands.shared.progress import ReadingBar
+from service.commands.shared.scoring import RowFormat, ScoringOptions
+from service.commands.shared.session import UserError, load_bundle, standard_output
+
+if TYPE_CHECKING:
+    from models.bundle import Bundle
+    from service.offline.lines import Lines
+    from service.offline.rows import Rows
+    from service.offline.scorer import Scorer
+
+
+def score_lines(file: str, place: Place, options: ScoringOptions) -> None:
+    """Scores the lines of `file`, or of standard input; reports the totals in one line.
+
+    Raises:
+        UserError: a file, an option, the model or a line does not fit. The lines before it are written.
+    """
+    from service.offline.lines import Lines, LinesError
+
+    try:
+        with Lines.open(file, options.max_line_bytes) as lines:
+            _check_output(options.output, file)
+            scorer = _scorer(load_bundle(place.model, place.device, place.threads), options)
+            header, rows = _rows(options.output_format, options.per_word is not False)
+            summary = Summary(options.end_of_sentence)
+            with _open(options.output) as out, _frozen():
+                _write(lines, scorer, header, rows, out, summary)
+    except LinesError as error:
+        raise UserError(str(error)) from None
+    typer.echo(str(summary), err=True)
+
+
+def _check_output(output: Path | None, file: str) -> None:
+    if output is not None and output.is_file() and Path(file).exists() and output.samefile(file):
+        raise UserError(f"{output} is the input, too")
+
+
+def _scorer(bundle: Bundle, options: ScoringOptions) -> Scorer:
+    from service.offline.scorer import Scorer
+
+    try:
+        return Scorer(
+            bundle,
+            options.context,
+            options.end_of_sentence,
+            options.batch_tokens,
+            options.fast,
+            options.pretokenized,
+        )
+    except ValueError as error:
+        raise UserError(f"--context is {error}") from None
+
+
+def _rows(row_format: RowFormat, per_word: bool) -> tuple[str, Rows]:
+    """The header, and the function that makes the rows."""
+    from service.offline.rows import Csv, Tsv, json_rows, table_rows
+
+    if row_format is RowFormat.JSONL:
+        return "", json_rows(per_word)
+    return table_rows(Csv if row_format is RowFormat.CSV else Tsv, per_word)
+
+
+@contextmanager
+def _frozen() -> Iterator[None]:
+    """Keeps loaded objects out of garbage collections, which would halve the tokenizer's speed."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+@contextmanager
+def _open(output: Path | None) -> Iterator[IO[bytes]]:
+    if output is None:
+        yield standard_output()
+        return
+    with output.open("wb") as file:
+        yield file
+
+
+def _write(lines: Lines, scorer: Scorer, header: str, rows: Rows, out: IO[bytes], summary: Summary) -> None:
+    out.write(header.encode())
+    out.flush()
+    with ReadingBar(lines, shared=out.isatty()) as bar:
+        for window in lines.windows():
+            bar.begin()
+            results = scorer.score(window.texts, bar.advance)
+            summary.totals.count(results)
+            with bar.end(f"{summary.totals.rows:,} sentences, {summary.speed():,.0f} words/s"):
+                out.write(rows(window.first, results).encode())
+                out.flush()
+
+
+class Summary:
+    """Totals of a run and its speed."""
+
+    def __init__(self, end_of_sentence: bool) -> None:
+        from service.offline.totals import Totals
+
+        self.totals = Totals()
+        self._end_of_sentence, self._started = end_of_sentence, time.monotonic()
+
+    def speed(self) -> float:
+        """Words a second so far."""
+        return self.totals.words / max(time.monotonic() - self._started, 1e-9)
+
+    def __str__(self) -> str:
+        totals = self.totals
+        sentences = f"{totals.rows:,} sentences{f' ({totals.blank:,} blank)' if totals.blank else ''}"
+        if not totals.words:
+            return f"{sentences}, no words"
+        ends = totals.rows - totals.blank if self._end_of_sentence else 0
+        bound = f", logprobs within {totals.error:.2g}" if totals.error else ""
+        return (
+            f"{sentences}, {totals.words:,} words, perplexity {totals.perplexity:,.2f},"
+            f" {totals.unknown / max(1, totals.words - ends):.2%} unknown, {self.speed():,.0f} words/s{bound}"
+        )
