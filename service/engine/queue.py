@@ -83,12 +83,12 @@ class Queue:
         self._rotation[group] = None
 
     def remove(self, group: Group) -> None:
-        """Drops a group for whose answers nobody waits any more."""
+        """Drops a group whose answers are of no use any more."""
         group.waiting.clear()
         self._rotation.pop(group, None)
 
     def take(self, now: float, begin: Callable[[Node], None], threads: int = 1) -> list[Slice]:
-        """The next batch, at most the budget's worth; empty if nobody waits for what was queued.
+        """The next batch, at most the budget's worth; empty if all that was queued is overdue or cancelled.
 
         One of several `threads` that run batches at once takes no more than its part of what is unanswered,
         so that the others have something to do, too: each row costs the same in a batch of any size but the
@@ -107,13 +107,13 @@ class Queue:
                 group, taken.setdefault(group, []), share, now, begin, alone=left == budget
             )
             left -= cost
-            turns -= 1  # After everybody's turn, the next in line may have all that is left.
+            turns -= 1  # After each group's turn, the next in line may have all that is left.
             if not group.waiting:
                 del self._rotation[group]
             elif cost:
                 self._rotation.move_to_end(group)
             else:
-                break  # What is left is too little for its turn: it goes first in the next batch.
+                break  # The rest of the budget is smaller than its turn: it goes first in the next batch.
         return [piece for slices in taken.values() for piece in slices]
 
     def _take_turn(

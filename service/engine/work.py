@@ -42,7 +42,7 @@ class Job(Future[Answer]):
         return Timing(taken - self.submitted, now - taken, batch_size, self.cached, body, head)
 
     def resolve(self, answer: Answer | HeadfirstError) -> None:
-        """Gives the answer to those who wait; a job that was cancelled meanwhile stays so.
+        """Resolves the future; a job that was cancelled meanwhile stays so.
 
         To be called at most once: `Batcher` hands each job out to be answered once.
         """

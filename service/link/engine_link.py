@@ -239,7 +239,7 @@ class EngineLink:
         return NotReady(f"The model is not ready: {self.reason or 'the engine process was restarted'}.")
 
     def _send(self, connection: WorkerEnd | None, frame: bytes) -> None:
-        """A frame for a connection that has ended since is dropped: who waits for its answer was told."""
+        """A frame for a connection that has ended since is dropped: the future of its answer has failed."""
         if connection is not None:
             self._call(partial(connection.write, frame))
 
