@@ -28,6 +28,7 @@ class CheckpointFormat(StrEnum):
     TRANSFO_XL_NVIDIA = "transfo-xl-nvidia"
     TORCH_ADAPTIVE = "torch-adaptive"
     AWD_LSTM = "awd-lstm"
+    WORD_LANGUAGE_MODEL = "word-language-model"
 
 
 class Dtype(StrEnum):

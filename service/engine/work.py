@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -26,15 +26,14 @@ class Job(Future[Answer]):
         self.message = message
         self.group = group
         self.submitted = submitted
+        self.size = message.size
+        """What it counts for in the queue's bound, in tokens."""
+        self.deadline = math.inf if message.deadline is None else message.deadline
+        """When its answer is late."""
         self.taken: float | None = None
         """When its first batch was put together."""
         self.cached = 0
         """Tokens that need not be run because the state after them was cached."""
-
-    @property
-    def deadline(self) -> float:
-        """When its answer is no longer waited for."""
-        return math.inf if self.message.deadline is None else self.message.deadline
 
     def timing(self, now: float, batch_size: int, body: float = 0.0, head: float = 0.0) -> Timing:
         """Where the time went, for an answer given `now`, after so many seconds in body and head."""
@@ -170,25 +169,60 @@ class Node:
 
 @dataclass(slots=True, eq=False)
 class Slice:
-    """A row of a batch: the next `count` tokens of a node, 0 where only the head has something to do."""
+    """A row of a batch: the next `count` tokens of a node, 0 where only the head has something to do.
+
+    A node stands still while a slice of it is in a batch, so that what follows from its position is known
+    when the slice is cut.
+    """
 
     node: Node
     count: int
+    cost: int = field(init=False)
+    """Its share of the batch's budget, in tokens."""
+    end: int = field(init=False)
+    """The node's position after it."""
+    completes: bool = field(init=False)
+    """Whether the node has run all its tokens after it."""
 
-    @property
-    def cost(self) -> int:
-        """Its share of the batch's budget, in tokens."""
-        return max(1, self.count)
+    def __post_init__(self) -> None:
+        self.cost = max(1, self.count)
+        self.end = self.node.position + self.count
+        self.completes = self.end >= self.node.inputs
 
-    @property
-    def end(self) -> int:
-        """The node's position after it."""
-        return self.node.position + self.count
 
-    @property
-    def completes(self) -> bool:
-        """Whether the node has run all its tokens after it."""
-        return self.end >= self.node.inputs
+@dataclass(slots=True, eq=False)
+class Batch:
+    """Slices to run at once, all of messages of one `kind`, which cost `tokens` together.
+
+    `begun` are the jobs that wait no more; `started` is when that was. `charged` seconds were counted against
+    the kind's queue already. `alone`: nothing else ran or waited then.
+    """
+
+    slices: list[Slice]
+    begun: list[Job]
+    started: float
+    charged: float = 0.0
+    alone: bool = False
+    tokens: int = field(init=False)
+    kind: type[Message] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tokens = sum([piece.cost for piece in self.slices])
+        self.kind = type(self.slices[0].node.jobs[0].message)
+
+
+def begun_now(slices: list[Slice], unanswered: Set[Job], now: float) -> list[Job]:
+    """The jobs that wait no more, because `slices` are the first to be run for them."""
+    begun = [
+        job
+        for piece in slices
+        if piece.node.parent is None  # All jobs of a tree begin with its root.
+        for job in piece.node.jobs
+        if job.taken is None and job in unanswered
+    ]
+    for job in begun:
+        job.taken = now
+    return begun
 
 
 def predict_nodes(jobs: Iterable[Job]) -> list[Node]:

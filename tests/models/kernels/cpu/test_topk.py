@@ -45,7 +45,7 @@ def shapes(draw: st.DrawFn) -> Shape:
     left = clusters
     while left:
         n = draw(st.integers(1, left)) if len(bands) < 3 else left
-        bands.append((n, draw(st.sampled_from([1, 3, 16, 33, 48, 64, 70]))))
+        bands.append((n, draw(st.sampled_from([0, 1, 3, 16, 33, 48, 64, 70]))))
         left -= n
     excluded = draw(st.lists(st.integers(0, sum(sizes) - 1), max_size=6, unique=True))
     return Shape(draw(st.integers(1, 90)), tuple(sizes), tuple(bands), draw(st.booleans()), tuple(excluded))
