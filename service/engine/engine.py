@@ -58,7 +58,6 @@ class Engine:
 
     def __init__(self, bundle: Bundle, settings: Settings, metrics: Metrics) -> None:
         self._bundle = bundle
-        self._settings = settings
         self._metrics = metrics
         self.changes = Changes()
         """Announces each change of `state`, after it."""
