@@ -113,7 +113,8 @@ class Profile:
             self._known[code] = _ours(code)
         call = self._known[code]
         if call is None:
-            self._written |= code.co_qualname == "_SelectorSocketTransport.write" and self._begun
+            if self._begun and code.co_qualname == "_SelectorSocketTransport.write":
+                self._written = True  # Set once: other threads come here, too.
             return
         self.calls += 1
         if not self._begun and call[1] == "HttpProtocol.data_received":
