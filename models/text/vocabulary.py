@@ -21,6 +21,7 @@ from models.text.tokenizer import UNKNOWN, SpecialWords, new_tokenizer, rules
 from models.text.words import Piece
 
 _WORD = re.compile(r"\S+").finditer
+DASH = "--"
 
 
 class Token(NamedTuple):
@@ -178,8 +179,8 @@ class Vocabulary:
         end = 0
         for at, (i, word) in enumerate(zip(ids, words, strict=True)):
             first, last = offsets[at]
-            if not text[first:last].strip():
-                # Normalization made a dash of the white space around it.
+            if word == DASH:
+                # Normalization took white space and further hyphens into it; its place may be any of them.
                 first, last = end, offsets[at + 1][0]
             typed = text[first:last]
             start = first + len(typed) - len(typed.lstrip())

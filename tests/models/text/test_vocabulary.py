@@ -127,7 +127,8 @@ def test_any_text_is_words(vocabulary: Vocabulary, text: str) -> None:
         assert 0 <= token.id < len(vocabulary)
         assert token.surface
         assert token.surface.strip() == token.surface
-        assert (token.id == vocabulary.unknown_id) or token.surface == vocabulary.word(token.id)
+        assert (token.id == vocabulary.unknown_id) or token.word == vocabulary.word(token.id)
+        assert text[token.start : token.end] == token.surface
     assert vocabulary.encode_batch([text]) == [[token.id for token in tokens]]
 
 
