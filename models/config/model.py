@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from models.config.bodies import BodyConfig, RNNConfig, Size
+from models.config.spelling import SpellingConfig
 from models.config.strict import Strict
 from models.config.tokenization import Ours, Tokenization
 
@@ -62,9 +63,11 @@ class ModelConfig(Strict):
 
     Words. A text starts after `start_word` (None: after `end_word`). `special_words`, like `unknown_word`,
     are never predicted. `tokenization` is how text becomes words.
+
+    Optional parts, of format version 2: `spelling`, a model of the words that the vocabulary lacks.
     """
 
-    format_version: Literal[1] = 1
+    format_version: Literal[1, 2] = 1
     vocabulary_size: Size
     hidden_size: Size
     cutoffs: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1, strict=False)]
@@ -90,6 +93,7 @@ class ModelConfig(Strict):
     start_word: str | None = None
     special_words: Annotated[tuple[str, ...], Field(strict=False)] = ()
     tokenization: Tokenization = Ours()
+    spelling: SpellingConfig | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> ModelConfig:
@@ -97,6 +101,8 @@ class ModelConfig(Strict):
             raise ValueError(f"unknown_word and end_word are both {self.end_word!r}")
         if self.end_word in self.special_words:
             raise ValueError(f"end_word {self.end_word!r} must not be one of special_words")
+        if self.format_version == 1 and self.spelling is not None:
+            raise ValueError("spelling is a part of format_version 2")
         if any(low >= high for low, high in pairwise(self.cutoffs)):
             raise ValueError(f"cutoffs must ascend, got {list(self.cutoffs)}")
         if self.cutoffs[-1] != self.vocabulary_size:
@@ -165,6 +171,15 @@ class ModelConfig(Strict):
     def architecture(self) -> str:
         """The kind of body."""
         return self.body.type
+
+    def with_spelling(self, spelling: SpellingConfig | None) -> ModelConfig:
+        """The same with another spelling model, or with none; in version 1 as long as that can say it."""
+        return self.model_copy(update={"spelling": spelling, "format_version": 1 if spelling is None else 2})
+
+    def to_json(self) -> str:
+        """What ``config.json`` holds; version 1 without the parts that it does not know."""
+        left_out = {"spelling"} if self.format_version == 1 else set()
+        return self.model_dump_json(indent=2, exclude=left_out) + "\n"
 
     @property
     def band_edges(self) -> tuple[int, ...]:

@@ -98,6 +98,9 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self._words)
 
+    def __contains__(self, word: object) -> bool:
+        return word in self._ids
+
     def tokenize(self, text: str) -> list[Token]:
         """The tokens of `text`; [] for white space. Raises ValueError for lone surrogates."""
         return self.tokenize_batch([text])[0]
@@ -138,6 +141,14 @@ class Vocabulary:
             next(encodings).ids if words is None else [ids.get(word, unknown) for word in words]
             for words in plain
         ]
+
+    def normalized(self, text: str) -> list[str]:
+        """The words of `text` in the vocabulary's form, unknown ones too: one for each id that it has."""
+        if self.segmenter is not None:
+            return [self.segmenter.key(word) for word in self.segmenter.words(text)]
+        normalizer, splitting = self._tokenizer.normalizer, self._tokenizer.pre_tokenizer
+        plain = text if normalizer is None else normalizer.normalize_str(text)
+        return [plain] if splitting is None else [word for word, _ in splitting.pre_tokenize_str(plain)]
 
     def _encode(self, texts: Sequence[str]) -> list[Encoding]:
         for text in texts:

@@ -13,17 +13,21 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from models.config.tokenization import Kind
+from models.config.tokenization import Jieba, Kind, Tokenization
 from models.text.tokenizer import END, UNKNOWN, SpecialWords, new_tokenizer, splitter
 from models.text.vocabulary import Vocabulary
+from models.training.unknown_words import UnknownWords
 
 Tokens = npt.NDArray[np.uint32]
 Counts = npt.NDArray[np.int64]
+
+UNKNOWN_WORDS: Final = "unknown_words.json"
+"""What `prepare` leaves of the words that the vocabulary lacks: `UnknownWords`."""
 
 _OPENERS: dict[str, Callable[..., IO[str]]] = {".xz": lzma.open, ".gz": gzip.open}
 
@@ -73,6 +77,14 @@ def is_held_out(line: int, every: int) -> bool:
     return line % every == every // 2
 
 
+def characters(line: str, tokenization: Tokenization) -> int:
+    """The length of a line of text, its end included, for figures a character.
+
+    White space counts where it is part of how a text is written, and so not in Chinese.
+    """
+    return 1 + (len("".join(line.split())) if isinstance(tokenization, Jieba) else len(line))
+
+
 def lines(path: Path) -> Iterator[str]:
     """The non-empty lines of a text file, decompressed by its suffix."""
     opener = _OPENERS.get(path.suffix, io.open)
@@ -95,7 +107,9 @@ def prepare(
     """
     stamp = _stamp(files, options)
     done = directory / "corpus.json"
-    if not (done.exists() and json.loads(done.read_text())["stamp"] == stamp):
+    # A directory of an earlier version has no unknown words yet; the tokens will be the same again.
+    complete = done.exists() and (directory / UNKNOWN_WORDS).exists()
+    if not (complete and json.loads(done.read_text())["stamp"] == stamp):
         directory.mkdir(parents=True, exist_ok=True)
         done.unlink(missing_ok=True)
         _build(files, directory, options, on_line)
@@ -159,6 +173,7 @@ def _build(
     ends = {True: array("Q"), False: array("Q")}
     tokenization = options.tokenization.tokenization()
     split = splitter(tokenization)
+    heldout_characters = 0
     for file in files:
         for i, line in enumerate(lines(file)):
             heldout = is_held_out(i, options.holdout_every)
@@ -166,6 +181,7 @@ def _build(
             part.extend(provisional.setdefault(word, len(provisional)) for word in split(line))
             part.append(1)
             ends[heldout].append(len(part))
+            heldout_characters += characters(line, tokenization) if heldout else 0
             on_line(len(line))
     train = np.frombuffer(parts[False], dtype=np.uint32)
     if len(train) == 0:
@@ -190,6 +206,13 @@ def _build(
     shuffled.tofile(directory / "train.u32")
     new_id[np.frombuffer(parts[True], dtype=np.uint32)].tofile(directory / "heldout.u32")
     np.save(directory / "counts.npy", np.bincount(shuffled, minlength=len(kept)))
+    heldout_counts = np.bincount(np.frombuffer(parts[True], dtype=np.uint32), minlength=len(words))
+    unknown = np.setdiff1d(np.arange(len(words)), kept, assume_unique=True)
+    UnknownWords(
+        train={words[i]: int(counts[i]) for i in unknown if counts[i]},
+        heldout={words[i]: int(heldout_counts[i]) for i in unknown if heldout_counts[i]},
+        characters=heldout_characters,
+    ).save(directory / UNKNOWN_WORDS)
 
 
 def _reorder(tokens: Tokens, ends: npt.NDArray[np.uint64], order: npt.NDArray[np.int64]) -> Tokens:

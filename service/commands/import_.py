@@ -1,4 +1,4 @@
-"""`headfirst import FORMAT SOURCE OUT`: somebody's checkpoint -> a bundle that `headfirst serve` serves."""
+"""`headfirst import FORMAT SOURCE OUT`: a published checkpoint -> a bundle that `headfirst serve` serves."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class CheckpointFormat(StrEnum):
-    """The formats; `models.importers.FORMATS` has the same, and importing it takes seconds."""
+    """The formats of `models.importers.FORMATS`, whose import takes seconds."""
 
     FAIRSEQ = "fairseq"
     TRANSFO_XL_HF = "transfo-xl-hf"

@@ -99,7 +99,8 @@ def recluster(
                 )
             facts = {name: _measured(bundle, one, heldout, k) for name, one in models.items()}
             card = (bundle.path / "README.md").read_text() if (bundle.path / "README.md").exists() else ""
-            Bundle.save(out, made, bundle.vocabulary, card + _note(facts), _dtype(bundle))
+            card += _note(facts)
+            Bundle.save(out, made, bundle.vocabulary, card, _dtype(bundle), bundle.spelling)
         except (CorpusError, BundleError, TrainingError, ValueError) as error:
             raise UserError(str(error)) from None
         _report(facts)

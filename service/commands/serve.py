@@ -14,7 +14,7 @@ from service.settings.settings import ConfigurationError, Settings
 logger = logging.getLogger("headfirst")
 
 CONTEXT_SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True}
-"""`Settings` reads the flags, not typer: they are made from one class, with the variables and the help."""
+"""typer leaves the flags to `Settings`: one class makes flags, variables and help."""
 
 USAGE_ERROR = 2
 
@@ -25,7 +25,7 @@ def serve(context: typer.Context) -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Serves until a signal; the process's exit status: 0, or 2 after one line that says what is wrong."""
+    """Serves until a signal. Returns the exit status: 0, or 2 after one line that says what is wrong."""
     try:
         settings = load_settings(arguments)
         read_api_key(settings)
@@ -33,7 +33,7 @@ def run(arguments: Sequence[str]) -> int:
     except ConfigurationError as error:
         return _refuse(error)
 
-    # This takes seconds; help and wrong flags do without it.
+    # torch takes seconds to import; help and wrong flags are answered before.
     from models.bundle import BundleError
     from service import logs
     from service.http.telemetry import tracing

@@ -195,6 +195,11 @@ class TooLarge(HeadfirstError):
     code = "body_too_large"
     reason = "too_large"
 
+    @classmethod
+    def of_body(cls, most: int) -> "TooLarge":
+        """For a body of more bytes than `most`."""
+        return cls(f"The body has more than {most} bytes, which is what this server accepts.")
+
     def headers(self) -> dict[str, str]:
         """The connection ends with this answer: what is left of the body is not read."""
         return super().headers() | {"connection": "close"}

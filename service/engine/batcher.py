@@ -91,14 +91,14 @@ class Batcher:
         """
         needs: dict[Queue, tuple[int, int]] = {}
         for message in messages:
-            lane = self._lane(message)
+            lane = self._lane[type(message)]
             inputs, tokens = needs.get(lane, (0, 0))
             needs[lane] = (inputs + 1, tokens + message.size)
         with self._lock:
             self._check_room(needs)  # Before anything is made: it must be cheap to refuse.
         groups = {lane: Group() for lane in needs}
         now = self._clock()
-        jobs = [Job(message, groups[self._lane(message)], now) for message in messages]
+        jobs = [Job(message, groups[self._lane[type(message)]], now) for message in messages]
         for lane, group in groups.items():
             members = jobs if len(groups) == 1 else [job for job in jobs if job.group is group]
             make = predict_sequences if lane is self._lanes.predict else score_sequences
@@ -251,11 +251,11 @@ class Batcher:
         return batch
 
     def _leave(self, job: Job) -> None:
-        lane = self._lane(job.message)
+        lane = self._lane[type(job.message)]
         self._unanswered.discard(job)
         self.depth -= job.taken is None
         lane.inputs -= 1
-        lane.tokens -= job.message.size
+        lane.tokens -= job.size
         job.group.unanswered.discard(job)
         if not job.group.unanswered:
             lane.remove(job.group)

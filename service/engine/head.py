@@ -55,7 +55,7 @@ class Head:
     def __init__(self, bundle: Bundle) -> None:
         self._model = bundle.model
         self._device = bundle.device
-        self._vocabulary = bundle.vocabulary
+        self._vocabulary, self._words = bundle.vocabulary, len(bundle.vocabulary)
         # Bounded by nature, too: the prefixes of one length have no more words than the vocabulary.
         self._starting_with = lru_cache(PREFIXES)(self._find_starting_with)
 
@@ -90,7 +90,7 @@ class Head:
         found = {row: Found((), (), (), 0.0) for row, message in enumerate(messages) if not message.k}
         for rows in self._alike(messages):
             asked = [messages[row] for row in rows]
-            ks = [min(message.k, len(self._vocabulary)) for message in asked]
+            ks = [min(message.k, self._words) for message in asked]
             allowed = [self._starting_with(message.prefix) for message in asked if message.prefix]
             top, errors = self._topk(_rows(hidden, rows), ks, allowed or None, asked[0].fast)
             clusters: list[list[int]] = [[] for _ in rows]
@@ -149,7 +149,7 @@ class Head:
         at = 0
         for (sequence, count), scores in zip(counts, found, strict=True):
             if sequence.top and count:
-                k = min(sequence.top, len(self._vocabulary))
+                k = min(sequence.top, self._words)
                 best = self._model.topk(hidden[at : at + count], k)
                 scores.tops = [
                     (tuple(ids), tuple(logprobs))
@@ -183,7 +183,7 @@ class Head:
             alike[bisect_left(K_BUCKETS, message.k), bool(message.prefix), message.fast].append(row)
         searches = []
         for rows in alike.values():
-            k = max(min(messages[row].k, len(self._vocabulary)) for row in rows)
+            k = max(min(messages[row].k, self._words) for row in rows)
             size = max(1, TOPK_ELEMENTS // k)
             searches += [rows[at : at + size] for at in range(0, len(rows), size)]
         return searches

@@ -3,7 +3,7 @@
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from service.contract.errors import QueueFull, TooLarge
 from service.engine.work import Group, Job, Sequence, Slice
@@ -51,15 +51,11 @@ class Queue:
         """Tokens of these messages."""
         self.clock = 0.0
         """Engine seconds that this lane had, divided by its share: the lane that is behind goes first."""
-        self._rotation: OrderedDict[Group, None] = OrderedDict()
+        self.waiting: OrderedDict[Group, None] = OrderedDict()
+        """The groups of which something waits to be put into a batch, in the order of their turns."""
         self._served_tokens = 0.0
         self._served_seconds = 0.0
         self._token_seconds = 0.0
-
-    @property
-    def waiting(self) -> bool:
-        """Whether anything waits to be put into a batch."""
-        return bool(self._rotation)
 
     def check_room(self, inputs: int, tokens: int) -> None:
         """Raises unless there is room for so many more messages and tokens.
@@ -80,12 +76,12 @@ class Queue:
 
     def add(self, group: Group) -> None:
         """Lets the group take turns, from the back; one that already does keeps its place."""
-        self._rotation[group] = None
+        self.waiting[group] = None
 
     def remove(self, group: Group) -> None:
         """Drops a group for whose answers nobody waits any more."""
         group.waiting.clear()
-        self._rotation.pop(group, None)
+        self.waiting.pop(group, None)
 
     def take(self, now: float, begin: Callable[[Sequence], None], threads: int = 1) -> list[Slice]:
         """The next batch, at most the budget's worth; empty if nobody waits for what was queued.
@@ -99,9 +95,9 @@ class Queue:
         """
         taken: dict[Group, list[Slice]] = {}
         budget = left = min(self.budget, max(self.slice_tokens, -(-self.tokens // threads)))
-        turns = len(self._rotation)
-        while left > 0 and self._rotation:
-            group = next(iter(self._rotation))
+        turns = len(self.waiting)
+        while left > 0 and self.waiting:
+            group = next(iter(self.waiting))
             share = min(left, max(self.slice_tokens, left // max(1, turns)))
             cost = self._take_turn(
                 group, taken.setdefault(group, []), share, now, begin, alone=left == budget
@@ -109,9 +105,9 @@ class Queue:
             left -= cost
             turns -= 1  # After everybody's turn, the next in line may have all that is left.
             if not group.waiting:
-                del self._rotation[group]
+                del self.waiting[group]
             elif cost:
-                self._rotation.move_to_end(group)
+                self.waiting.move_to_end(group)
             else:
                 break  # What is left is too little for its turn: it goes first in the next batch.
         return [piece for slices in taken.values() for piece in slices]
@@ -185,9 +181,11 @@ class Queue:
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """Slices to run at once, all of one lane. `begun` are the jobs that wait no more; `started` is when
-    that was. `charged` seconds were counted against the lane already. `alone`: nothing else ran or waited
-    then."""
+    """Slices to run at once, all of one lane, which cost `tokens` together.
+
+    `begun` are the jobs that wait no more; `started` is when that was. `charged` seconds were counted against
+    the lane already. `alone`: nothing else ran or waited then.
+    """
 
     lane: Queue
     slices: list[Slice]
@@ -195,11 +193,10 @@ class Batch:
     started: float
     charged: float = 0.0
     alone: bool = False
+    tokens: int = field(init=False)
 
-    @property
-    def tokens(self) -> int:
-        """What the slices cost together."""
-        return sum(piece.cost for piece in self.slices)
+    def __post_init__(self) -> None:
+        self.tokens = sum([piece.cost for piece in self.slices])
 
 
 def begun_now(slices: list[Slice], unanswered: Set[Job], now: float) -> list[Job]:

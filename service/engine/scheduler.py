@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 
-from service.contract.messages import Message, Predict
+from service.contract.messages import Message, Predict, Score
 from service.engine.queue import Batch, Queue
 from service.engine.work import Group
 
@@ -33,6 +33,8 @@ class Scheduler:
         self.predict = Queue(batch_tokens, PREDICT_SLICE_TOKENS, PREDICT_SHARE, *room)
         self.score = Queue(min(score_tokens, batch_tokens), SCORE_SLICE_TOKENS, 1 - PREDICT_SHARE, *room)
         self._both = (self.predict, self.score)  # In the order that wins a tie.
+        self.of: dict[type[Message], Queue] = {Predict: self.predict, Score: self.score}
+        """The lane of each kind of message."""
         self._virtual_time = 0.0
         self._last_finish = -math.inf
 
@@ -43,10 +45,6 @@ class Scheduler:
     def waiting(self) -> bool:
         """Whether anything waits to be put into a batch."""
         return any(lane.waiting for lane in self._both)
-
-    def of(self, message: Message) -> Queue:
-        """The lane of such messages."""
-        return self.predict if isinstance(message, Predict) else self.score
 
     def line_up(self, lane: Queue, group: Group) -> None:
         """Lets the group take turns in its lane."""

@@ -26,15 +26,14 @@ class Job(Future[Answer]):
         self.message = message
         self.group = group
         self.submitted = submitted
+        self.size = message.size
+        """What it counts for in the queue's bound, in tokens."""
+        self.deadline = math.inf if message.deadline is None else message.deadline
+        """When its answer is late."""
         self.taken: float | None = None
         """When its first batch was put together."""
         self.cached = 0
         """Tokens that need not be run because the state after them was cached."""
-
-    @property
-    def deadline(self) -> float:
-        """When nobody waits any more."""
-        return math.inf if self.message.deadline is None else self.message.deadline
 
     def timing(self, now: float, batch_size: int, body: float = 0.0, head: float = 0.0) -> Timing:
         """Where the time went, for an answer given `now`, after so many seconds in body and head."""
@@ -170,25 +169,25 @@ class Sequence:
 
 @dataclass(slots=True, eq=False)
 class Slice:
-    """A row of a batch: the next `count` tokens of a sequence, 0 where only the head has something to do."""
+    """A row of a batch: the next `count` tokens of a sequence, 0 where only the head has something to do.
+
+    A sequence stands still while a slice of it is in a batch, so that what follows from its position is known
+    when the slice is cut.
+    """
 
     sequence: Sequence
     count: int
+    cost: int = field(init=False)
+    """Its share of the batch's budget, in tokens."""
+    end: int = field(init=False)
+    """The sequence's position after it."""
+    completes: bool = field(init=False)
+    """Whether the sequence has run all its tokens after it."""
 
-    @property
-    def cost(self) -> int:
-        """Its share of the batch's budget, in tokens."""
-        return max(1, self.count)
-
-    @property
-    def end(self) -> int:
-        """The sequence's position after it."""
-        return self.sequence.position + self.count
-
-    @property
-    def completes(self) -> bool:
-        """Whether the sequence has run all its tokens after it."""
-        return self.end >= self.sequence.inputs
+    def __post_init__(self) -> None:
+        self.cost = max(1, self.count)
+        self.end = self.sequence.position + self.count
+        self.completes = self.end >= self.sequence.inputs
 
 
 def predict_sequences(jobs: Iterable[Job]) -> list[Sequence]:

@@ -23,7 +23,7 @@ QUIET_SECONDS = 0.2
 """After its last answer the server listens on for this long, so that requests on their way get a 503."""
 
 KEEP_ALIVE_SECONDS = 75
-"""Longer than the idle time of common load balancers, so that it is they who close an idle connection."""
+"""Longer than the idle time of common load balancers, so that these close an idle connection first."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -45,7 +45,7 @@ class Drainable(Protocol):
 class Server(uvicorn.Server):
     """Serves `app` on a bound socket until a signal, then drains `engine` within `drain_timeout` seconds.
 
-    uvicorn's own shutdown closes the listening socket first, and nobody could ask for the readiness any more.
+    uvicorn's own shutdown closes the listening socket first, and a probe could not ask for the readiness.
     A second signal ends the process at once.
     """
 
@@ -54,7 +54,8 @@ class Server(uvicorn.Server):
         self._closing_seconds = min(1.5, drain_timeout / 2)
         super().__init__(
             uvicorn.Config(
-                app,
+                app.answer,
+                interface="asgi3",
                 http=cast(type[asyncio.Protocol], partial(HttpProtocol, refusals=app.refusals)),
                 log_config=None,
                 access_log=False,
@@ -67,7 +68,7 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=1,
             )
         )
-        self._lifecycle = app.context.lifecycle
+        self._admission = app.context.admission
         self._engine = engine
         self._drain_timeout = drain_timeout
         self._warming: asyncio.Task[None] | None = None
@@ -102,8 +103,8 @@ class Server(uvicorn.Server):
         if self._draining is not None:
             logger.warning("second signal: exits at once", extra={"fields": {"signal": number.name}})
             os._exit(128 + number)
-        self._lifecycle.draining = True
-        fields = {"signal": number.name, "in_flight": self._lifecycle.in_flight}
+        self._admission.draining = True
+        fields = {"signal": number.name, "in_flight": self._admission.in_flight}
         logger.info("draining; a second signal exits at once", extra={"fields": fields})
         self._draining = asyncio.get_running_loop().create_task(self._drain())
 
@@ -112,11 +113,11 @@ class Server(uvicorn.Server):
         budget = self._drain_timeout - self._closing_seconds
         try:
             async with asyncio.timeout(budget):
-                await self._lifecycle.wait_idle()
+                await self._admission.wait_idle()
                 await asyncio.sleep(QUIET_SECONDS)
         except TimeoutError:
-            if self._lifecycle.in_flight:
-                fields = {"in_flight": self._lifecycle.in_flight}
+            if self._admission.in_flight:
+                fields = {"in_flight": self._admission.in_flight}
                 logger.warning("drain timeout: unanswered requests get 503", extra={"fields": fields})
         left = max(0.0, budget - (time.monotonic() - started))
         try:
@@ -130,7 +131,7 @@ def bind(host: str, port: int) -> socket.socket:
     """A socket bound to an address, not listening yet.
 
     Raises:
-        ConfigurationError: there is no such address here, or the port is taken or not allowed.
+        ConfigurationError: this machine does not have the address, or the port is taken or not allowed.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(

@@ -4,7 +4,7 @@ All series exist before the first request, so that a rate over the first one is 
 empty. Names have the prefix `headfirst_` and base units; labels have few values, fixed at start.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal, Protocol
 
 from prometheus_client import (
@@ -47,36 +47,6 @@ REASONS = (
 )
 
 RELOADS = ("success", "failure")
-
-_MODEL = (200, 400, 401, 404, 405, 413, 422, 429, 499, 500, 503, 504)
-_PAGE = (200, 304, 404, 405, 413, 500)
-ENDPOINTS: dict[str, tuple[int, ...]] = {
-    "/v1/predict": _MODEL,
-    "/v1/score": _MODEL,
-    "/v1/completions": _MODEL,
-    "/tokenize": _MODEL,
-    "/detokenize": _MODEL,
-    "/tokenizer_info": (200, 401, 405, 413, 500),
-    "/v1/models/{name}": (200, 401, 404, 405, 413, 500),
-    "/v2/models/{model}/infer": _MODEL,
-    "/v2/models/{model}": (200, 401, 404, 405, 413, 500, 503),
-    "/v2": (200, 405, 413, 500),
-    "/v2/health/live": (200, 405, 413, 500, 503),
-    "/v2/health/ready": (200, 405, 413, 500, 503),
-    "/v1/models": (200, 401, 405, 413, 500),
-    "/health": (200, 405, 413, 500, 503),
-    "/health/live": (200, 405, 413, 500, 503),
-    "/health/ready": (200, 405, 413, 500, 503),
-    "/admin/reload": (200, 400, 401, 403, 404, 405, 409, 413, 422, 500, 503),
-    "/metrics": (200, 405, 413, 500),
-    "/docs": (200, 405, 413, 500),
-    "/openapi.json": (200, 405, 413, 500),
-    "/": _PAGE,
-    "/{file}": _PAGE,
-    "other": (401, 404, 405, 413, 500),
-}
-"""Route templates and the statuses that each can answer; `other` is every path that no route knows."""
-
 
 MODEL_LABELS = ("model", "architecture", "vocabulary_size", "clusters", "parameters", "dtype", "device")
 
@@ -197,10 +167,6 @@ class Metrics:
             MODEL_LABELS,
         )
 
-        for endpoint, statuses in ENDPOINTS.items():
-            self.request_duration_seconds.labels(endpoint)
-            for status in statuses:
-                self.requests_total.labels(endpoint, str(status))
         _create(self.rejected_total, REASONS)
         _create(self.step_duration_seconds, STAGES)
         _create(self.model_reloads_total, RELOADS)
@@ -226,6 +192,13 @@ class Metrics:
         """A model that is being reloaded has two engines, of which one is enough."""
         ready = {each.model for each in self._engines if each.state == "ready"}
         return bool(ready) and all(each.model in ready for each in self._engines)
+
+    def describe_endpoints(self, statuses: Mapping[str, Iterable[int]]) -> None:
+        """Makes the series of HTTP's endpoints: for each of them the statuses that it can answer."""
+        for endpoint, possible in statuses.items():
+            self.request_duration_seconds.labels(endpoint)
+            for status in possible:
+                self.requests_total.labels(endpoint, str(status))
 
     def describe_models(self, models: Iterable[ModelCard]) -> None:
         """Sets `model_info` to the models that are served from now on."""

@@ -32,7 +32,7 @@ class LocalApp:
         self.metrics = Metrics(bundle.config.n_clusters)
         served = Served(bundle, self.engine, card(bundle), describe(bundle))
         self.app: HeadfirstApp = create_app(settings, Catalog([served]), self.metrics)
-        self.lifecycle = self.app.context.lifecycle
+        self.admission = self.app.context.admission
 
     def client(self) -> httpx.AsyncClient:
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)

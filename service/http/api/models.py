@@ -1,13 +1,12 @@
 """GET /v1/models and /v1/models/{name}: what is served."""
 
 from fastapi import FastAPI
-from starlette.requests import Request
 from starlette.responses import Response
 
 from models.bundle import WEIGHTS, Bundle
 from service.contract.errors import ModelNotFound, Unauthorized
 from service.http.request.context import Context
-from service.http.request.routing import REQUEST_ID, add_route
+from service.http.request.routing import REQUEST_ID, Request, add_route
 from service.http.schemas.native import ModelCard, ModelList
 
 

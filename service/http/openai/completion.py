@@ -8,7 +8,7 @@ from typing import Literal
 from models.text.vocabulary import Vocabulary
 from service.contract.messages import Predict, Predicted, Sampling
 from service.contract.numbers import DIGITS
-from service.http.request.context_words import last_words
+from service.http.request.questions import last_words
 
 _CHOICE_BITS = 32
 """Steps of one choice have numbers below 2 ** this."""

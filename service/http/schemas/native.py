@@ -2,20 +2,15 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 
 from service.contract.answers import PredictResult, ScoreResult
 
 MAX_PREFIX_CHARS = 200
 
 
-def _as_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
 Inputs = Annotated[
     list[str],
-    BeforeValidator(_as_list),
     WithJsonSchema(
         {
             "title": "Inputs",
@@ -27,6 +22,7 @@ Inputs = Annotated[
         }
     ),
 ]
+"""`service.http.request.parsing.parse` makes a list of a single text."""
 
 
 class ModelRequest(BaseModel):

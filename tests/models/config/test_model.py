@@ -12,6 +12,8 @@ from models.config.bodies import LSTMConfig
 from models.config.model import Band, ModelConfig
 from tests.support.tiny import tiny_config
 
+SPELLING = {"kind": "ngrams", "order": 6, "log_share": -0.1, "digest": "0" * 64}
+
 
 def config_with(**changes: Any) -> dict[str, Any]:
     values: dict[str, Any] = json.loads(tiny_config().model_dump_json())
@@ -82,7 +84,8 @@ def test_it_does_not_change() -> None:
         ({"embedding_scale": float("inf")}, "embedding_scale", "finite number"),
         ({"embedding_scale": float("nan")}, "embedding_scale", "greater than 0|finite number"),
         ({"factor": -1.0}, "factor", "greater than 0"),
-        ({"format_version": 2}, "format_version", "Input should be 1"),
+        ({"format_version": 3}, "format_version", "Input should be 1 or 2"),
+        ({"spelling": SPELLING}, "", "spelling is a part of format_version 2"),
         ({"cluster_order": "reversed"}, "cluster_order", "Input should be 'natural'"),
         ({"colour": "blue"}, "colour", "not permitted"),
         ({"end_word": "<unk>"}, "", "unknown_word and end_word are both '<unk>'"),

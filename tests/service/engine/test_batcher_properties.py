@@ -123,7 +123,7 @@ def test_threads_share_the_work_and_answer_each_message_once(
         return any(
             group.alive(sequence, bench.now)
             for lane in bench.batcher._lanes
-            for group in lane._rotation
+            for group in lane.waiting
             for sequence in group.waiting
         )
 

@@ -38,9 +38,9 @@ async def test_a_signal_drains_first(local: Local, number: signal.Signals) -> No
     app.engine.hold.clear()
     async with run(app) as running:
         reader, writer = await running.connect(REQUEST)
-        await running.wait_for(lambda: app.lifecycle.in_flight == 1)
+        await running.wait_for(lambda: app.admission.in_flight == 1)
         os.kill(os.getpid(), number)
-        await running.wait_for(lambda: app.lifecycle.draining)
+        await running.wait_for(lambda: app.admission.draining)
         late_reader, late_writer = await running.connect(REQUEST)
         assert (await late_reader.readline()).startswith(b"HTTP/1.1 503 ")
         late_writer.close()
@@ -61,7 +61,7 @@ async def test_what_takes_too_long_is_given_up(local: Local, caplog: pytest.LogC
     app.engine.hold.clear()
     async with run(app, drain_timeout=0.1) as running:
         _, writer = await running.connect(REQUEST)
-        await running.wait_for(lambda: app.lifecycle.in_flight == 1)
+        await running.wait_for(lambda: app.admission.in_flight == 1)
         os.kill(os.getpid(), signal.SIGTERM)
         await running.task
         assert running.engine.calls == ["drain", "stop"]
@@ -88,9 +88,9 @@ async def test_the_second_signal_exits_at_once(
     app.engine.hold.clear()
     async with run(app) as running:
         _, writer = await running.connect(REQUEST)
-        await running.wait_for(lambda: app.lifecycle.in_flight == 1)
+        await running.wait_for(lambda: app.admission.in_flight == 1)
         os.kill(os.getpid(), number)
-        await running.wait_for(lambda: app.lifecycle.draining)
+        await running.wait_for(lambda: app.admission.draining)
         os.kill(os.getpid(), number)
         await running.wait_for(lambda: exits == [status])
         app.engine.hold.set()

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.contract.errors import HeadfirstError, InvalidRequest, MalformedBody
-from service.http.request.parsing import parse, parse_object, place
+from service.http.request.limits import place
+from service.http.request.parsing import parse, parse_object
 from service.http.schemas.kserve import InferRequest
 from service.http.schemas.native import ModelRequest, PredictRequest, ScoreRequest
 from service.http.schemas.openai import CompletionRequest

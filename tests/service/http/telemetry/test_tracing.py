@@ -38,7 +38,7 @@ class Traced:
         self.local = app
         context = app.app.context
         traced = create_app(context.settings, context.models, app.metrics, tracing.Tracing(provider))
-        app.app, app.lifecycle = traced, traced.context.lifecycle
+        app.app, app.admission = traced, traced.context.admission
 
     @property
     def spans(self) -> dict[str, ReadableSpan]:
