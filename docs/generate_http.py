@@ -8,9 +8,9 @@ from typing import Any
 
 from models.bundle import Bundle
 from service.engine.engine import Engine
+from service.fleet.loading import card
 from service.fleet.served import Catalog, Served
 from service.http.api.examples import describe
-from service.http.api.models import card
 from service.http.app import create_app
 from service.http.telemetry.endpoints import ENDPOINTS
 from service.metrics.registry import Metrics

@@ -14,7 +14,7 @@ from service.client.requests import (
     scored,
 )
 from service.contract.answers import PredictResult, ScoreResult
-from service.http.schemas.native import ModelCard
+from service.contract.model_card import ModelCard
 
 
 class Client(ClientBase[httpx.Client, httpx.BaseTransport]):

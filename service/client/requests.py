@@ -9,9 +9,9 @@ from pydantic import ValidationError
 
 from service.client.retries import RETRIED, Retries
 from service.contract.answers import PredictResult, ScoreResult
+from service.contract.model_card import ModelCard
 from service.http.schemas.native import (
     ErrorAnswer,
-    ModelCard,
     ModelList,
     PredictAnswer,
     ScoreAnswer,

@@ -56,37 +56,9 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _run(settings: Settings) -> None:
-    import torch
+    from service.processes.single import run_single
 
-    from service.fleet.fleet import Fleet
-    from service.fleet.loading import load, settle
-    from service.http.app import create_app
-    from service.http.server import bind
-    from service.http.telemetry.tracing import open_tracing
-    from service.metrics.registry import Metrics
-    from service.processes.single import LocalServer
-
-    listening = bind(settings.host, settings.port)
-    with listening:
-        if settings.threads is not None:
-            torch.set_num_threads(settings.threads)
-        loaded = [load(source, settings) for source in settings.sources]
-        metrics = Metrics(max(each.card.clusters for each in loaded))
-        fleet = Fleet(settings, metrics, loaded)
-        tracing = open_tracing(settings)
-        app = create_app(settings, fleet.catalog, metrics, tracing)
-        # Kept by the app; made at its first use, it would let everybody wait for the first reader of /docs.
-        app.openapi()
-        server = LocalServer(app, fleet, settings.drain_timeout)
-        del loaded  # Who holds a model holds its memory.
-        settle()
-        fleet.start()
-        try:
-            server.run(sockets=[listening])
-        finally:
-            fleet.stop()
-            if tracing is not None:
-                tracing.close()
+    run_single(settings)
 
 
 def _run_processes(settings: Settings) -> int:

@@ -5,17 +5,16 @@ import contextlib
 import logging
 import os
 import signal
-import socket
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from functools import partial
-from typing import Literal, Protocol, cast
+from typing import cast
 
 import uvicorn
 
+from service.contract.engine import Drainable
 from service.http.app import HeadfirstApp
 from service.http.edge.protocol import HttpProtocol
-from service.settings.settings import ConfigurationError
 
 logger = logging.getLogger("headfirst")
 
@@ -26,20 +25,6 @@ KEEP_ALIVE_SECONDS = 75
 """Longer than the idle time of common load balancers, so that these close an idle connection first."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-class Drainable(Protocol):
-    """As much of the engine as starting and ending needs."""
-
-    @property
-    def state(self) -> Literal["starting", "ready", "draining", "dead"]:
-        """`starting` until it is warm."""
-
-    def drain(self, timeout: float) -> bool:
-        """Finishes what was accepted; whether all of it was done within `timeout` seconds."""
-
-    def stop(self) -> None:
-        """Ends; what is still unanswered fails."""
 
 
 class Server(uvicorn.Server):
@@ -71,7 +56,6 @@ class Server(uvicorn.Server):
         self._admission = app.context.admission
         self._engine = engine
         self._drain_timeout = drain_timeout
-        self._warming: asyncio.Task[None] | None = None
         self._draining: asyncio.Task[None] | None = None
 
     @contextlib.contextmanager
@@ -85,19 +69,6 @@ class Server(uvicorn.Server):
         finally:
             for number in _SIGNALS:
                 loop.remove_signal_handler(number)
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listens, and says where."""
-        await super().startup(sockets)
-        log_urls(sockets or [])
-        self._warming = asyncio.get_running_loop().create_task(self._tell_ready())
-
-    async def _tell_ready(self) -> None:
-        started = time.monotonic()
-        while self._engine.state == "starting":  # noqa: ASYNC110 -- it is another thread's, and soon over
-            await asyncio.sleep(0.01)
-        fields = {"seconds": round(time.monotonic() - started, 3)}
-        logger.info(self._engine.state, extra={"fields": fields})
 
     def _on_signal(self, number: signal.Signals) -> None:
         if self._draining is not None:
@@ -125,40 +96,3 @@ class Server(uvicorn.Server):
             await asyncio.to_thread(self._engine.stop)
         finally:
             self.should_exit = True
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """A socket bound to an address, not listening yet.
-
-    Raises:
-        ConfigurationError: this machine does not have the address, or the port is taken or not allowed.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listening = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise ConfigurationError(f"--host {host}: {error.strerror}") from error
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-    except OSError as error:
-        listening.close()
-        raise ConfigurationError(f"--host {host} --port {port}: {error.strerror}") from error
-    listening.setblocking(False)
-    return listening
-
-
-def log_urls(sockets: Iterable[socket.socket]) -> None:
-    """Says where each of the sockets can be reached."""
-    for listening in sockets:
-        url = _url(listening)
-        logger.info(f"playground {url}/  documentation {url}/docs", extra={"fields": {"url": url}})
-
-
-def _url(listening: socket.socket) -> str:
-    """Where to click; an address that stands for all of them is shown as this machine's own."""
-    host, port = listening.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 -- shown, not bound
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

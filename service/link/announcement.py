@@ -11,8 +11,8 @@ from models.config.model import ModelConfig
 from models.text.tokenizer import SpecialWords
 from models.text.vocabulary import Vocabulary
 from models.weightless import weightless
+from service.contract.model_card import ModelCard
 from service.fleet.served import Served
-from service.http.schemas.native import ModelCard
 
 
 class Announcement(msgspec.Struct, frozen=True):

@@ -5,7 +5,6 @@ empty. Names have the prefix `headfirst_` and base units; labels have few values
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Literal, Protocol
 
 from prometheus_client import (
     CollectorRegistry,
@@ -20,7 +19,8 @@ from prometheus_client import (
 )
 from prometheus_client.openmetrics import exposition as openmetrics
 
-from service.http.schemas.native import ModelCard
+from service.contract.engine import OwnEngine
+from service.contract.model_card import MODEL_LABELS, ModelCard, model_labels
 
 # A `_created` series beside every counter would double the page and no rule of ours reads one.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -48,45 +48,6 @@ REASONS = (
 
 RELOADS = ("success", "failure")
 
-MODEL_LABELS = ("model", "architecture", "vocabulary_size", "clusters", "parameters", "dtype", "device")
-
-
-def model_labels(card: ModelCard) -> list[str]:
-    """The values of `MODEL_LABELS` for a model."""
-    return [
-        card.name,
-        card.architecture,
-        str(card.vocabulary_size),
-        str(card.clusters),
-        str(card.parameters),
-        card.dtype,
-        card.device,
-    ]
-
-
-class Watched(Protocol):
-    """As much of an engine as is read when somebody asks for the page."""
-
-    @property
-    def model(self) -> str:
-        """The name under which its model is served."""
-
-    @property
-    def state(self) -> Literal["starting", "ready", "draining", "dead"]:
-        """Whether it accepts messages."""
-
-    @property
-    def queue_depth(self) -> int:
-        """Messages that wait for their first batch."""
-
-    @property
-    def queue_tokens(self) -> int:
-        """Tokens of all messages that are accepted and not answered."""
-
-    @property
-    def cache_bytes(self) -> int:
-        """Memory held by cached states."""
-
 
 class Metrics:
     """The registry and its metrics; an attribute is named as its metric without the prefix.
@@ -102,7 +63,7 @@ class Metrics:
 
     def __init__(self, n_clusters: int = 0) -> None:
         self.registry = CollectorRegistry()
-        self._engines: tuple[Watched, ...] = ()
+        self._engines: tuple[OwnEngine, ...] = ()
 
         self.requests_total = self._counter(
             "requests_total", "Answered HTTP requests", ["endpoint", "status"]
@@ -176,7 +137,7 @@ class Metrics:
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
 
-    def watch(self, engine: Watched) -> None:
+    def watch(self, engine: OwnEngine) -> None:
         """Shows the engine's gauges with those of the others."""
         self._engines = (*self._engines, engine)
         self.queue_depth.set_function(lambda: sum(each.queue_depth for each in self._engines))
@@ -184,7 +145,7 @@ class Metrics:
         self.state_cache_bytes.set_function(lambda: sum(each.cache_bytes for each in self._engines))
         self.engine_ready.set_function(self._all_ready)
 
-    def forget(self, engine: Watched) -> None:
+    def forget(self, engine: OwnEngine) -> None:
         """Shows the engine's gauges no more; what it counted stays."""
         self._engines = tuple(each for each in self._engines if each is not engine)
 

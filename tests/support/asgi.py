@@ -11,9 +11,9 @@ from starlette.types import Message
 
 from models.bundle import Bundle
 from service.contract import messages as contract
+from service.fleet.loading import card
 from service.fleet.served import Catalog, Served
 from service.http.api.examples import describe
-from service.http.api.models import card
 from service.http.app import HeadfirstApp, create_app
 from service.metrics.registry import Metrics
 from service.settings.settings import Settings

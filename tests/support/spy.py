@@ -1,4 +1,4 @@
-"""A model that records what it runs, and that a test can make wait or fail."""
+"""A model that is watched: what it runs is noted, and it can be made to wait or to fail."""
 
 import dataclasses
 import threading
@@ -62,7 +62,7 @@ class Spy:
 
     @contextmanager
     def closed(self, engine: Engine, message: Message) -> Iterator[None]:
-        """A context during which a step with `message` runs and does not end."""
+        """Meanwhile a step with `message` is being run and comes to no end."""
         self.waits.clear()
         self.open.clear()
         (future,) = engine.submit([message])
@@ -85,27 +85,23 @@ class Watched:
 
     def start(self) -> None:
         """Returns when the warm-up is done."""
-        ready = threading.Event()
-        open_batcher = self.engine._batcher.open
-
-        def open_and_tell() -> None:
-            open_batcher()
-            ready.set()
-
-        self.engine._batcher.open = open_and_tell  # type: ignore[method-assign]
         self.engine.start()
-        assert ready.wait(WAIT_SECONDS)
+        self.wait_until("ready")
         self.spy.forget()
 
+    def wait_until(self, state: str) -> None:
+        """Returns when the engine has this state."""
+        changed = threading.Event()
+        with self.engine.changes.subscribed(changed.set):
+            while self.engine.state != state:
+                assert changed.wait(WAIT_SECONDS), f"it is {self.engine.state}: {self.engine.reason}"
+                changed.clear()
+
     def wait_idle(self) -> None:
-        """Returns when every message is answered and counted, and the engine's threads and its timer
-        sleep: a thread goes on for a moment after its answers, without an announcement."""
-        batcher, end = self.engine._batcher, time.monotonic() + WAIT_SECONDS
-        while True:
-            with batcher._lock:
-                timer: Any = batcher._deadline
-                if len(batcher._sleepers) == self.engine._engine_threads and timer._waiters:
-                    return
+        """Returns when all that was asked is answered and counted, and the engine's threads and its timer
+        sleep: a thread goes on for a moment after its answers, and tells nobody."""
+        end = time.monotonic() + WAIT_SECONDS
+        while not self.engine.idle:
             assert time.monotonic() < end, "a thread is awake"
             time.sleep(0.001)
 

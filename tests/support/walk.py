@@ -20,12 +20,13 @@ from typing import TypeVar
 
 from models.bundle import Bundle
 from service.engine.engine import Engine
+from service.fleet.loading import card
 from service.fleet.served import Catalog, Served
 from service.http.api.examples import describe
-from service.http.api.models import card
 from service.http.app import create_app
-from service.http.server import Server, bind
+from service.http.server import Server
 from service.metrics.registry import Metrics
+from service.processes.listening import bind
 from service.settings.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -112,7 +113,8 @@ class Profile:
             self._known[code] = _ours(code)
         call = self._known[code]
         if call is None:
-            self._written |= code.co_qualname == "_SelectorSocketTransport.write" and self._begun
+            if self._begun and code.co_qualname == "_SelectorSocketTransport.write":
+                self._written = True  # Set once: other threads come here, too.
             return
         self.calls += 1
         if not self._begun and call[1] == "HttpProtocol.data_received":

@@ -4,15 +4,11 @@ import asyncio
 import hashlib
 import hmac
 import time
-from collections import Counter, deque
+from collections import Counter
 
 from service.contract.errors import Draining, Forbidden, TooManyRequests, Unauthorized
+from service.contract.rate import Rate
 from service.http.telemetry.exchange import Exchange
-
-RATE_ANSWERS = 256
-"""The rate is that of the last so many answers."""
-FIRST_RETRY_SECONDS = 1.0
-MAX_RETRY_SECONDS = 60.0
 
 
 class Admission:
@@ -45,8 +41,10 @@ class Admission:
         self._epoch = 0
         self._running: Counter[int] = Counter()
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
-        # When the last answers were given since there was nothing to do, and before them that moment.
-        self._times: deque[float] = deque(maxlen=RATE_ANSWERS + 1)
+        self._rate = Rate()
+        """Of answers."""
+        self._since = 0.0
+        """Up to when time is noted in the rate, or, if that is later, since when there is something to do."""
 
     # -- by key -----------------------------------------------------------------------------------------
 
@@ -81,8 +79,7 @@ class Admission:
         if self.full:
             raise self.too_many()
         if not self.in_flight:
-            self._times.clear()
-            self._times.append(time.monotonic())
+            self._since = time.monotonic()
         self.in_flight += 1
         self.full = self.in_flight >= self.max_concurrent
         self._idle.clear()
@@ -93,7 +90,7 @@ class Admission:
         """An accepted request is answered, or its client has left."""
         self.in_flight -= 1
         self.full = self.in_flight >= self.max_concurrent
-        self._times.append(time.monotonic())
+        self._note(1)
         if self.in_flight == 0:
             self._idle.set()
         self._running[epoch] -= 1
@@ -109,10 +106,14 @@ class Admission:
 
     def retry_after(self) -> float:
         """Seconds until the requests that run now will have been answered, at the present rate."""
-        answers = len(self._times) - 1
-        if answers < 1:
-            return FIRST_RETRY_SECONDS
-        return min(MAX_RETRY_SECONDS, self.in_flight * (time.monotonic() - self._times[0]) / answers)
+        if self.in_flight:
+            self._note(0)  # The longer no answer is given, the later.
+        return self._rate.retry_after(self.in_flight)
+
+    def _note(self, answers: int) -> None:
+        """Notes the time since `_since`, in which so many answers were given."""
+        before, self._since = self._since, time.monotonic()
+        self._rate.add(answers, self._since - before)
 
     # -- until the end ----------------------------------------------------------------------------------
 

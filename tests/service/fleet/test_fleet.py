@@ -19,6 +19,7 @@ from service.fleet import fleet as fleet_module
 from service.fleet.fleet import Fleet
 from service.fleet.loading import LoadedModel, load
 from service.fleet.served import Served
+from service.http.api.examples import describe
 from service.metrics.registry import Metrics
 from service.settings.model_sources import ModelSource
 from service.settings.settings import Settings
@@ -82,8 +83,8 @@ class Two:
         models = tuple(f"{path.name}={path}" for path in self.paths)
         self.settings = Settings(model=models, device="cpu", **settings)  # type: ignore[arg-type]
         self.engines: list[Double] = []
-        loaded = [load(source, self.settings) for source in self.settings.sources]
-        self.fleet = Fleet(self.settings, self.metrics, loaded, make_engine=self._make)  # type: ignore[arg-type]
+        loaded = [load(source, self.settings, describe) for source in self.settings.sources]
+        self.fleet = Fleet(self.settings, self.metrics, loaded, describe, make_engine=self._make)  # type: ignore[arg-type]
         self.asking = Asking()
         self.fleet.start()
 
@@ -183,9 +184,9 @@ async def test_one_reload_at_a_time(two: Two, monkeypatch: pytest.MonkeyPatch) -
 
 
 def held(go_on: threading.Event) -> Callable[..., LoadedModel]:
-    def load_when_told(source: ModelSource, settings: Settings, copies: Path | None) -> LoadedModel:
+    def load_when_told(source: ModelSource, settings: Settings, *arguments: object) -> LoadedModel:
         assert go_on.wait(20)
-        return load(source, settings, copies)
+        return load(source, settings, *arguments)  # type: ignore[arg-type]
 
     return load_when_told
 
@@ -265,7 +266,7 @@ async def test_a_replaced_model_leaves_nothing_behind(
     caplog.set_level(logging.ERROR, "models")
     settings = Settings(model=(f"tiny={bundle_path}",), device="cpu")
     metrics = Metrics()
-    fleet = Fleet(settings, metrics, [load(settings.sources[0], settings)])
+    fleet = Fleet(settings, metrics, [load(settings.sources[0], settings, describe)], describe)
     fleet.start()
     try:
         await wait_for(lambda: fleet.state == "ready")

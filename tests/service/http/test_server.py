@@ -8,28 +8,12 @@ import signal
 import pytest
 
 from service.http import server as server_module
-from service.http.server import bind
-from service.settings.settings import ConfigurationError
 from tests.support.asgi import Local
 from tests.support.local_server import run
 
 pytestmark = pytest.mark.anyio
 
 REQUEST = b'POST /v1/predict HTTP/1.1\r\nhost: x\r\ncontent-length: 15\r\n\r\n{"inputs": "a"}'
-
-
-async def test_it_tells_where_it_listens_and_when_it_is_ready(
-    local: Local, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO, "headfirst")
-    async with run(local()) as running:
-        url = f"http://127.0.0.1:{running.port}"
-        assert caplog.messages[-1] == f"playground {url}/  documentation {url}/docs"
-        running.engine.state = "ready"
-        await running.wait_for(lambda: caplog.messages[-1] == "ready")
-        reader, writer = await running.connect(REQUEST)
-        assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
-        writer.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -95,19 +79,3 @@ async def test_the_second_signal_exits_at_once(
         await running.wait_for(lambda: exits == [status])
         app.engine.hold.set()
         writer.close()
-
-
-@pytest.mark.parametrize("host", ["no.such.host.invalid", "203.0.113.1"])
-def test_a_host_that_is_not_ours(host: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"--host {host}"):
-        bind(host, 0)
-
-
-@pytest.mark.parametrize(
-    ("host", "shown"),
-    [("127.0.0.1", "127.0.0.1"), ("localhost", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::1", "[::1]")],  # noqa: S104
-)
-def test_where_to_click(host: str, shown: str) -> None:
-    with bind(host, 0) as listening:
-        port = listening.getsockname()[1]
-        assert server_module._url(listening) in (f"http://{shown}:{port}", f"http://[::1]:{port}")

@@ -1,6 +1,6 @@
 """Waiting longer after each quick failure, and giving up."""
 
-from service.processes.backoff import FIRST_SECONDS, MAX_QUICK_FAILURES, STEADY_SECONDS, Backoff
+from service.processes.children import FIRST_SECONDS, MAX_QUICK_FAILURES, STEADY_SECONDS, Backoff
 
 
 def test_backoff() -> None:

@@ -18,7 +18,7 @@ from models.bundle import Bundle
 from service.commands import serve
 from service.http.telemetry.endpoints import STATUSES
 from service.metrics.registry import Metrics
-from service.processes.backoff import MAX_QUICK_FAILURES
+from service.processes.children import MAX_QUICK_FAILURES
 from tests.support.http import BODY, samples_once_counted
 from tests.support.load import SCORE, Load, load
 from tests.support.server_process import (
