@@ -150,9 +150,12 @@ def test_any_object_is_read_or_refused(value: dict[str, object], kind: type[Mode
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(body: bytes) -> None:
-    with pytest.raises(InvalidRequest) as refused:
-        parse(PredictRequest, body)
-    assert refused.value.status in (400, 422)
+    try:
+        request, _ = parse(PredictRequest, body)
+    except InvalidRequest as refused:
+        assert refused.status in (400, 422)
+    else:
+        assert json.loads(body)["inputs"] == request.inputs  # Few bytes are a request, but some are.
 
 
 @pytest.mark.parametrize(
