@@ -1,10 +1,10 @@
 """The LSTM body on the CPU: ``python -m benchmarks.lstm [--isa avx512 avx2 scalar] [--out DIR]``.
 
 The default model's body, from word ids to hidden rows, in float32 and in 8 bits (as ``headfirst quantize``
-makes it), on each instruction set asked for; beside torch's own LSTM from word vectors (so without the look-up, in
-torch's favor): the same layer in float32 and in bfloat16, and in dynamic int8, which torch has for layers
-without projection only: another network of the same 1,024 units. Words of the sample text that ships. Medians
-of runs that take turns; writes ``lstm-DATE.json``.
+makes it), on each instruction set asked for. Beside it torch's own LSTM from word vectors (so without the
+look-up, in torch's favor): the same layer in float32 and in bfloat16, and in dynamic int8, which torch has
+for layers without projection only: another network of the same 1,024 units. Words of the sample text that
+ships. Medians of runs that take turns; writes ``lstm-DATE.json``.
 """
 
 from __future__ import annotations

@@ -112,6 +112,8 @@ class ModelConfig(Strict):
                 raise ValueError(f"{part} is a part of format_version 2")
         if self.quantization is not None and not isinstance(self.body, LSTMConfig):
             raise ValueError(f"quantization is for bodies of type lstm, this is {self.body.type}")
+        if self.format_version == 1 and self.tokenization == Ours(version=2):
+            raise ValueError("version 2 of the tokenization needs format_version 2")
         if any(low >= high for low, high in pairwise(self.cutoffs)):
             raise ValueError(f"cutoffs must ascend, got {list(self.cutoffs)}")
         if self.cutoffs[-1] != self.vocabulary_size:
@@ -191,12 +193,16 @@ class ModelConfig(Strict):
 
     def _with(self, part: str, value: Strict | None) -> ModelConfig:
         changed = self.model_copy(update={part: value})
-        has_more = any(getattr(changed, name) is not None for name in _VERSION_2)
-        return changed.model_copy(update={"format_version": 2 if has_more else 1})
+        first = changed.tokenization != Ours(version=2) and all(
+            getattr(changed, name) is None for name in _VERSION_2
+        )
+        return changed.model_copy(update={"format_version": 1 if first else 2})
 
     def to_json(self) -> str:
         """What ``config.json`` holds; version 1 without the parts that it does not know."""
-        left_out = {part for part in _VERSION_2 if getattr(self, part) is None}
+        left_out: dict[str, bool | set[str]] = {}
+        if self.format_version == 1:
+            left_out = {"tokenization": {"version"}, **dict.fromkeys(_VERSION_2, True)}
         return self.model_dump_json(indent=2, exclude=left_out) + "\n"
 
     @property
