@@ -4,7 +4,7 @@ The default model's body, from word ids to hidden rows, in float32 and in 8 bits
 makes it), on each instruction set asked for. Beside it torch's own LSTM from word vectors (so without the
 look-up, in torch's favor): the same layer in float32 and in bfloat16, and in dynamic int8, which torch has
 for layers without projection only: another network of the same 1,024 units. Words of the sample text that
-ships. Medians of runs that take turns; writes ``lstm-DATE.json``.
+ships. Medians of runs that take turns; writes ``lstm-ISA-DATE.json``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import perf_counter, process_time
 
 import torch
 from torch import Tensor, nn
@@ -73,17 +73,19 @@ def torchs(bundle: Bundle) -> dict[str, Run]:
     }
 
 
-def words_per_second(runs: dict[str, Run], ids: Tensor, seconds: float) -> dict[str, int]:
-    """The median rate of each, after a first run that is not counted."""
+def words_per_second(
+    runs: dict[str, Run], ids: Tensor, seconds: float, clock: Callable[[], float]
+) -> dict[str, int]:
+    """The median rate of each by `clock`, after a first run that is not counted."""
     for run in runs.values():
         run(ids)
     times: dict[str, list[float]] = {name: [] for name in runs}
     begun = perf_counter()
     while perf_counter() - begun < seconds or min(map(len, times.values())) < 5:
         for name, run in runs.items():
-            start = perf_counter()
+            start = clock()
             run(ids)
-            times[name].append(perf_counter() - start)
+            times[name].append(clock() - start)
     return {name: round(ids.numel() / median(values)) for name, values in times.items()}
 
 
@@ -95,8 +97,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="for each shape and number of threads")
     parser.add_argument("--isa", nargs="+", default=[best_level()], help="avx512, avx2 or scalar")
     parser.add_argument("--only-ours", action="store_true", help="without torch's LSTMs")
+    parser.add_argument(
+        "--processor-time", action="store_true", help="of the process, for one thread on a shared machine"
+    )
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
+    clock = process_time if args.processor_time else perf_counter
     bundle = Bundle.load(DEFAULT, "cpu")
     runs = ours(bundle, args.isa) | ({} if args.only_ours else torchs(bundle))
     text = [word for line in bundle.vocabulary.encode_batch(list(lines(SAMPLE))) for word in line]
@@ -106,19 +112,22 @@ def main() -> None:
         for rows, words in SHAPES:
             at = torch.arange(rows * words) * 7919 % len(text)
             ids = torch.tensor(text)[at].reshape(rows, words)
-            rates = words_per_second(runs, ids, args.seconds)
+            rates = words_per_second(
+                runs, ids, args.seconds, process_time if args.processor_time else perf_counter
+            )
             found.append({"threads": threads, "rows": rows, "words": words, "words_per_second": rates})
             print(found[-1], flush=True)
     share = sum(word < bundle.config.cutoffs[0] for word in text) / len(text)
     result = {
         "machine": machine(),
         "isa": args.isa,
+        "clock": "processor time" if args.processor_time else "wall clock",
         "short_list_share": round(share, 3),
         "rows": found,
     }
     if args.out:
         date = result["machine"]["date"][:10]
-        (args.out / f"lstm-{date}.json").write_text(json.dumps(result, indent=1) + "\n")
+        (args.out / f"lstm-{'-'.join(args.isa)}-{date}.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -17,10 +17,10 @@ from models.bodies.recurrent import RecurrentBody
 from models.config.model import ModelConfig
 from models.language_model import LanguageModel
 from models.spelling.spelling_model import SPELLING, SpellingModel
+from models.storage.weights_file import WeightsError, read_weights, write_weights
 from models.text.tokenizer import SpecialWords
 from models.text.vocabulary import Vocabulary
 from models.weightless import weightless
-from models.weights_file import WeightsError, read_weights, write_weights
 
 CONFIG: Final = "config.json"
 WEIGHTS: Final = "model.safetensors"

@@ -103,7 +103,7 @@ def _parts(bundle: Bundle) -> list[dict[str, Any]]:
     from safetensors import safe_open
 
     from models.bundle import WEIGHTS
-    from models.weights_file import SCALE
+    from models.storage.weights_file import SCALE
 
     parts: dict[str, dict[str, Any]] = {}
     with safe_open(bundle.path / WEIGHTS, framework="pt") as stored:
