@@ -112,9 +112,7 @@ def main() -> None:
         for rows, words in SHAPES:
             at = torch.arange(rows * words) * 7919 % len(text)
             ids = torch.tensor(text)[at].reshape(rows, words)
-            rates = words_per_second(
-                runs, ids, args.seconds, process_time if args.processor_time else perf_counter
-            )
+            rates = words_per_second(runs, ids, args.seconds, clock)
             found.append({"threads": threads, "rows": rows, "words": words, "words_per_second": rates})
             print(found[-1], flush=True)
     share = sum(word < bundle.config.cutoffs[0] for word in text) / len(text)
