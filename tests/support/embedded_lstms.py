@@ -23,6 +23,7 @@ EMBEDDED_LSTMS: dict[str, dict[str, Any]] = {
         "input_bands": [(10, 9), (35, 17), (45, 4)],
         "input_head_projection": True,
     },
+    "words without vectors": {"bands": [(2, 12), (1, 0)]},
     "plain softmax": {"cutoffs": (WORDS,), "bands": []},
     "residual": {"residual": True},
     "two layers, no projection": {"layers": 2, "projection": 0},

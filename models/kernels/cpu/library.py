@@ -42,7 +42,7 @@ _SIGNATURES: Final[dict[str, tuple[type | None, tuple[type, ...]]]] = {
     "hf_lstm_table": (c_int, (c_void_p, c_void_p, c_int64)),
     "hf_lstm_band": (c_int, (c_void_p, c_void_p, c_void_p, c_int64, c_int, c_int)),
     "hf_lstm_vectors": (c_int, (c_void_p, c_void_p, c_void_p, c_float, c_int64, c_int)),
-    "hf_lstm_embed": (c_int, (c_void_p, c_void_p, c_int64, c_void_p)),
+    "hf_lstm_embed": (c_int, (c_void_p, c_void_p, c_int, c_void_p)),
     "hf_lstm_run": (c_int, (*(c_void_p,) * 3, c_int, c_int, *(c_void_p,) * 5, c_int64, c_void_p, c_int)),
     "hf_lstm_free": (None, (c_void_p,)),
 }

@@ -189,7 +189,6 @@ class IntegerLayer(Layer):
             self._kept.append(rows)
             if projection is not None:
                 projection = projection.detach().contiguous()
-                self._kept.append(projection)
             self._check(
                 self._library.hf_lstm_vectors(
                     self._packed, rows.data_ptr(), None if projection is None else projection.data_ptr(),
@@ -202,7 +201,9 @@ class IntegerLayer(Layer):
     def embed(self, ids: Tensor) -> Tensor:
         """See `Layer`: each word's vector depends on nothing but the word."""
         vectors = torch.empty(*ids.shape, self.inputs)
-        if self._library.hf_lstm_embed(self._packed, ids.data_ptr(), ids.numel(), vectors.data_ptr()):
+        failed = self._library.hf_lstm_embed(self._packed, ids.data_ptr(), ids.numel(), vectors.data_ptr())
+        self._check(failed)
+        if failed:
             raise IndexError(f"ids must be in 0..{self._words - 1}")
         return vectors
 

@@ -4,6 +4,7 @@
 #include "integer_lstm.h"
 #include "topk.h"
 
+#include <algorithm>
 #include <cstring>
 #include <new>
 
@@ -190,24 +191,27 @@ API int hf_lstm_band(LSTM* lstm, const float* rows, const float* matrix, int64_t
     });
 }
 
-// Of an LSTM with weights of 8 bits: all its words, band by band. The pointers stay the caller's.
+// Of an LSTM with weights of 8 bits: all its words, band by band. The rows stay the caller's.
 API int hf_lstm_vectors(LSTM* lstm, const float* rows, const float* projection, float scale, int64_t words,
                         int width) {
     return guarded([&] {
-        IntegerLSTM& integer = *static_cast<IntegerLSTM*>(lstm);
-        integer.bands.push_back({rows, projection, scale, integer.words, words, width});
-        integer.words += words;
+        static_cast<IntegerLSTM*>(lstm)->add_vectors(rows, projection, scale, words, width);
         return 0;
     });
 }
 
 // The vectors (n, inputs) of words that hf_lstm_vectors told of. Above 0: BAD_WORD.
-API int hf_lstm_embed(const LSTM* lstm, const int64_t* ids, int64_t n, float* out) {
+API int hf_lstm_embed(const LSTM* lstm, const int64_t* ids, int n, float* out) {
     const IntegerLSTM& integer = *static_cast<const IntegerLSTM*>(lstm);
-    for (int64_t i = 0; i < n; i++)
+    for (int i = 0; i < n; i++)
         if (ids[i] < 0 || ids[i] >= integer.words) return BAD_WORD;
-    for (int64_t i = 0; i < n; i++) integer.vector(ids[i], out + i * integer.inputs);
-    return 0;
+    return guarded([&] {
+        const size_t stride = (size_t)integer.vector_stride(), inputs = (size_t)integer.inputs;
+        std::vector<float> made(n * stride);
+        integer.vectors(ids, n, made.data());
+        for (int i = 0; i < n; i++) std::copy_n(&made[i * stride], inputs, out + i * inputs);
+        return 0;
+    });
 }
 
 // `vectors` or `ids`, the other null; see LSTMCall. Above 0: BAD_LENGTH or BAD_WORD.

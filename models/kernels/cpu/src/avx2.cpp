@@ -129,7 +129,7 @@ inline void codes_dot(const uint8_t* w, int w_step, const int8_t* codes, int ste
 }  // namespace
 
 const Level avx2_level = {NAME, HALF, false, logits, stats, dot, dot_half, screen, fold, reach, cell};
-const IntegerLevel avx2_integers = {quantize, products, share, integer_cell};
+const IntegerLevel avx2_integers = {quantize, products, embed, share, integer_cell};
 
 }  // namespace headfirst
 

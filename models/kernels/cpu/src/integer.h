@@ -41,6 +41,11 @@ struct IntegerLevel {
     // out[r * stride + w] = products of panels first .. first + n - 1 with up to 6 rows.
     void (*products)(const IntegerMatrix&, int first, int n, const CodedRows&, float* out, int stride);
 
+    // Vectors of up to 4 words from their tables' rows: scale times `columns` [width][stride] times the row,
+    // summed in double, which holds each product; `stride` is a multiple of 16.
+    void (*embed)(const float* const* rows, int words, int width, const float* columns, int stride,
+                  float scale, float* const* out);
+
     // 64 float16 numbers nearest to products + bias.
     void (*share)(const float* products, const float* bias, uint16_t* out);
 

@@ -86,20 +86,25 @@ class Chunk : ChunkRows {
     }
 
     void code_inputs(int first, int made) {
+        constexpr int WORDS = 16;  // whose vectors are made at once
         Scratch& s = s_;
         s.inputs.resize(made, l_.inputs);
-        if (call_.ids && s.vectors.size() < (size_t)made * l_.inputs)
-            s.vectors.resize((size_t)made * l_.inputs);
-        groups(made, (int64_t)made * l_.inputs * (call_.ids ? l_.inputs / 2 : 1), [&](int k) {
-            const int token = s.wanted[(size_t)k];
-            const size_t place = at(token % n_, first + token / n_);
-            const float* row = call_.vectors + place * l_.inputs;
+        if (call_.ids) s.vectors.resize(std::max(s.vectors.size(), (size_t)made * l_.vector_stride()));
+        groups((made + WORDS - 1) / WORDS, (int64_t)made * l_.inputs * l_.inputs / 2, [&](int g) {
+            const int low = g * WORDS, high = std::min(made, low + WORDS);
+            int64_t ids[WORDS];
+            auto place = [&](int k) {
+                return at(s.wanted[(size_t)k] % n_, first + s.wanted[(size_t)k] / n_);
+            };
             if (call_.ids) {
-                float* made_here = &s.vectors[(size_t)k * l_.inputs];
-                l_.vector(call_.ids[place], made_here);
-                row = made_here;
+                for (int k = low; k < high; k++) ids[k - low] = call_.ids[place(k)];
+                l_.vectors(ids, high - low, &s.vectors[(size_t)low * l_.vector_stride()]);
             }
-            s.inputs.put(integers_, k, row, l_.inputs);
+            for (int k = low; k < high; k++)
+                s.inputs.put(integers_, k,
+                             call_.ids ? &s.vectors[(size_t)k * l_.vector_stride()]
+                                       : call_.vectors + place(k) * l_.inputs,
+                             l_.inputs);
         });
     }
 

@@ -15,11 +15,11 @@ struct IntegerPart {
 
 // Words of one table of the embedding, of which the layer makes their vectors.
 struct VectorBand {
-    const float* rows;        // (words, width) float32, the caller's,
-    const float* projection;  // (inputs, width) float32, the caller's; null: the rows are the vectors,
-    float scale;              // but for this
-    int64_t first, words;     // ids first .. first + words - 1
+    const float* rows;     // (words, width) float32, the caller's,
+    int64_t first, words;  // of ids first .. first + words - 1
     int width;
+    float scale;                 // The vectors are the rows times this
+    std::vector<float> columns;  // and times this: [width][vector_stride()]; empty: the rows alone
 };
 
 struct IntegerLSTM : LSTM {
@@ -35,8 +35,11 @@ struct IntegerLSTM : LSTM {
     // Of a token's gates: not a power of two, for the caches' sake.
     int stride() const { return cells() * GROUP + 2 * LANES; }
     int input_stride() const;  // bytes of an input's codes
-    // The word's vector (inputs).
-    void vector(int64_t id, float* out) const;
+    int vector_stride() const { return (inputs + LANES - 1) / LANES * LANES; }
+    // Further words: rows (words, width) and projection (inputs, width), or null; it is copied.
+    void add_vectors(const float* rows, const float* projection, float scale, int64_t words, int width);
+    // The vectors of n words, to rows of vector_stride().
+    void vectors(const int64_t* ids, int n, float* out) const;
     // The shares of the gates of cells 16 g .. 16 g + 15 for coded inputs, to rows of stride().
     void share(const CodedRows& inputs, int g, uint16_t* out) const;
 };

@@ -66,17 +66,41 @@ void IntegerLSTM::share(const CodedRows& rows, int g, uint16_t* out) const {
     }
 }
 
-void IntegerLSTM::vector(int64_t id, float* out) const {
-    size_t band = 0;
-    while (id >= bands[band].first + bands[band].words) band++;
-    const VectorBand& b = bands[band];
-    const float* row = b.rows + (size_t)(id - b.first) * b.width;
-    for (int j = 0; j < inputs; j++) {
-        // Words without vectors have tables of width 0.
-        const float x = b.width == 0   ? 0.0f
-                        : b.projection ? (float)level->dot(row, b.projection + (size_t)j * b.width, b.width)
-                                       : row[j];
-        out[j] = x * b.scale;
+void IntegerLSTM::add_vectors(const float* rows, const float* projection, float scale, int64_t n, int width) {
+    VectorBand band{rows, words, n, width, scale, {}};
+    if (projection) {
+        band.columns.assign((size_t)width * vector_stride(), 0);
+        for (int i = 0; i < inputs; i++)
+            for (int j = 0; j < width; j++)
+                band.columns[(size_t)j * vector_stride() + i] = projection[(size_t)i * width + j];
+    }
+    bands.push_back(std::move(band));
+    words += n;
+}
+
+void IntegerLSTM::vectors(const int64_t* ids, int n, float* out) const {
+    constexpr int AT_ONCE = 4;
+    for (const VectorBand& band : bands) {
+        const float* rows[AT_ONCE];
+        float* to[AT_ONCE];
+        int many = 0;
+        auto make = [&] {
+            if (many > 0)
+                integers->embed(rows, many, band.width, band.columns.data(), vector_stride(), band.scale, to);
+            many = 0;
+        };
+        for (int i = 0; i < n; i++) {
+            if (ids[i] < band.first || ids[i] >= band.first + band.words) continue;
+            const float* row = band.rows + (size_t)(ids[i] - band.first) * band.width;
+            float* vector = out + (size_t)i * vector_stride();
+            if (band.width == inputs && band.columns.empty()) {
+                for (int j = 0; j < inputs; j++) vector[j] = row[j] * band.scale;
+                continue;
+            }
+            rows[many] = row, to[many] = vector;
+            if (++many == AT_ONCE) make();
+        }
+        make();
     }
 }
 
