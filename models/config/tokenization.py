@@ -11,9 +11,13 @@ from models.config.strict import Strict
 
 
 class Ours(Strict):
-    """As ``tokenizer.json`` says: `models.text.vocabulary`'s own rules."""
+    """Our own rules: of version 1, as ``tokenizer.json`` says them; of version 2, `models.text.words`.
+
+    Bundles of format version 1 name no version of the rules and have the first.
+    """
 
     type: Literal["ours"] = "ours"
+    version: Literal[1, 2] = 1
 
 
 class Whitespace(Strict):
@@ -56,10 +60,10 @@ class Kind(StrEnum):
     JIEBA = "jieba"
 
     def tokenization(self) -> Tokenization:
-        """The tokenization of this name, as it is where nothing else is said."""
+        """The tokenization of this name for a new model: our own is of the latest version."""
         match self:
             case Kind.OURS:
-                return Ours()
+                return Ours(version=2)
             case Kind.WHITESPACE:
                 return Whitespace()
             case Kind.MOSES:

@@ -1,32 +1,34 @@
-"""Text -> tokens, for the tokenizations that ``tokenizer.json`` cannot express.
-
-Each gives the tokens as they stand in the text; `key` is what the vocabulary calls one.
-"""
+"""Text -> tokens, for the tokenizations that ``tokenizer.json`` cannot express."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Protocol
 
 from models.config.tokenization import Jieba, Moses, Ours, Tokenization, Whitespace
+from models.text import words as second_version
+from models.text.alignment import align
+from models.text.folding import compose, fold
 from models.text.spacing import join, join_moses
+from models.text.words import Word
 
 _CONTROL: Final = re.compile("[\u200b\u2060\ufeff\x00-\x1f\x7f-\x9f]")
 _NUMBER_MARK: Final = re.compile(r"(?<=\d)[,.](?=\d)")
 _MARKS: Final = [r"@[-,.]@"]
+_PIECES: Final = re.compile(r"\S+").finditer
 _HAN: Final = re.compile("[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]")
 
 
 class Segmenter(Protocol):
     """One tokenization of a text."""
 
-    def words(self, text: str) -> list[str]:
-        """The tokens of `text`, as they stand there."""
+    def words(self, text: str) -> Iterator[Word]:
+        """The tokens of `text` in order: what the vocabulary calls them, and where they stand."""
 
-    def key(self, word: str) -> str:
-        """What the vocabulary calls a token."""
+    def key(self, text: str) -> str:
+        """A word, or the beginning of one, as the vocabulary writes it."""
 
     def join(self, words: Iterable[str]) -> str:
         """Tokens as running text that a person would type."""
@@ -39,8 +41,10 @@ def segmenter(tokenization: Tokenization) -> Segmenter | None:
         ValueError: a library that it needs is not installed, or does not know the language.
     """
     match tokenization:
-        case Ours():
+        case Ours(version=1):
             return None
+        case Ours():
+            return SecondVersion()
         case Whitespace():
             return WhitespaceSegmenter(tokenization.lowercase)
         case Moses():
@@ -49,15 +53,41 @@ def segmenter(tokenization: Tokenization) -> Segmenter | None:
             return JiebaSegmenter()
 
 
+def between_spaces(text: str, key: Callable[[str], str] = str) -> Iterator[Word]:
+    """What stands between white space, as `key` writes it."""
+    for found in _PIECES(text):
+        yield Word(key(found[0]), found.start(), found.end())
+
+
+class SecondVersion:
+    """Our own rules, second version; see `models.text.words`."""
+
+    def words(self, text: str) -> Iterator[Word]:
+        """See `Segmenter`."""
+        return second_version.words(text)
+
+    def key(self, text: str) -> str:
+        """See `Segmenter`."""
+        return " ".join(
+            # A hyphen that stands alone may yet have a letter after it.
+            "-" if fold(piece).text == "-" else "".join(word for word, _, _ in second_version.split(piece))
+            for piece in text.split()
+        )
+
+    def join(self, words: Iterable[str]) -> str:
+        """See `Segmenter`."""
+        return join(words)
+
+
 class WhitespaceSegmenter:
     """Tokens between white space; as running text they get the spacing of English, ``@-@`` being a hyphen."""
 
     def __init__(self, lowercase: bool = False) -> None:
         self.key: Callable[[str], str] = str.lower if lowercase else str
 
-    def words(self, text: str) -> list[str]:
+    def words(self, text: str) -> Iterator[Word]:
         """See `Segmenter`."""
-        return text.split()
+        return between_spaces(text, self.key)
 
     def join(self, words: Iterable[str]) -> str:
         """See `Segmenter`."""
@@ -80,8 +110,12 @@ class MosesSegmenter:
         self._split_dashes, self._split_numbers = options.split_dashes, options.split_numbers
         self.key: Callable[[str], str] = str.lower if options.lowercase else str
 
-    def words(self, text: str) -> list[str]:
+    def words(self, text: str) -> Iterator[Word]:
         """See `Segmenter`."""
+        for word, start, end in align(text, self._split(text)):
+            yield Word(self.key(word), start, end)
+
+    def _split(self, text: str) -> list[str]:
         tokens: list[str] = self._tokenizer.tokenize(
             text, aggressive_dash_splits=self._split_dashes, escape=False, protected_patterns=_MARKS
         )
@@ -108,14 +142,19 @@ class JiebaSegmenter:
             ) from None
         self._cut: Callable[[str], list[str]] = rjieba.cut
 
-    def words(self, text: str) -> list[str]:
+    def words(self, text: str) -> Iterator[Word]:
         """See `Segmenter`."""
-        plain = _CONTROL.sub(" ", unicodedata.normalize("NFC", text))
-        return [word for word in self._cut(plain) if not word.isspace()]
+        plain, starts, ends = compose(text)
+        at = end = 0
+        for word in self._cut(_CONTROL.sub(" ", plain)):
+            if not word.isspace():
+                start, end = max(end, starts[at]), ends[at + len(word) - 1]
+                yield Word(word, start, end)
+            at += len(word)
 
-    def key(self, word: str) -> str:
+    def key(self, text: str) -> str:
         """See `Segmenter`."""
-        return word
+        return unicodedata.normalize("NFC", text)
 
     def join(self, words: Iterable[str]) -> str:
         """Without spaces beside Chinese, with the spacing of English elsewhere."""

@@ -2,29 +2,47 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 from tokenizers import Encoding, Tokenizer
 
 from models.config.tokenization import Ours
 from models.text import plain_text
-from models.text.segmentation import Segmenter, segmenter
+from models.text.alignment import place_dashes
+from models.text.segmentation import SecondVersion, Segmenter, between_spaces, segmenter
 from models.text.spacing import join
 from models.text.tokenizer import UNKNOWN, SpecialWords, new_tokenizer, rules
+from models.text.word_index import WordIndex
+from models.text.words import LONGEST_REMEMBERED, Word, split
+
+REMEMBERED: Final = 1 << 15
+"""Pieces of text between white space whose ids a vocabulary remembers."""
 
 
 class Token(NamedTuple):
-    """One token of a text: its vocabulary `id`, and its `surface`, the characters that were typed."""
+    """One token of a text.
+
+    Attributes:
+        id: the word's, or the unknown word's.
+        surface: the characters that were typed, ``text[start:end]``.
+        start, end: its place in the text as it was sent, in code points.
+        form: as a vocabulary writes it: the word with this id, or what the unknown word is normalized to.
+    """
 
     id: int
     surface: str
+    start: int = 0
+    end: int = 0
+    form: str = ""
 
 
 def _check_unicode(text: str) -> None:
+    if text.isascii():
+        return
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -64,15 +82,16 @@ class Vocabulary:
         self._ids = ids
         self._ours = named.tokenization == Ours() and rules(tokenizer) == rules(new_tokenizer([UNKNOWN]))
         self.segmenter: Segmenter | None = segmenter(named.tokenization)
+        if self.segmenter is not None and tokenizer.normalizer is not None:
+            raise ValueError("tokenizer has rules of its own, and the model's tokenization is another")
+        self._local = isinstance(self.segmenter, SecondVersion)
+        self._ids_of_piece = lru_cache(REMEMBERED)(self._find_ids_of_piece)
         self.unknown_id: int = ids[named.unknown]
         self.end_id: int = ids[named.end]
         self.start_id: int = ids[start]
         never = {self.unknown_id, self.start_id, *(ids[word] for word in named.special)}
         self.special_ids: frozenset[int] = frozenset(never - {self.end_id})
-        hidden = self.special_ids | {self.end_id}
-        by_word = sorted(set(range(len(self._words))) - hidden, key=self._words.__getitem__)
-        self._sorted_words = [self._words[i] for i in by_word]
-        self._sorted_ids = torch.tensor(by_word, dtype=torch.int64)
+        self._index = WordIndex(self._words, self.special_ids | {self.end_id})
 
     @classmethod
     def from_words(cls, words: Sequence[str], named: SpecialWords | None = None) -> Vocabulary:
@@ -111,29 +130,32 @@ class Vocabulary:
         With `pretokenized`, a text is words of the vocabulary between white space, special words by their
         own names, and nothing else is done to it.
         """
+        for text in texts:
+            _check_unicode(text)
         if pretokenized or self.segmenter is not None:
-            # What `Token` stands for where the vocabulary has the word: the word itself.
-            unknown = self.unknown_id
-            return [
-                [Token(i, surface if i == unknown else self._words[i]) for surface, i in pairs]
-                for pairs in self._look_up(texts, pretokenized)
-            ]
+            found = (self._segmented(text, pretokenized) for text in texts)
+        else:
+            encodings = self._encode(texts)
+            found = (self._first_version(*pair) for pair in zip(texts, encodings, strict=True))
+        ids, unknown = self._ids, self.unknown_id
         return [
-            [
-                # Only a dash, which normalization makes of white space, can have an empty span.
-                Token(i, (text[start:end].strip() or "--") if i == self.unknown_id else self._words[i])
-                for i, (start, end) in zip(encoding.ids, encoding.offsets, strict=True)
-            ]
-            for text, encoding in zip(texts, self._encode(texts), strict=True)
+            [Token(ids.get(word, unknown), text[start:end], start, end, word) for word, start, end in words]
+            for text, words in zip(texts, found, strict=True)
         ]
 
     def encode_batch(self, texts: Sequence[str], pretokenized: bool = False) -> list[list[int]]:
-        """The ids of each of `texts`, without surfaces; see `tokenize_batch`."""
-        if pretokenized or self.segmenter is not None:
-            return [[i for _, i in pairs] for pairs in self._look_up(texts, pretokenized)]
+        """The ids of each of `texts`, without places: `tokenize_batch`, faster."""
+        for text in texts:
+            _check_unicode(text)
+        ids, unknown = self._ids, self.unknown_id
+        if pretokenized:
+            return [[ids.get(word, unknown) for word in text.split()] for text in texts]
+        if self._local:
+            return [list(self._ids_between_spaces(text)) for text in texts]
+        if self.segmenter is not None:
+            return [[ids.get(word, unknown) for word, _, _ in self.segmenter.words(text)] for text in texts]
         if not self._ours:
             return [encoding.ids for encoding in self._encode(texts)]
-        ids, unknown = self._ids, self.unknown_id
         plain = [plain_text.split(text) for text in texts]
         others = [text for text, words in zip(texts, plain, strict=True) if words is None]
         encodings = iter(self._encode(others) if others else ())
@@ -145,27 +167,38 @@ class Vocabulary:
     def normalized(self, text: str) -> list[str]:
         """The words of `text` in the vocabulary's form, unknown ones too: one for each id that it has."""
         if self.segmenter is not None:
-            return [self.segmenter.key(word) for word in self.segmenter.words(text)]
+            return [word for word, _, _ in self.segmenter.words(text)]
         normalizer, splitting = self._tokenizer.normalizer, self._tokenizer.pre_tokenizer
         plain = text if normalizer is None else normalizer.normalize_str(text)
         return [plain] if splitting is None else [word for word, _ in splitting.pre_tokenize_str(plain)]
 
-    def _encode(self, texts: Sequence[str]) -> list[Encoding]:
-        for text in texts:
-            _check_unicode(text)
-        return self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+    def _ids_between_spaces(self, text: str) -> Iterator[int]:
+        for piece in text.split():
+            yield from (
+                self._ids_of_piece(piece)
+                if len(piece) <= LONGEST_REMEMBERED
+                else self._find_ids_of_piece(piece)
+            )
 
-    def _look_up(self, texts: Sequence[str], pretokenized: bool) -> Iterator[list[tuple[str, int]]]:
-        """Words and their ids, without ``tokenizer.json``."""
-        ids, unknown = self._ids, self.unknown_id
-        for text in texts:
-            _check_unicode(text)
-        for text in texts:
-            if pretokenized or self.segmenter is None:
-                yield [(word, ids.get(word, unknown)) for word in text.split()]
-            else:
-                key = self.segmenter.key
-                yield [(word, ids.get(key(word), unknown)) for word in self.segmenter.words(text)]
+    def _find_ids_of_piece(self, piece: str) -> tuple[int, ...]:
+        return tuple([self._ids.get(word, self.unknown_id) for word, _, _ in split(piece)])
+
+    def _segmented(self, text: str, pretokenized: bool) -> Iterable[Word]:
+        if pretokenized or self.segmenter is None:
+            return between_spaces(text)
+        return self.segmenter.words(text)
+
+    def _first_version(self, text: str, encoding: Encoding) -> list[Word]:
+        """The words that ``tokenizer.json`` finds."""
+        if self.unknown_id in encoding.ids:
+            forms = self.normalized(text)
+        else:
+            forms = [self._words[i] for i in encoding.ids]
+        places = zip(forms, encoding.offsets, strict=True)
+        return place_dashes(text, [Word(form, start, end) for form, (start, end) in places])
+
+    def _encode(self, texts: Sequence[str]) -> list[Encoding]:
+        return self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
 
     def special_word(self, name: str) -> int | None:
         """The id of the special word (or start, or end of sentence) of this name; None for any other text."""
@@ -184,8 +217,8 @@ class Vocabulary:
         words = (self.word(i) for i in ids if i != self.end_id)
         return join(words) if self.segmenter is None else self.segmenter.join(words)
 
-    def starting_with(self, prefix: str) -> torch.Tensor:
-        """Sorted ids (int64) of the predictable words that start with `prefix`, case-sensitive.
+    def starting_with(self, prefix: str, ignore_case: bool = False) -> torch.Tensor:
+        """Sorted ids (int64) of the predictable words that start with `prefix`, in its case or in any.
 
         ``</s>`` and the special words are never among them; the empty prefix gives all others.
         """
@@ -194,6 +227,4 @@ class Vocabulary:
             prefix = self.segmenter.key(prefix.strip())
         elif self._tokenizer.normalizer is not None:
             prefix = self._tokenizer.normalizer.normalize_str(prefix).strip()
-        low = bisect_left(self._sorted_words, prefix)
-        high = bisect_right(self._sorted_words, prefix, lo=low, key=lambda word: word[: len(prefix)])
-        return self._sorted_ids[low:high].sort().values
+        return self._index.starting_with(prefix, ignore_case)
