@@ -13,6 +13,7 @@ from models.text.alignment import align
 from models.text.folding import compose, fold
 from models.text.spacing import join, join_moses
 from models.text.words import Word
+from models.text.writing import write
 
 _CONTROL: Final = re.compile("[\u200b\u2060\ufeff\x00-\x1f\x7f-\x9f]")
 _NUMBER_MARK: Final = re.compile(r"(?<=\d)[,.](?=\d)")
@@ -24,7 +25,7 @@ _HAN: Final = re.compile("[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0
 class Segmenter(Protocol):
     """One tokenization of a text."""
 
-    def words(self, text: str) -> Iterator[Word]:
+    def words(self, text: str) -> Iterable[Word]:
         """The tokens of `text` in order: what the vocabulary calls them, and where they stand."""
 
     def key(self, text: str) -> str:
@@ -76,7 +77,7 @@ class SecondVersion:
 
     def join(self, words: Iterable[str]) -> str:
         """See `Segmenter`."""
-        return join(words)
+        return write(words)
 
 
 class WhitespaceSegmenter:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import torch
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Tokenizer
 
-from models.config.tokenization import Ours
-from models.text import plain_text
-from models.text.alignment import place_dashes
+from models.text.first_version import FirstVersion
+from models.text.prefixes import Prefix, read_prefix
 from models.text.segmentation import SecondVersion, Segmenter, between_spaces, segmenter
-from models.text.spacing import join
-from models.text.tokenizer import UNKNOWN, SpecialWords, new_tokenizer, rules
+from models.text.tokenizer import SpecialWords, new_tokenizer
 from models.text.word_index import WordIndex
 from models.text.words import LONGEST_REMEMBERED, Word, split
+from models.text.writing import Appender, JoiningAppender, Writer
 
 REMEMBERED: Final = 1 << 15
 """Pieces of text between white space whose ids a vocabulary remembers."""
@@ -80,13 +79,13 @@ class Vocabulary:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._ids = ids
-        self._ours = named.tokenization == Ours() and rules(tokenizer) == rules(new_tokenizer([UNKNOWN]))
-        self.segmenter: Segmenter | None = segmenter(named.tokenization)
-        if self.segmenter is not None and tokenizer.normalizer is not None:
+        self.unknown_id: int = ids[named.unknown]
+        other = segmenter(named.tokenization)
+        if other is not None and tokenizer.normalizer is not None:
             raise ValueError("tokenizer has rules of its own, and the model's tokenization is another")
+        self.segmenter: Segmenter = other or FirstVersion(tokenizer, self.unknown_id)
         self._local = isinstance(self.segmenter, SecondVersion)
         self._ids_of_piece = lru_cache(REMEMBERED)(self._find_ids_of_piece)
-        self.unknown_id: int = ids[named.unknown]
         self.end_id: int = ids[named.end]
         self.start_id: int = ids[start]
         never = {self.unknown_id, self.start_id, *(ids[word] for word in named.special)}
@@ -132,15 +131,14 @@ class Vocabulary:
         """
         for text in texts:
             _check_unicode(text)
-        if pretokenized or self.segmenter is not None:
-            found = (self._segmented(text, pretokenized) for text in texts)
-        else:
-            encodings = self._encode(texts)
-            found = (self._first_version(*pair) for pair in zip(texts, encodings, strict=True))
+        read = between_spaces if pretokenized else self.segmenter.words
         ids, unknown = self._ids, self.unknown_id
         return [
-            [Token(ids.get(word, unknown), text[start:end], start, end, word) for word, start, end in words]
-            for text, words in zip(texts, found, strict=True)
+            [
+                Token(ids.get(word, unknown), text[start:end], start, end, word)
+                for word, start, end in read(text)
+            ]
+            for text in texts
         ]
 
     def encode_batch(self, texts: Sequence[str], pretokenized: bool = False) -> list[list[int]]:
@@ -152,25 +150,13 @@ class Vocabulary:
             return [[ids.get(word, unknown) for word in text.split()] for text in texts]
         if self._local:
             return [list(self._ids_between_spaces(text)) for text in texts]
-        if self.segmenter is not None:
-            return [[ids.get(word, unknown) for word, _, _ in self.segmenter.words(text)] for text in texts]
-        if not self._ours:
-            return [encoding.ids for encoding in self._encode(texts)]
-        plain = [plain_text.split(text) for text in texts]
-        others = [text for text, words in zip(texts, plain, strict=True) if words is None]
-        encodings = iter(self._encode(others) if others else ())
-        return [
-            next(encodings).ids if words is None else [ids.get(word, unknown) for word in words]
-            for words in plain
-        ]
+        if isinstance(self.segmenter, FirstVersion):
+            return self.segmenter.encode_batch(texts)
+        return [[ids.get(word, unknown) for word, _, _ in self.segmenter.words(text)] for text in texts]
 
     def normalized(self, text: str) -> list[str]:
         """The words of `text` in the vocabulary's form, unknown ones too: one for each id that it has."""
-        if self.segmenter is not None:
-            return [word for word, _, _ in self.segmenter.words(text)]
-        normalizer, splitting = self._tokenizer.normalizer, self._tokenizer.pre_tokenizer
-        plain = text if normalizer is None else normalizer.normalize_str(text)
-        return [plain] if splitting is None else [word for word, _ in splitting.pre_tokenize_str(plain)]
+        return [word for word, _, _ in self.segmenter.words(text)]
 
     def _ids_between_spaces(self, text: str) -> Iterator[int]:
         for piece in text.split():
@@ -182,23 +168,6 @@ class Vocabulary:
 
     def _find_ids_of_piece(self, piece: str) -> tuple[int, ...]:
         return tuple([self._ids.get(word, self.unknown_id) for word, _, _ in split(piece)])
-
-    def _segmented(self, text: str, pretokenized: bool) -> Iterable[Word]:
-        if pretokenized or self.segmenter is None:
-            return between_spaces(text)
-        return self.segmenter.words(text)
-
-    def _first_version(self, text: str, encoding: Encoding) -> list[Word]:
-        """The words that ``tokenizer.json`` finds."""
-        if self.unknown_id in encoding.ids:
-            forms = self.normalized(text)
-        else:
-            forms = [self._words[i] for i in encoding.ids]
-        places = zip(forms, encoding.offsets, strict=True)
-        return place_dashes(text, [Word(form, start, end) for form, (start, end) in places])
-
-    def _encode(self, texts: Sequence[str]) -> list[Encoding]:
-        return self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
 
     def special_word(self, name: str) -> int | None:
         """The id of the special word (or start, or end of sentence) of this name; None for any other text."""
@@ -214,8 +183,17 @@ class Vocabulary:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Running text for `ids`, with natural spacing; ``</s>`` ends a sentence and is left out."""
-        words = (self.word(i) for i in ids if i != self.end_id)
-        return join(words) if self.segmenter is None else self.segmenter.join(words)
+        return self.segmenter.join(self.word(i) for i in ids if i != self.end_id)
+
+    def appender(self, before: str) -> Appender:
+        """What goes on with the text `before`, word by word.
+
+        With our tokenization, second version, `before` and all that was added has the tokens of `before` and
+        then the words that were added; see `models.text.writing`.
+        """
+        if self._local:
+            return Writer(before)
+        return JoiningAppender(self.segmenter.join, self.normalized(before), before[-1:].isspace())
 
     def starting_with(self, prefix: str, ignore_case: bool = False) -> torch.Tensor:
         """Sorted ids (int64) of the predictable words that start with `prefix`, in its case or in any.
@@ -223,8 +201,43 @@ class Vocabulary:
         ``</s>`` and the special words are never among them; the empty prefix gives all others.
         """
         _check_unicode(prefix)
-        if self.segmenter is not None:
-            prefix = self.segmenter.key(prefix.strip())
-        elif self._tokenizer.normalizer is not None:
-            prefix = self._tokenizer.normalizer.normalize_str(prefix).strip()
-        return self._index.starting_with(prefix, ignore_case)
+        return self._index.starting_with(self.segmenter.key(prefix.strip()), ignore_case)
+
+    def read_prefix(self, prefix: str, ignore_case: bool = False) -> Prefix:
+        """What of a prefix is finished, and what is to be completed; see `models.text.prefixes`.
+
+        The words to choose from are those of ``starting_with(read.remainder, ignore_case)``; the context is
+        followed by ``ids_of(read.finished)``.
+        """
+        _check_unicode(prefix)
+        return read_prefix(
+            prefix,
+            lambda text: [Word(token.form, token.start, token.end) for token in self.tokenize(text)],
+            self.segmenter.key,
+            lambda remainder: self._index.any_starts_with(remainder, ignore_case),
+        )
+
+    def ids_of(self, forms: Iterable[str]) -> list[int]:
+        """The ids of words in the vocabulary's form, that of the unknown word for others."""
+        return [self._ids.get(form, self.unknown_id) for form in forms]
+
+    def known_ids(self, words: Iterable[str]) -> frozenset[int]:
+        """The ids of words as a person writes them, ``</s>`` too; others are left out."""
+        found = set()
+        for word in words:
+            forms = [word] if word in self._ids else self.normalized(word)
+            if len(forms) == 1 and forms[0] in self._ids:
+                found.add(self._ids[forms[0]])
+        return frozenset(found)
+
+    @cached_property
+    def with_letter_or_digit(self) -> torch.Tensor:
+        """(V,) bool: words that are no marks; ``</s>`` and the special words are none either."""
+        hidden = self.special_ids | {self.end_id}
+        return torch.tensor(
+            [any(map(str.isalnum, word)) and i not in hidden for i, word in enumerate(self._words)]
+        )
+
+    def case_variants(self, form: str) -> tuple[int, ...]:
+        """Sorted ids of the words that differ from `form` in case at most; () if none does."""
+        return self._index.case_variants(form)

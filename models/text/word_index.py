@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from functools import cached_property
-from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -40,14 +39,9 @@ class WordIndex:
         """Whether `starting_with` finds a word."""
         return (self._folded.has(prefix.casefold())) if ignore_case else self._exact.has(prefix)
 
-    @cached_property
-    def variants(self) -> dict[int, tuple[int, ...]]:
-        """Ids of words that differ in their case alone, by each of them; other words are absent."""
-        groups = (
-            tuple(sorted(i for _, i in group))
-            for _, group in groupby(self._folded.sorted_pairs(), key=lambda pair: pair[0])
-        )
-        return {i: group for group in groups if len(group) > 1 for i in group}
+    def case_variants(self, word: str) -> tuple[int, ...]:
+        """Sorted ids of the words that differ from `word` in case at most."""
+        return self._folded.equal(word.casefold())
 
 
 class _View:
@@ -65,5 +59,6 @@ class _View:
         high = bisect_right(self._words, prefix, lo=low, key=lambda word: word[: len(prefix)])
         return self._ids[low:high].sort().values
 
-    def sorted_pairs(self) -> zip[tuple[str, int]]:
-        return zip(self._words, self._ids.tolist(), strict=True)
+    def equal(self, word: str) -> tuple[int, ...]:
+        low, high = bisect_left(self._words, word), bisect_right(self._words, word)
+        return tuple(sorted(self._ids[low:high].tolist()))
