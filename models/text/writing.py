@@ -26,8 +26,8 @@ _ELISION: Final = re.compile(
 _ELIDED: Final = re.compile(r"\w(?:s|in|o|th|an)\Z", re.IGNORECASE)
 """Words that an apostrophe after them may belong to: dogs', goin', wi', an'."""
 _WHOLE: Final = frozenset(
-    "as is was has does goes says this his hers its us yes plus versus always sometimes perhaps in begin within"
-    " than can both with so to do go no who into".split()
+    "as is was has does goes says this his hers its us yes plus versus always sometimes perhaps in begin"
+    " within than can both with so to do go no who into".split()
 )
 
 
