@@ -20,7 +20,7 @@ from pathlib import Path
 from models.config.tokenization import Ours
 from models.text.tokenizer import END, UNKNOWN, SpecialWords
 from models.text.vocabulary import Vocabulary
-from models.text.words import split
+from models.text.words import words
 from models.training.corpus import lines, text_files
 
 SHORT = 60
@@ -70,8 +70,8 @@ def vocabulary(texts: Sequence[str], version: int) -> Vocabulary:
 
 def folded(text: str) -> str:
     """The text with its look-alikes folded and one space between its pieces."""
-    pieces = ("".join(word for word, _, _ in split(piece)).replace("--", "-") for piece in text.split())
-    return " ".join(filter(None, pieces))
+    chunks = ("".join(words(chunk)).replace("--", "-") for chunk in text.split())
+    return " ".join(filter(None, chunks))
 
 
 def round_trips(texts: Sequence[str], known: Vocabulary) -> dict[str, float]:

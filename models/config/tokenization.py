@@ -11,10 +11,7 @@ from models.config.strict import Strict
 
 
 class Ours(Strict):
-    """Our own rules: of version 1, as ``tokenizer.json`` says them; of version 2, `models.text.words`.
-
-    Bundles of format version 1 name no version of the rules and have the first.
-    """
+    """Our own rules: those of `models.text.words`, or in the first version those of ``tokenizer.json``."""
 
     type: Literal["ours"] = "ours"
     version: Literal[1, 2] = 1
@@ -60,7 +57,7 @@ class Kind(StrEnum):
     JIEBA = "jieba"
 
     def tokenization(self) -> Tokenization:
-        """The tokenization of this name for a new model: our own is of the latest version."""
+        """The tokenization of this name, as it is where nothing else is said."""
         match self:
             case Kind.OURS:
                 return Ours(version=2)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from models.text.words import Word
+from models.text.words import Piece
 
 _MARKS: Final = {"@-@": "-", "@,@": ",", "@.@": "."}
 _BLANK: Final = (
@@ -17,7 +17,7 @@ _BLANK: Final = (
 _HYPHENS: Final = re.compile("[\u2013\u2014]|-+")
 
 
-def align(text: str, words: Iterable[str]) -> Iterator[Word]:
+def align(text: str, words: Iterable[str]) -> Iterator[Piece]:
     """`words` with their places, their characters being those of `text` in the same order.
 
     Characters of the text that no word has are passed over; ``@-@`` stands for the hyphen of a compound
@@ -36,23 +36,23 @@ def align(text: str, words: Iterable[str]) -> Iterator[Word]:
                 break
             start, end = (found if start < 0 else start), found + 1
         start = at if start < 0 else start
-        yield Word(word, start, end)
+        yield Piece(word, start, end)
         at = end
 
 
-def place_dashes(text: str, words: Sequence[Word]) -> list[Word]:
+def place_dashes(text: str, words: Sequence[Piece]) -> list[Piece]:
     """Tokens of our first version with places that cover every character of `text` but white space.
 
     The library that finds them gives a dash the white space around it, and a letter the first only of the
     characters that it was composed of.
     """
-    out: list[Word] = []
+    out: list[Piece] = []
     dashes: list[int] = []
     end = 0
-    for word, start, stop in [*words, Word("", len(text), len(text))]:
+    for word, start, stop in [*words, Piece("", len(text), len(text))]:
         if word == "--":
             dashes.append(len(out))
-            out.append(Word(word, end, end))
+            out.append(Piece(word, end, end))
             continue
         start += len(text[start:stop]) - len(text[start:stop].lstrip(_BLANK))
         stop = start + len(text[start:stop].rstrip(_BLANK))
@@ -63,12 +63,12 @@ def place_dashes(text: str, words: Sequence[Word]) -> list[Word]:
                 start, stop = end, max(end, stop)
         _fill(text, out, dashes, end, start)
         dashes = []
-        out.append(Word(word, start, stop))
+        out.append(Piece(word, start, stop))
         end = stop
     return out[:-1]
 
 
-def _fill(text: str, out: list[Word], dashes: list[int], begin: int, end: int) -> None:
+def _fill(text: str, out: list[Piece], dashes: list[int], begin: int, end: int) -> None:
     """Gives the characters between two words to the dashes there, and what combines to the first."""
     between = text[begin:end]
     runs = list(_HYPHENS.finditer(between)) if dashes else []
@@ -79,4 +79,4 @@ def _fill(text: str, out: list[Word], dashes: list[int], begin: int, end: int) -
         out[before] = out[before]._replace(end=begin + rest)
     for i, dash in enumerate(dashes):
         run = runs[min(i, len(runs) - 1)]
-        out[dash] = Word("--", begin + run.start(), begin + run.end())
+        out[dash] = Piece("--", begin + run.start(), begin + run.end())

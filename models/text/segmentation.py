@@ -1,38 +1,39 @@
-"""Text -> tokens, for the tokenizations that ``tokenizer.json`` cannot express."""
+"""Text -> words and their places, for the tokenizations that ``tokenizer.json`` cannot express."""
 
 from __future__ import annotations
 
 import re
-import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Protocol
 
 from models.config.tokenization import Jieba, Moses, Ours, Tokenization, Whitespace
-from models.text import words as second_version
+from models.text import joining, words
 from models.text.alignment import align
-from models.text.folding import compose, fold
+from models.text.folding import Folded, compose, fold
 from models.text.spacing import join, join_moses
-from models.text.words import Word
-from models.text.writing import write
+from models.text.words import Piece
 
 _CONTROL: Final = re.compile("[\u200b\u2060\ufeff\x00-\x1f\x7f-\x9f]")
 _NUMBER_MARK: Final = re.compile(r"(?<=\d)[,.](?=\d)")
 _MARKS: Final = [r"@[-,.]@"]
-_PIECES: Final = re.compile(r"\S+").finditer
 _HAN: Final = re.compile("[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]")
+_WORD: Final = re.compile(r"\S+")
 
 
 class Segmenter(Protocol):
     """One tokenization of a text."""
 
-    def words(self, text: str) -> Iterable[Word]:
-        """The tokens of `text` in order: what the vocabulary calls them, and where they stand."""
+    def words(self, text: str) -> list[str]:
+        """The words of `text`, as the vocabulary has them."""
 
-    def key(self, text: str) -> str:
-        """A word, or the beginning of one, as the vocabulary writes it."""
+    def pieces(self, text: str) -> Iterator[Piece]:
+        """The same words and their places in `text`."""
 
-    def join(self, words: Iterable[str]) -> str:
-        """Tokens as running text that a person would type."""
+    def folded(self, typed: str) -> str:
+        """What is typed of a word, as the vocabulary's words have it."""
+
+    def join(self, words: Sequence[str]) -> str:
+        """Words as running text that a person would type."""
 
 
 def segmenter(tokenization: Tokenization) -> Segmenter | None:
@@ -42,10 +43,8 @@ def segmenter(tokenization: Tokenization) -> Segmenter | None:
         ValueError: a library that it needs is not installed, or does not know the language.
     """
     match tokenization:
-        case Ours(version=1):
-            return None
         case Ours():
-            return SecondVersion()
+            return None if tokenization.version == 1 else OurSegmenter()
         case Whitespace():
             return WhitespaceSegmenter(tokenization.lowercase)
         case Moses():
@@ -54,43 +53,49 @@ def segmenter(tokenization: Tokenization) -> Segmenter | None:
             return JiebaSegmenter()
 
 
-def between_spaces(text: str, key: Callable[[str], str] = str) -> Iterator[Word]:
-    """What stands between white space, as `key` writes it."""
-    for found in _PIECES(text):
-        yield Word(key(found[0]), found.start(), found.end())
+class OurSegmenter:
+    """Our own tokenization, second version: `models.text.words`."""
 
-
-class SecondVersion:
-    """Our own rules, second version; see `models.text.words`."""
-
-    def words(self, text: str) -> Iterator[Word]:
+    def words(self, text: str) -> list[str]:
         """See `Segmenter`."""
-        return second_version.words(text)
+        return words.words(text)
 
-    def key(self, text: str) -> str:
+    def pieces(self, text: str) -> Iterator[Piece]:
+        """See `Segmenter`."""
+        return words.pieces(text)
+
+    def folded(self, typed: str) -> str:
         """See `Segmenter`."""
         return " ".join(
             # A hyphen that stands alone may yet have a letter after it.
-            "-" if fold(piece).text == "-" else "".join(word for word, _, _ in second_version.split(piece))
-            for piece in text.split()
+            "-" if fold(chunk).text == "-" else "".join(words.words(chunk))
+            for chunk in typed.split()
         )
 
-    def join(self, words: Iterable[str]) -> str:
+    def join(self, words: Sequence[str]) -> str:
         """See `Segmenter`."""
-        return write(words)
+        return joining.join(words)
 
 
 class WhitespaceSegmenter:
     """Tokens between white space; as running text they get the spacing of English, ``@-@`` being a hyphen."""
 
     def __init__(self, lowercase: bool = False) -> None:
-        self.key: Callable[[str], str] = str.lower if lowercase else str
+        self._key: Callable[[str], str] = str.lower if lowercase else str
 
-    def words(self, text: str) -> Iterator[Word]:
+    def words(self, text: str) -> list[str]:
         """See `Segmenter`."""
-        return between_spaces(text, self.key)
+        return [self._key(word) for word in text.split()]
 
-    def join(self, words: Iterable[str]) -> str:
+    def pieces(self, text: str) -> Iterator[Piece]:
+        """See `Segmenter`."""
+        return (Piece(self._key(match[0]), *match.span()) for match in _WORD.finditer(text))
+
+    def folded(self, typed: str) -> str:
+        """See `Segmenter`."""
+        return self._key(typed)
+
+    def join(self, words: Sequence[str]) -> str:
         """See `Segmenter`."""
         return join_moses(words)
 
@@ -109,25 +114,32 @@ class MosesSegmenter:
         self._tokenizer = MosesTokenizer(options.language)
         self._detokenizer = MosesDetokenizer(options.language)
         self._split_dashes, self._split_numbers = options.split_dashes, options.split_numbers
-        self.key: Callable[[str], str] = str.lower if options.lowercase else str
+        self._key: Callable[[str], str] = str.lower if options.lowercase else str
 
-    def words(self, text: str) -> Iterator[Word]:
+    def words(self, text: str) -> list[str]:
         """See `Segmenter`."""
-        for word, start, end in align(text, self._split(text)):
-            yield Word(self.key(word), start, end)
+        return [self._key(token) for token in self._tokens(text)]
 
-    def _split(self, text: str) -> list[str]:
+    def pieces(self, text: str) -> Iterator[Piece]:
+        """See `Segmenter`."""
+        return (Piece(self._key(word), start, end) for word, start, end in align(text, self._tokens(text)))
+
+    def folded(self, typed: str) -> str:
+        """See `Segmenter`."""
+        return self._key(typed)
+
+    def join(self, words: Sequence[str]) -> str:
+        """See `Segmenter`."""
+        text: str = self._detokenizer.detokenize(list(words), unescape=False)
+        return text.replace(" @,@ ", ",").replace(" @.@ ", ".")
+
+    def _tokens(self, text: str) -> list[str]:
         tokens: list[str] = self._tokenizer.tokenize(
             text, aggressive_dash_splits=self._split_dashes, escape=False, protected_patterns=_MARKS
         )
         if self._split_numbers:
             return _NUMBER_MARK.sub(r" @\g<0>@ ", " ".join(tokens)).split()
         return tokens
-
-    def join(self, words: Iterable[str]) -> str:
-        """See `Segmenter`."""
-        text: str = self._detokenizer.detokenize(list(words), unescape=False)
-        return text.replace(" @,@ ", ",").replace(" @.@ ", ".")
 
 
 class JiebaSegmenter:
@@ -143,21 +155,24 @@ class JiebaSegmenter:
             ) from None
         self._cut: Callable[[str], list[str]] = rjieba.cut
 
-    def words(self, text: str) -> Iterator[Word]:
+    def words(self, text: str) -> list[str]:
         """See `Segmenter`."""
-        plain, starts, ends = compose(text)
-        at = end = 0
-        for word in self._cut(_CONTROL.sub(" ", plain)):
+        return [word for word in self._cut(_plain(text).text) if not word.isspace()]
+
+    def pieces(self, text: str) -> Iterator[Piece]:
+        """See `Segmenter`."""
+        plain = _plain(text)
+        at = 0
+        for word in self._cut(plain.text):
+            first, at = at, at + len(word)
             if not word.isspace():
-                start, end = max(end, starts[at]), ends[at + len(word) - 1]
-                yield Word(word, start, end)
-            at += len(word)
+                yield Piece(word, plain.starts[first], plain.ends[at - 1])
 
-    def key(self, text: str) -> str:
+    def folded(self, typed: str) -> str:
         """See `Segmenter`."""
-        return unicodedata.normalize("NFC", text)
+        return _plain(typed).text
 
-    def join(self, words: Iterable[str]) -> str:
+    def join(self, words: Sequence[str]) -> str:
         """Without spaces beside Chinese, with the spacing of English elsewhere."""
         text = ""
         run: list[str] = []
@@ -167,3 +182,8 @@ class JiebaSegmenter:
             else:
                 run.append(word)
         return text + join(run)
+
+
+def _plain(text: str) -> Folded:
+    """Without control characters, in NFC."""
+    return compose(_CONTROL.sub(" ", text))

@@ -1,4 +1,4 @@
-"""The rules of our first version, as ``tokenizer.json`` records them, and what a tokenization needs at hand.
+"""How text becomes words: our own rules, as ``tokenizer.json`` records them, or those that a model brings.
 
 A text becomes word tokens in two steps that ``tokenizer.json`` records: it is normalized (NFC; typographic
 quotes, dashes and ellipses to ASCII; control characters to white space), then split into words, numbers,
@@ -6,8 +6,7 @@ abbreviations and single punctuation marks. Spacing carries no information, so `
 are the same two tokens and `Vocabulary.decode` puts natural spacing back. The one exception is the dash:
 `` - `` between spaces is the token ``--`` and a hyphen inside a compound is ``-``.
 
-That is the first version of our tokenization. For the second (`models.text.words`) and for models trained
-elsewhere, which bring their own, ``config.json`` names the tokenization (`models.config.tokenization`),
+That is our own tokenization. Models trained elsewhere bring another (`models.config.tokenization`): their
 ``tokenizer.json`` holds the words and splits at white space, and `models.text.segmentation` does the rest.
 """
 
@@ -71,7 +70,7 @@ def new_tokenizer(
 ) -> Tokenizer:
     """The tokenizer for `words` (`unknown` must be among them), ids in their order."""
     tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token=unknown))
-    if (tokenization or Ours()) == Ours(version=1):
+    if (tokenization or Ours()) == Ours():
         tokenizer.normalizer = _normalizer()
         tokenizer.pre_tokenizer = Split(Regex(_WORD), behavior="removed", invert=True)
     else:
@@ -87,8 +86,7 @@ def splitter(tokenization: Tokenization) -> Callable[[str], list[str]]:
     """
     segments = segmenter(tokenization)
     if segments is not None:
-        words = segments.words
-        return lambda text: [word for word, _, _ in words(text)]
+        return segments.words
     tokenizer = new_tokenizer([UNKNOWN])
     normalize, split = tokenizer.normalizer.normalize_str, tokenizer.pre_tokenizer.pre_tokenize_str
     return lambda text: [word for word, _ in split(normalize(text))]

@@ -2,41 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import torch
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
-from models.text.first_version import FirstVersion
-from models.text.prefixes import Prefix, read_prefix
-from models.text.segmentation import SecondVersion, Segmenter, between_spaces, segmenter
-from models.text.tokenizer import SpecialWords, new_tokenizer
-from models.text.word_index import WordIndex
-from models.text.words import LONGEST_REMEMBERED, Word, split
-from models.text.writing import Appender, JoiningAppender, Writer
+from models.config.tokenization import Ours
+from models.text import plain_text
+from models.text.alignment import place_dashes
+from models.text.joining import Joiner, Rendered
+from models.text.prefixes import Prefix, PrefixIndex, read
+from models.text.segmentation import OurSegmenter, Segmenter, segmenter
+from models.text.spacing import join
+from models.text.tokenizer import UNKNOWN, SpecialWords, new_tokenizer, rules
+from models.text.words import LONGEST_REMEMBERED, Piece, split
 
 REMEMBERED: Final = 1 << 15
-"""Pieces of text between white space whose ids a vocabulary remembers."""
+"""Chunks of text between white space whose ids a vocabulary remembers."""
+
+_WORD = re.compile(r"\S+").finditer
 
 
 class Token(NamedTuple):
     """One token of a text.
 
-    Attributes:
-        id: the word's, or the unknown word's.
-        surface: the characters that were typed, ``text[start:end]``.
-        start, end: its place in the text as it was sent, in code points.
-        form: as a vocabulary writes it: the word with this id, or what the unknown word is normalized to.
+    `id` is the vocabulary's; ``start .. end`` are the places of its characters in the text, in code points;
+    `surface` is that slice, as it was typed; `word` is what the tokenization makes of it, which is the
+    vocabulary's word where that has it.
     """
 
     id: int
     surface: str
-    start: int = 0
-    end: int = 0
-    form: str = ""
+    start: int
+    end: int
+    word: str
 
 
 def _check_unicode(text: str) -> None:
@@ -79,18 +82,18 @@ class Vocabulary:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._ids = ids
-        self.unknown_id: int = ids[named.unknown]
-        other = segmenter(named.tokenization)
-        if other is not None and tokenizer.normalizer is not None:
+        self._ours = named.tokenization == Ours() and rules(tokenizer) == rules(new_tokenizer([UNKNOWN]))
+        self.segmenter: Segmenter | None = segmenter(named.tokenization)
+        if self.segmenter is not None and tokenizer.normalizer is not None:
             raise ValueError("tokenizer has rules of its own, and the model's tokenization is another")
-        self.segmenter: Segmenter = other or FirstVersion(tokenizer, self.unknown_id)
-        self._local = isinstance(self.segmenter, SecondVersion)
-        self._ids_of_piece = lru_cache(REMEMBERED)(self._find_ids_of_piece)
+        self.unknown_id: int = ids[named.unknown]
         self.end_id: int = ids[named.end]
         self.start_id: int = ids[start]
         never = {self.unknown_id, self.start_id, *(ids[word] for word in named.special)}
         self.special_ids: frozenset[int] = frozenset(never - {self.end_id})
-        self._index = WordIndex(self._words, self.special_ids | {self.end_id})
+        self._known = lru_cache(REMEMBERED)(self._find_ids)
+        hidden = self.special_ids | {self.end_id}
+        self._prefixes = PrefixIndex(self._words, set(range(len(self._words))) - hidden)
 
     @classmethod
     def from_words(cls, words: Sequence[str], named: SpecialWords | None = None) -> Vocabulary:
@@ -131,43 +134,73 @@ class Vocabulary:
         """
         for text in texts:
             _check_unicode(text)
-        read = between_spaces if pretokenized else self.segmenter.words
-        ids, unknown = self._ids, self.unknown_id
-        return [
-            [
-                Token(ids.get(word, unknown), text[start:end], start, end, word)
-                for word, start, end in read(text)
+        if pretokenized:
+            return [
+                [self._token(text, Piece(match[0], *match.span())) for match in _WORD(text)] for text in texts
             ]
-            for text in texts
+        if self.segmenter is not None:
+            return [[self._token(text, piece) for piece in self.segmenter.pieces(text)] for text in texts]
+        return [
+            list(self._tokens_of(text, encoding))
+            for text, encoding in zip(texts, self._encode(texts), strict=True)
         ]
 
     def encode_batch(self, texts: Sequence[str], pretokenized: bool = False) -> list[list[int]]:
-        """The ids of each of `texts`, without places: `tokenize_batch`, faster."""
-        for text in texts:
-            _check_unicode(text)
+        """The ids of each of `texts`, without their places; see `tokenize_batch`."""
         ids, unknown = self._ids, self.unknown_id
-        if pretokenized:
-            return [[ids.get(word, unknown) for word in text.split()] for text in texts]
-        if self._local:
-            return [list(self._ids_between_spaces(text)) for text in texts]
-        if isinstance(self.segmenter, FirstVersion):
-            return self.segmenter.encode_batch(texts)
-        return [[ids.get(word, unknown) for word, _, _ in self.segmenter.words(text)] for text in texts]
+        if pretokenized or self.segmenter is not None:
+            for text in texts:
+                _check_unicode(text)
+            if not pretokenized and isinstance(self.segmenter, OurSegmenter):
+                return [list(self._ids_of_chunks(text)) for text in texts]
+            words = str.split if pretokenized or self.segmenter is None else self.segmenter.words
+            return [[ids.get(word, unknown) for word in words(text)] for text in texts]
+        if not self._ours:
+            return [encoding.ids for encoding in self._encode(texts)]
+        plain = [plain_text.split(text) for text in texts]
+        others = [text for text, words in zip(texts, plain, strict=True) if words is None]
+        encodings = iter(self._encode(others) if others else ())
+        return [
+            next(encodings).ids if words is None else [ids.get(word, unknown) for word in words]
+            for words in plain
+        ]
+
+    def _ids_of_chunks(self, text: str) -> Iterator[int]:
+        """Nothing looks across white space, so that what stands between two spaces can be remembered."""
+        for chunk in text.split():
+            yield from (self._known if len(chunk) <= LONGEST_REMEMBERED else self._find_ids)(chunk)
+
+    def _find_ids(self, chunk: str) -> tuple[int, ...]:
+        return tuple([self._ids.get(word, self.unknown_id) for word, _, _ in split(chunk)])
 
     def normalized(self, text: str) -> list[str]:
         """The words of `text` in the vocabulary's form, unknown ones too: one for each id that it has."""
-        return [word for word, _, _ in self.segmenter.words(text)]
+        if self.segmenter is not None:
+            return self.segmenter.words(text)
+        normalizer, splitting = self._tokenizer.normalizer, self._tokenizer.pre_tokenizer
+        plain = text if normalizer is None else normalizer.normalize_str(text)
+        return [plain] if splitting is None else [word for word, _ in splitting.pre_tokenize_str(plain)]
 
-    def _ids_between_spaces(self, text: str) -> Iterator[int]:
-        for piece in text.split():
-            yield from (
-                self._ids_of_piece(piece)
-                if len(piece) <= LONGEST_REMEMBERED
-                else self._find_ids_of_piece(piece)
-            )
+    def _encode(self, texts: Sequence[str]) -> list[Encoding]:
+        for text in texts:
+            _check_unicode(text)
+        return self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
 
-    def _find_ids_of_piece(self, piece: str) -> tuple[int, ...]:
-        return tuple([self._ids.get(word, self.unknown_id) for word, _, _ in split(piece)])
+    def _token(self, text: str, piece: Piece) -> Token:
+        word, start, end = piece
+        return Token(self._ids.get(word, self.unknown_id), text[start:end], start, end, word)
+
+    def _tokens_of(self, text: str, encoding: Encoding) -> Iterator[Token]:
+        """By ``tokenizer.json``, whose places may have white space at their ends, or nothing for a dash."""
+        ids = encoding.ids
+        words = self.normalized(text) if self.unknown_id in ids else [self._words[i] for i in ids]
+        found = [Piece(word, *place) for word, place in zip(words, encoding.offsets, strict=True)]
+        return (self._token(text, piece) for piece in place_dashes(text, found))
+
+    def end_of(self, text: str) -> Token:
+        """The end of sentence after `text`: a token of no characters."""
+        word = self.word(self.end_id)
+        return Token(self.end_id, word, len(text), len(text), word)
 
     def special_word(self, name: str) -> int | None:
         """The id of the special word (or start, or end of sentence) of this name; None for any other text."""
@@ -183,61 +216,68 @@ class Vocabulary:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Running text for `ids`, with natural spacing; ``</s>`` ends a sentence and is left out."""
-        return self.segmenter.join(self.word(i) for i in ids if i != self.end_id)
+        return self._join([self.word(i) for i in ids if i != self.end_id])
 
-    def appender(self, before: str) -> Appender:
-        """What goes on with the text `before`, word by word.
+    def joiner(self, text: str, ids: Sequence[int]) -> Joiner | Rendered:
+        """What goes on with `text`, whose tokens are `ids`, by one word after another."""
+        if isinstance(self.segmenter, OurSegmenter):
+            return Joiner(text)
+        words = [self.word(i) for i in ids if i != self.end_id]
+        return Rendered(self._join, words, glue=text[-1:].isspace())
 
-        With our tokenization, second version, `before` and all that was added has the tokens of `before` and
-        then the words that were added; see `models.text.writing`.
-        """
-        if self._local:
-            return Writer(before)
-        return JoiningAppender(self.segmenter.join, self.normalized(before), before[-1:].isspace())
+    @property
+    def _join(self) -> Callable[[Sequence[str]], str]:
+        return join if self.segmenter is None else self.segmenter.join
+
+    # -- words by their beginning -----------------------------------------------------------------------
 
     def starting_with(self, prefix: str, ignore_case: bool = False) -> torch.Tensor:
-        """Sorted ids (int64) of the predictable words that start with `prefix`, in its case or in any.
+        """Sorted ids (int64) of the predictable words that start with `prefix`.
 
         ``</s>`` and the special words are never among them; the empty prefix gives all others.
         """
         _check_unicode(prefix)
-        return self._index.starting_with(self.segmenter.key(prefix.strip()), ignore_case)
+        return self._prefixes.find(self._folded(prefix), ignore_case)
 
-    def read_prefix(self, prefix: str, ignore_case: bool = False) -> Prefix:
-        """What of a prefix is finished, and what is to be completed; see `models.text.prefixes`.
+    def prefix(self, typed: str, ignore_case: bool = False) -> Prefix:
+        """What of `typed`, the characters since the last space, is finished, and what is to be completed.
 
-        The words to choose from are those of ``starting_with(read.remainder, ignore_case)``; the context is
-        followed by ``ids_of(read.finished)``.
+        That is what follows the earliest start of a token from which on it begins a word of the vocabulary.
+        After a hyphen, an opening quotation mark or an opening bracket nothing is typed of a word yet. Where
+        no word begins so, it is the last token.
         """
-        _check_unicode(prefix)
-        return read_prefix(
-            prefix,
-            lambda text: [Word(token.form, token.start, token.end) for token in self.tokenize(text)],
-            self.segmenter.key,
-            lambda remainder: self._index.any_starts_with(remainder, ignore_case),
+        _check_unicode(typed)
+        finished, kept, rest = read(
+            typed,
+            lambda text: [Piece(token.word, token.start, token.end) for token in self.tokenize(text)],
+            self._folded,
+            lambda begun: self._prefixes.has(begun, ignore_case),
         )
+        return Prefix([self._ids.get(word, self.unknown_id) for word in finished], kept, rest)
 
-    def ids_of(self, forms: Iterable[str]) -> list[int]:
-        """The ids of words in the vocabulary's form, that of the unknown word for others."""
-        return [self._ids.get(form, self.unknown_id) for form in forms]
+    def case_variants(self, word_id: int) -> list[int]:
+        """The ids of the words that differ from a word in case alone, itself among them."""
+        return self.variants(self._words[word_id]) or [word_id]
 
-    def known_ids(self, words: Iterable[str]) -> frozenset[int]:
-        """The ids of words as a person writes them, ``</s>`` too; others are left out."""
-        found = set()
-        for word in words:
-            forms = [word] if word in self._ids else self.normalized(word)
-            if len(forms) == 1 and forms[0] in self._ids:
-                found.add(self._ids[forms[0]])
-        return frozenset(found)
+    def variants(self, word: str) -> list[int]:
+        """The ids of the words that differ from `word`, in the vocabulary's form, in case at most."""
+        return self._prefixes.variants(word)
+
+    def ids_of(self, words: Iterable[str]) -> list[int]:
+        """The ids of those of `words` that the vocabulary has, in its form or as they are typed."""
+        found = [self._ids.get(word, self._ids.get(self._folded(word))) for word in words]
+        return sorted({i for i in found if i is not None})
 
     @cached_property
-    def with_letter_or_digit(self) -> torch.Tensor:
-        """(V,) bool: words that are no marks; ``</s>`` and the special words are none either."""
-        hidden = self.special_ids | {self.end_id}
-        return torch.tensor(
-            [any(map(str.isalnum, word)) and i not in hidden for i, word in enumerate(self._words)]
-        )
+    def marks(self) -> torch.Tensor:
+        """Sorted ids (int64) of the words without a letter or digit, ``</s>`` among them."""
+        marks = [i for i, word in enumerate(self._words) if not any(map(str.isalnum, word))]
+        return torch.tensor(sorted({*marks, self.end_id}), dtype=torch.int64)
 
-    def case_variants(self, form: str) -> tuple[int, ...]:
-        """Sorted ids of the words that differ from `form` in case at most; () if none does."""
-        return self._index.case_variants(form)
+    def _folded(self, typed: str) -> str:
+        if self.segmenter is not None:
+            return self.segmenter.folded(typed).strip()
+        if self._tokenizer.normalizer is None:
+            return typed
+        folded: str = self._tokenizer.normalizer.normalize_str(typed)
+        return folded.strip()

@@ -1,7 +1,7 @@
 r"""Our tokenization, second version: the words of a text, and where they stand in it.
 
-Nothing looks across white space: a text is split there first, and each piece has the same tokens wherever it
-stands. Within a piece
+Nothing looks across white space: a text is split there first, and each chunk has the same tokens wherever it
+stands. Within a chunk
 
 1. an emoji is one token, however many code points it has (`models.text.emoji`);
 2. the rest is folded: look-alikes become one character, invisible ones are left out (`models.text.folding`);
@@ -25,7 +25,7 @@ LONGEST_REMEMBERED: Final = 40
 REMEMBERED: Final = 1 << 16
 
 
-class Word(NamedTuple):
+class Piece(NamedTuple):
     """A token of a text: the model's own word for it, and its place, ``[start, end)`` in code points."""
 
     word: str
@@ -75,7 +75,7 @@ _NAMES: Final = {"ellipsis": "...", "range": "-", "dash": "--", "alone": "--"}
 _ACCENT: Final = re.compile(rf"(?<={_W})`(?={_W})")
 _MARKED: Final = re.compile("[^A-Za-z0-9\u0300 ]\u0300+")
 _KINDS: Final = {"L": "b", "M": "\u0300", "N": "0"}
-_pieces: Final = re.compile(r"\S+").finditer
+_chunks: Final = re.compile(r"\S+").finditer
 
 
 class _Kinds(dict[int, str]):
@@ -98,45 +98,50 @@ class _Kinds(dict[int, str]):
 _kinds: Final = _Kinds({code: chr(code) for code in [*range(32, 127), 0x2013, 0x2014, 0x2026]})
 
 
-def words(text: str) -> Iterator[Word]:
+def words(text: str) -> list[str]:
     """The tokens of a text, in order."""
-    for piece in _pieces(text):
-        at = piece.start()
-        for word, start, end in split(piece[0]):
-            yield Word(word, at + start, at + end)
+    return [word for chunk in text.split() for word, _, _ in split(chunk)]
 
 
-def split(piece: str) -> tuple[Word, ...]:
-    """The tokens of a piece of text without white space."""
-    return _remembered(piece) if len(piece) <= LONGEST_REMEMBERED else _split(piece)
+def pieces(text: str) -> Iterator[Piece]:
+    """The tokens of a text with their places, in order."""
+    for chunk in _chunks(text):
+        at = chunk.start()
+        for word, start, end in split(chunk[0]):
+            yield Piece(word, at + start, at + end)
 
 
-def _split(piece: str) -> tuple[Word, ...]:
-    if piece.isascii():
-        return tuple(_found(piece, piece if piece.isprintable() else piece.translate(_kinds)))
-    out: list[Word] = []
+def split(chunk: str) -> tuple[Piece, ...]:
+    """The tokens of a chunk of text without white space."""
+    return _remembered(chunk) if len(chunk) <= LONGEST_REMEMBERED else _split(chunk)
+
+
+def _split(chunk: str) -> tuple[Piece, ...]:
+    if chunk.isascii():
+        return tuple(_found(chunk, chunk if chunk.isprintable() else chunk.translate(_kinds)))
+    out: list[Piece] = []
     at = 0
-    for emoji in EMOJI.finditer(piece):
-        out += _part(piece, at, emoji.start())
+    for emoji in EMOJI.finditer(chunk):
+        out += _part(chunk, at, emoji.start())
         at = emoji.end()
-        out.append(Word(emoji_name(emoji[0]), emoji.start(), at))
-    out += _part(piece, at, len(piece))
+        out.append(Piece(emoji_name(emoji[0]), emoji.start(), at))
+    out += _part(chunk, at, len(chunk))
     return tuple(out)
 
 
 _remembered = lru_cache(REMEMBERED)(_split)
 
 
-def _part(piece: str, begin: int, end: int) -> Iterator[Word]:
-    text, starts, ends = fold(piece[begin:end])
+def _part(chunk: str, begin: int, end: int) -> Iterator[Piece]:
+    text, starts, ends = fold(chunk[begin:end])
     kinds = text.translate(_kinds)
     if "\u0300" in kinds:
         kinds = _MARKED.sub(lambda found: "*" + found[0][1:], kinds)
     for word, start, stop in _found(text, kinds):
-        yield Word(word, begin + starts[start], begin + ends[stop - 1])
+        yield Piece(word, begin + starts[start], begin + ends[stop - 1])
 
 
-def _found(text: str, kinds: str) -> Iterator[Word]:
+def _found(text: str, kinds: str) -> Iterator[Piece]:
     if "`" in kinds and (apostrophes := _ACCENT.sub("'", kinds)) != kinds:
         text = "".join(
             "'" if old != new else char for char, old, new in zip(text, kinds, apostrophes, strict=True)
@@ -145,4 +150,4 @@ def _found(text: str, kinds: str) -> Iterator[Word]:
     for found in _TOKEN.finditer(kinds):
         start, end = found.span()
         name = found.lastgroup
-        yield Word(text[start:end] if name is None else _NAMES[name], start, end)
+        yield Piece(text[start:end] if name is None else _NAMES[name], start, end)

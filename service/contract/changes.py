@@ -1,4 +1,4 @@
-"""Changes of state, told to those who wait for them instead of looked for again and again."""
+"""Announced changes of state: a thread or a coroutine that waits for one is told, and need not poll."""
 
 import asyncio
 import contextlib

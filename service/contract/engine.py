@@ -1,4 +1,4 @@
-"""The contract of an engine: what requests ask of it, what its process does with it, and who uses it."""
+"""The contract of an engine: what requests and its process ask of it, and a reload of its users."""
 
 from collections.abc import Sequence
 from concurrent.futures import Future

@@ -4,7 +4,7 @@
   * InvalidRequest            422  a value is out of range or of the wrong type; `param` names it
     * MalformedBody           400  the body is not JSON at all
   * Unauthorized              401  the key is missing or wrong
-  * Forbidden                 403  the key may not do this, or nobody may
+  * Forbidden                 403  the key may not do this, or no key may
   * NotFound                  404  no such path
     * ModelNotFound           404  no such model
   * MethodNotAllowed          405  the path exists, the method doesn't
@@ -17,7 +17,7 @@
     * NotReady                503  the model is still warming up, or the engine is dead
     * Draining                503  the server is about to exit
   * DeadlineExceeded          504  the request's time ran out before its answer was there
-  * ClientDisconnected        499  nobody waits for the answer any more; never sent, only counted and logged
+  * ClientDisconnected        499  the client has left; never sent, only counted and logged
   * InternalError             500  a fault of ours
     * InferenceFailed         500  the model failed on this input
 

@@ -21,12 +21,11 @@ from concurrent.futures import Future
 
 from service.contract.errors import HeadfirstError
 from service.contract.messages import Answer, Message
-from service.engine.batch import Batch, begun_now
 from service.engine.prefix_tree import score_nodes
 from service.engine.queue import Queue
 from service.engine.scheduler import Scheduler
 from service.engine.sleepers import Sleepers
-from service.engine.work import Group, Job, Node, Slice, predict_nodes
+from service.engine.work import Batch, Group, Job, Node, Slice, begun_now, predict_nodes
 
 FEW_ANSWERS = 4
 """Given in a few ten microseconds."""
@@ -61,7 +60,7 @@ class Batcher:
         self._rejected = rejected
         self._clock = clock
         self._scheduler = scheduler = Scheduler(batch_tokens, score_tokens, max_inputs, max_tokens)
-        self._queue_of = scheduler.queue_of
+        self._queue_of = scheduler.of
         self._unanswered: set[Job] = set()
         self.wake_at = math.inf
         """When the timer looks at the deadlines by itself."""
@@ -205,11 +204,12 @@ class Batcher:
         """Ends a batch, by which messages of so many tokens were answered; what is `unfinished` goes on."""
         with self._lock:
             self._scheduler.ended(batch, self._clock(), answered_tokens)
+            queue = self._queue_of[batch.kind]
             going_on = [node for node in unfinished if node.group.unanswered]
             for node in reversed(going_on):
                 node.group.put_back(node)
             for node in going_on:
-                self._scheduler.line_up(batch.queue, node.group)
+                self._scheduler.line_up(queue, node.group)
                 self._sleepers.wake()
             self._running.discard(batch)
             if not (self._unanswered or self._running):
@@ -263,7 +263,7 @@ class Batcher:
             self._deadline.notify()
 
     def _batch(self, queue: Queue, slices: list[Slice], now: float) -> Batch:
-        batch = Batch(queue, slices, begun_now(slices, self._unanswered, now), now)
+        batch = Batch(slices, begun_now(slices, self._unanswered, now), now)
         self.depth -= len(batch.begun)
         self._scheduler.started(batch, charge=self._threads > 1)
         if self._threads > 1:

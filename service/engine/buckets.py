@@ -85,7 +85,7 @@ class Bucket:
             self._after = list(zip(rows, model.split_state(self.state), strict=True))
 
     def move_on(self) -> None:
-        """Moves the nodes past their slices. Those that were not split need no state any more."""
+        """Moves the nodes past their slices. Those that were not split need no state from now on."""
         for piece, (hidden, state) in zip(self.slices, self._after, strict=False):
             piece.node.hidden, piece.node.state = hidden, state
         for piece in self.slices:

@@ -29,11 +29,11 @@ from service.contract.engine import State
 from service.contract.errors import DeadlineExceeded, Draining, HeadfirstError, NotReady
 from service.contract.messages import Answer, Message
 from service.contract.wakeups import together
-from service.engine.batch import Batch
 from service.engine.batcher import Batcher
 from service.engine.runner import Outcome, Runner
 from service.engine.state_cache import StateCache
 from service.engine.warm_up import warm_up
+from service.engine.work import Batch
 from service.metrics.registry import Metrics
 from service.settings.settings import Settings
 
@@ -58,7 +58,6 @@ class Engine:
 
     def __init__(self, bundle: Bundle, settings: Settings, metrics: Metrics) -> None:
         self._bundle = bundle
-        self._settings = settings
         self._metrics = metrics
         self.changes = Changes()
         """Announces each change of `state`, after it."""

@@ -1,16 +1,18 @@
 """One of the batcher's two queues: groups of messages that take turns."""
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 
 from service.contract.errors import QueueFull, TooLarge
-from service.contract.rate import Rate
+from service.contract.retry_after import retry_after
 from service.engine.work import Group, Node, Slice
 
 MIN_SLICE_TOKENS = 16
 """Sequences are not cut shorter, but for lack of budget: below this a step's fixed cost shows."""
 GROWTH_STEPS = 256
 """Batches after which a budget that was shrunk to nothing is whole again."""
+RATE_MEMORY_SECONDS = 10.0
 RATE_WEIGHT = 0.25
 """Of the last batch in the seconds that a token is expected to take."""
 
@@ -49,8 +51,8 @@ class Queue:
         """Engine seconds that this queue had, divided by its share: the queue that is behind goes first."""
         self.waiting: OrderedDict[Group, None] = OrderedDict()
         """The groups of which something waits to be put into a batch, in the order of their turns."""
-        self.rate = Rate()
-        """Of tokens whose messages are answered."""
+        self._served_tokens = 0.0
+        self._served_seconds = 0.0
         self._token_seconds = 0.0
 
     def has_work(self, now: float) -> bool:
@@ -72,19 +74,19 @@ class Queue:
                 code="request_too_large",
             )
         if self.inputs + inputs > max_inputs or self.tokens + tokens > max_tokens:
-            raise QueueFull(retry_after=self.rate.retry_after(self.tokens))
+            raise QueueFull(retry_after=retry_after(self.tokens, self._served_tokens, self._served_seconds))
 
     def add(self, group: Group) -> None:
         """Lets the group take turns, from the back; one that already does keeps its place."""
         self.waiting[group] = None
 
     def remove(self, group: Group) -> None:
-        """Drops a group for whose answers nobody waits any more."""
+        """Drops a group whose answers are of no use any more."""
         group.waiting.clear()
         self.waiting.pop(group, None)
 
     def take(self, now: float, begin: Callable[[Node], None], threads: int = 1) -> list[Slice]:
-        """The next batch, at most the budget's worth; empty if nobody waits for what was queued.
+        """The next batch, at most the budget's worth; empty if all that was queued is overdue or cancelled.
 
         One of several `threads` that run batches at once takes no more than its part of what is unanswered,
         so that the others have something to do, too: each row costs the same in a batch of any size but the
@@ -103,13 +105,13 @@ class Queue:
                 group, taken.setdefault(group, []), share, now, begin, alone=left == budget
             )
             left -= cost
-            turns -= 1  # After everybody's turn, the next in line may have all that is left.
+            turns -= 1  # After each group's turn, the next in line may have all that is left.
             if not group.waiting:
                 del self.waiting[group]
             elif cost:
                 self.waiting.move_to_end(group)
             else:
-                break  # What is left is too little for its turn: it goes first in the next batch.
+                break  # The rest of the budget is smaller than its turn: it goes first in the next batch.
         return [piece for slices in taken.values() for piece in slices]
 
     def _take_turn(
@@ -150,6 +152,12 @@ class Queue:
     def shrink(self) -> None:
         """Halves the budget."""
         self.budget = max(1, self.budget // 2)
+
+    def served(self, tokens: int, seconds: float) -> None:
+        """Notes that messages of so many tokens were answered in this time."""
+        decay = math.exp(-seconds / RATE_MEMORY_SECONDS)
+        self._served_tokens = self._served_tokens * decay + tokens
+        self._served_seconds = self._served_seconds * decay + seconds
 
     def charge(self, seconds: float) -> None:
         """Counts engine time against this queue."""

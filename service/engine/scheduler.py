@@ -4,9 +4,8 @@ import math
 from collections.abc import Iterator
 
 from service.contract.messages import Message, Predict, Score
-from service.engine.batch import Batch
 from service.engine.queue import Queue
-from service.engine.work import Group
+from service.engine.work import Batch, Group
 
 PREDICT_SHARE = 0.75
 """Predictions' part of the engine's time while scoring waits too."""
@@ -34,7 +33,7 @@ class Scheduler:
         self.predict = Queue(batch_tokens, PREDICT_SLICE_TOKENS, PREDICT_SHARE, *room)
         self.score = Queue(min(score_tokens, batch_tokens), SCORE_SLICE_TOKENS, 1 - PREDICT_SHARE, *room)
         self._both = (self.predict, self.score)  # In the order that wins a tie.
-        self.queue_of: dict[type[Message], Queue] = {Predict: self.predict, Score: self.score}
+        self.of: dict[type[Message], Queue] = {Predict: self.predict, Score: self.score}
         """The queue of each kind of message."""
         self._virtual_time = 0.0
         self._last_finish = -math.inf
@@ -64,20 +63,22 @@ class Scheduler:
             charge: whether its queue is charged now for what it will take by the last ones' measure, and not
                 when it ends.
         """
-        self._virtual_time = batch.queue.clock
+        queue = self.of[batch.kind]
+        self._virtual_time = queue.clock
         if charge:
-            batch.charged = batch.queue.expected_seconds(batch.tokens)
-            batch.queue.charge(batch.charged)
+            batch.charged = queue.expected_seconds(batch.tokens)
+            queue.charge(batch.charged)
 
     def ended(self, batch: Batch, now: float, answered_tokens: int) -> None:
         """Charges a batch's queue for its time, in which messages of so many tokens were answered."""
-        batch.queue.ended(batch.tokens, now - batch.started, batch.charged)
+        ended = self.of[batch.kind]
+        ended.ended(batch.tokens, now - batch.started, batch.charged)
         # Time in which two batches ran counts once.
         elapsed = now - max(batch.started, self._last_finish)
         self._last_finish = now
         for queue in self._both:
-            if queue is batch.queue or queue.inputs:
-                queue.rate.add(answered_tokens if queue is batch.queue else 0, elapsed)
+            if queue is ended or queue.inputs:
+                queue.served(answered_tokens if queue is ended else 0, elapsed)
 
     def shrink(self) -> None:
         """Halves the budgets of both."""

@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -29,7 +29,7 @@ class Job(Future[Answer]):
         self.size = message.size
         """What it counts for in the queue's bound, in tokens."""
         self.deadline = math.inf if message.deadline is None else message.deadline
-        """When its answer is no longer waited for."""
+        """When its answer is late."""
         self.taken: float | None = None
         """When its first batch was put together."""
         self.cached = 0
@@ -41,7 +41,7 @@ class Job(Future[Answer]):
         return Timing(taken - self.submitted, now - taken, batch_size, self.cached, body, head)
 
     def resolve(self, answer: Answer | HeadfirstError) -> None:
-        """Gives the answer to those who wait; a job that was cancelled meanwhile stays so.
+        """Resolves the future; a job that was cancelled meanwhile stays so.
 
         To be called at most once: `Batcher` hands each job out to be answered once.
         """
@@ -188,6 +188,41 @@ class Slice:
         self.cost = max(1, self.count)
         self.end = self.node.position + self.count
         self.completes = self.end >= self.node.inputs
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """Slices to run at once, all of messages of one `kind`, which cost `tokens` together.
+
+    `begun` are the jobs that wait no more; `started` is when that was. `charged` seconds were counted against
+    the kind's queue already. `alone`: nothing else ran or waited then.
+    """
+
+    slices: list[Slice]
+    begun: list[Job]
+    started: float
+    charged: float = 0.0
+    alone: bool = False
+    tokens: int = field(init=False)
+    kind: type[Message] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tokens = sum([piece.cost for piece in self.slices])
+        self.kind = type(self.slices[0].node.jobs[0].message)
+
+
+def begun_now(slices: list[Slice], unanswered: Set[Job], now: float) -> list[Job]:
+    """The jobs that wait no more, because `slices` are the first to be run for them."""
+    begun = [
+        job
+        for piece in slices
+        if piece.node.parent is None  # All jobs of a tree begin with its root.
+        for job in piece.node.jobs
+        if job.taken is None and job in unanswered
+    ]
+    for job in begun:
+        job.taken = now
+    return begun
 
 
 def predict_nodes(jobs: Iterable[Job]) -> list[Node]:

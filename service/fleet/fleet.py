@@ -1,7 +1,7 @@
 """The models of this process and their engines: started, loaded again, watched, ended.
 
-A reload loads the new bundles beside the old ones and warms their engines. Only then does whoever uses them
-switch, all at once; an old engine ends when the last request has been answered that began with it. So no
+A reload loads the new bundles beside the old ones and warms their engines. Only then do new requests switch
+to them, all at once; an old engine ends when the last request has been answered that began with it. So no
 request fails, and a bundle that cannot be served changes nothing.
 """
 
@@ -95,7 +95,7 @@ class Fleet:
         return all(drained)
 
     def stop(self) -> None:
-        """Ends all engines; what is not answered fails."""
+        """Stops all engines; open messages fail with NotReady."""
         self._ending = True
         for engine in list(self._engines):
             engine.stop()
@@ -111,11 +111,11 @@ class Fleet:
     async def reload(self, names: Sequence[str] | None, users: Users[Served]) -> list[Reloaded]:
         """Loads the models of these names, or all, from where they were loaded first: all of them or none.
 
-        It runs to its end even if nobody waits for it any more. There are never more than two engines of a
+        It runs to its end even if its caller has left. There are never more than two engines of a
         model: the next reload begins when the old ones of the last have ended.
 
         Raises:
-            ModelNotFound: there is none of a name.
+            ModelNotFound: one of the names is not served.
             ReloadRunning: one runs already.
             ReloadFailed: a bundle cannot be served; the message is one line that names the fault.
             Draining: the server is about to exit.
@@ -127,7 +127,7 @@ class Fleet:
             raise ReloadRunning
         self._reloading = True
         reload = asyncio.get_running_loop().create_task(self._reload(old, users))
-        # What it fails of is logged; the caller may have left, and asyncio would report it as unheard.
+        # A failure is logged; after its caller has left, asyncio would report it once more.
         reload.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await asyncio.shield(reload)
 

@@ -1,4 +1,4 @@
-"""The models that requests can ask: vocabulary and engine of each, and which of them a name means."""
+"""The models that requests can ask: vocabulary and engine of each, by name."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ class Served:
     Args:
         bundle: without weights in an HTTP worker.
         examples: the model's own answers for the OpenAPI page, by path.
-        tokenizer: a file with the vocabulary that nobody changes, where HTTP workers read it.
+        tokenizer: a copy of tokenizer.json that stays as it is, where HTTP workers read it.
     """
 
     bundle: Bundle

@@ -64,7 +64,7 @@ class Announcement(msgspec.Struct, frozen=True):
         """The bundle without weights: its model has shapes only (torch's "meta" device) and cannot run.
 
         Raises:
-            BundleError: the copy of tokenizer.json is gone, or is none.
+            BundleError: the copy of tokenizer.json is gone, or is not a tokenizer's.
         """
         config = ModelConfig.model_validate_json(self.config)
         try:

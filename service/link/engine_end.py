@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class Host(Protocol):
-    """What the ends of all connections share: the engines, and who is connected."""
+    """What the ends of all connections share: the engines, and the set of connections."""
 
     @property
     def engines(self) -> Mapping[int, Served]:
@@ -59,7 +59,7 @@ class EngineEnd(asyncio.Protocol):
         self._futures: dict[tuple[int, int], Future[Answer]] = {}
         self.switched = self.finished = 0
         """The last `Models` whose `Switched` and `Finished` have come."""
-        # Filled by an engine's threads, whichever of them ends a batch sends its answers.
+        # Filled by the engines' threads; each sends the answers of the batch that it has run.
         self._lock = threading.Lock()
         self._done: list[tuple[int, int, Future[Answer]]] = []
 
@@ -77,13 +77,13 @@ class EngineEnd(asyncio.Protocol):
             try:
                 question = wire.decode_question(body)
             except msgspec.DecodeError:
-                logger.exception("a worker sent what is no message; its connection is closed")
+                logger.exception("a worker sent something else than a message; its connection is closed")
                 self.close()
                 return
             self._take(question)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The worker is gone; nobody waits for what it asked."""
+        """The worker is gone: what it asked is cancelled."""
         self._transport = None
         if self._out is not None:
             self._out.close()

@@ -32,7 +32,7 @@ RECONNECT_SECONDS = 0.1
 """Pause after a connection that could not be made: the supervisor is gone, or very many wait before us."""
 
 
-Models = Users[tuple[Announcement, RemoteEngine]]
+ModelUsers = Users[tuple[Announcement, RemoteEngine]]
 """The requests of a worker, which ask what the engine process has announced."""
 
 
@@ -48,7 +48,7 @@ class EngineLink:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._users: Models | None = None
+        self._users: ModelUsers | None = None
         self._following: set[asyncio.Task[None]] = set()
         self._known = False
         self._told = False
@@ -140,7 +140,7 @@ class EngineLink:
 
     # -- the connection, on the event loop --------------------------------------------------------------
 
-    async def keep_connected(self, users: Models) -> None:
+    async def keep_connected(self, users: ModelUsers) -> None:
         """Keeps a connection until `stop`, and switches `users` to what is served.
 
         Raises:
@@ -239,7 +239,7 @@ class EngineLink:
         return NotReady(f"The model is not ready: {self.reason or 'the engine process was restarted'}.")
 
     def _send(self, connection: WorkerEnd | None, frame: bytes) -> None:
-        """A frame for a connection that has ended since is dropped: who waits for its answer was told."""
+        """A frame for a connection that has ended since is dropped: the future of its answer has failed."""
         if connection is not None:
             self._call(partial(connection.write, frame))
 

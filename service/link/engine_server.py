@@ -48,7 +48,7 @@ class EngineServer:
         self.metrics = metrics
         self.connections: set[EngineEnd] = set()
         self.engines: dict[int, Served] = {}
-        """Whom messages can ask, by number."""
+        """The models that messages can ask, by the number of their engine."""
         self._on_ready = on_ready
         self._on_alive = on_alive
         self._alive_seconds = alive_seconds
@@ -60,13 +60,14 @@ class EngineServer:
         """Of the last `Models`."""
         self._last_engine = 0
         self.models = self._list_models()
-        """What it says."""
+        """The last announcement."""
 
     async def serve(self, listening: socket.socket) -> bool:
         """Starts the engines and serves until one dies, or until SIGTERM came and no worker is connected any
         more. Whether it was the latter. SIGHUP loads all models again.
 
-        The order of a shutdown is so right whoever gets the signal first: workers finish, then the engine.
+        So the order of a shutdown is right, whichever process gets the signal first: workers finish, then the
+        engine.
         """
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self.stop)
@@ -86,7 +87,7 @@ class EngineServer:
             for task in (watch, ended, *self._tasks):
                 task.cancel()
             server.close()
-            # Until here the futures had somebody to go to.
+            # Until here the futures' answers had a connection to go to.
             for connection in list(self.connections):
                 connection.close()
             self.fleet.stop()
@@ -137,7 +138,7 @@ class EngineServer:
         await self._changes.until(lambda: all(each.switched == self._number for each in self.connections))
 
     async def finish(self) -> None:
-        """Returns when no worker's request asks any more what the last `switch` took away."""
+        """Returns when no worker has a request left that asks what the last `switch` took away."""
         await self._changes.until(lambda: all(each.finished == self._number for each in self.connections))
         used = {model.engine for model in self.models}
         gone = [self.engines.pop(number) for number in list(self.engines) if number not in used]

@@ -71,7 +71,7 @@ class AskScore(Frame, frozen=True, tag=2):
 
 
 class Cancel(Frame, frozen=True, tag=3):
-    """Nobody waits for these messages any more."""
+    """The worker has no use for the answers to these messages any more."""
 
     number: int
     indexes: tuple[int, ...]

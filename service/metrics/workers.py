@@ -3,7 +3,7 @@
 Each worker's numbers are in files that all workers can read (prometheus_client's multiprocess mode). A worker
 that is killed loses none, and the one that takes its place counts on in its files, so that no counter ever
 goes back: sums asked of the living would. The engine's numbers are its own, since some are functions of its
-queue: whoever is scraped asks it. They begin at 0 when it is restarted, as any process's do.
+queue: the worker that is scraped asks it. They begin at 0 when it is restarted, as any process's do.
 """
 
 import os
@@ -119,7 +119,7 @@ def _with_exemplars(value_class: Any) -> Any:
 
 
 def forget_gauges(directory: Path, worker: str) -> None:
-    """To be called when a worker has ended: what it had in progress is not any more."""
+    """To be called when a worker has ended: it has nothing in progress from now on."""
     mark_process_dead(worker, str(directory))  # type: ignore[no-untyped-call]
 
 

@@ -79,8 +79,7 @@ class Scorer:
         self._model, self._vocabulary = bundle.model, bundle.vocabulary
         self._batch_tokens, self._steps = batch_tokens, min(STEPS, batch_tokens)
         self._fast, self._pretokenized = fast, pretokenized
-        end = self._vocabulary.end_id
-        self._end = [Token(end, self._vocabulary.word(end))] if end_of_sentence else []
+        self._end_of_sentence = end_of_sentence
         # The start word and the context are run once, not once a text.
         with torch.inference_mode():
             (history,) = self._vocabulary.encode_batch([context], pretokenized)
@@ -100,8 +99,10 @@ class Scorer:
             ValueError: a text is not valid Unicode.
         """
         texts_tokens = [
-            tokens + self._end if tokens else []
-            for tokens in self._vocabulary.tokenize_batch(texts, self._pretokenized)
+            [*tokens, self._vocabulary.end_of(text)] if tokens and self._end_of_sentence else tokens
+            for text, tokens in zip(
+                texts, self._vocabulary.tokenize_batch(texts, self._pretokenized), strict=True
+            )
         ]
         targets = [[token.id for token in tokens] for tokens in texts_tokens]
         total = sum(map(len, targets))

@@ -43,7 +43,7 @@ class Child:
     started: float = field(default_factory=time.monotonic)
 
     def signal(self, number: int) -> None:
-        """Sends a signal; the child is not reaped yet, so that its id is nobody else's."""
+        """Sends a signal; the child is not reaped yet, so that its id is no other process's."""
         os.kill(self.pid, number)
 
 
@@ -64,7 +64,7 @@ class Leash:
         threading.Thread(target=self._wait, name="headfirst-leash", daemon=True).start()
 
     def close(self) -> None:
-        """In the supervisor, when it has no children any more."""
+        """In the supervisor, after the last child has ended."""
         os.close(self._read_end)
         os.close(self._write_end)
 
@@ -117,7 +117,7 @@ def how_it_ended(wait_status: int) -> dict[str, object]:
 
 
 class Children:
-    """Starts, signals and reaps them, and tells those who are asked for metrics which there are.
+    """Starts, signals and reaps them, and writes the list of them that the metrics read.
 
     Args:
         directory: where that is written.

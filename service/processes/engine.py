@@ -75,7 +75,7 @@ def run_engine(settings: Settings, listening: socket.socket, events: int, direct
         return CRASHED
     metrics = Metrics(max(each.card.clusters for each in loaded))
     fleet = Fleet(settings, metrics, loaded, describe, directory)
-    del loaded  # Who holds a model holds its memory.
+    del loaded  # A reference to a model would keep its memory after a reload.
     alive_seconds = min(ALIVE_SECONDS, settings.engine_timeout / 4)
     server = EngineServer(
         fleet, metrics, lambda: _tell(events, Ready()), lambda: _tell(events, Alive()), alive_seconds

@@ -1,7 +1,7 @@
 """Listening sockets, and where they can be reached.
 
 Several HTTP workers have one each, all on one address. Linux spreads new connections over them
-(SO_REUSEPORT), where one shared socket would give most of them to whichever worker wakes first. The
+(SO_REUSEPORT), where one shared socket would give most of them to the worker that wakes first. The
 supervisor holds them too: those that a killed worker had not taken yet wait for the one that takes its place.
 """
 
@@ -28,7 +28,7 @@ def listen(host: str, port: int, workers: int) -> list[socket.socket]:
     if sys.platform != "linux":
         first.listen(BACKLOG)
         return [first, *(first.dup() for _ in range(workers - 1))]
-    # Bound alone, to see that nobody else has the port: among those who share one there is no such error.
+    # Bound alone, to see that no other server has the port: sockets that share it get no such error.
     address = first.getsockname()
     family, kind, protocol = first.family, first.type, first.proto
     first.close()

@@ -107,7 +107,7 @@ def run_single(settings: Settings) -> None:
         # The app keeps it; made for the first reader of /docs, it would let all other clients wait.
         app.openapi()
         server = LocalServer(app, fleet, settings.drain_timeout)
-        del loaded  # Who holds a model holds its memory.
+        del loaded  # A reference to a model would keep its memory after a reload.
         settle()
         fleet.start()
         try:

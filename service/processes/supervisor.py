@@ -2,8 +2,8 @@
 
 It starts them, starts again what ends, and ends them in the right order: workers stop admission and finish,
 then the engine. A process that fails again and again is given up: the others end in that order, and the exit
-status is 1, for whoever restarts containers. So readiness tells of an engine that is being restarted, and
-liveness fails only with the server. An engine process that tells no more that it is alive is killed.
+status is 1, which restarts a container. So readiness tells of an engine that is being restarted, and
+liveness fails only with the server. An engine process that sends no `Alive` any more is killed.
 
 It has one thread, which waits for a signal, an event of the engine process or the next scheduled action.
 """
@@ -144,7 +144,7 @@ class Supervisor:
             self._after(self._settings.engine_timeout / 4, partial(self._check_engine, engine))
 
     def _check_engine(self, engine: Child) -> None:
-        """Kills an engine process whose event loop hangs, which can tell nobody."""
+        """Kills an engine process whose event loop hangs: it can send no event about that."""
         if self._alive_at is None or self._children.named(ENGINE) is not engine:
             return
         if time.monotonic() - self._alive_at > self._settings.engine_timeout:

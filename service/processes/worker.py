@@ -38,10 +38,10 @@ Known = Sequence[tuple[Announcement, Bundle]]
 
 
 class Follower:
-    """Keeps up with what the engine process has.
+    """Gives the app the models that the engine process announces.
 
     Args:
-        known: what need not be read.
+        known: models whose vocabularies are in memory.
     """
 
     def __init__(self, context: Context, known: Known) -> None:
@@ -61,12 +61,12 @@ class Follower:
         await self._context.switch(served)
 
     async def finish(self) -> None:
-        """Returns when no request asks any more what was there before the last `switch`."""
+        """Returns when no request is left that asks what was there before the last `switch`."""
         await self._context.finish()
 
 
 class WorkerServer(Server):
-    """`Server` that leaves to the supervisor what is to be said once, and what to do about signals."""
+    """`Server` on an engine link. Its signals come from the supervisor, which decides about a second one."""
 
     def __init__(
         self, app: HeadfirstApp, engine: EngineLink, follower: Follower, drain_timeout: float
@@ -123,7 +123,7 @@ def run_worker(settings: Settings, known: Known, listening: socket.socket, direc
     tracing = open_tracing(settings)
     app = create_app(settings, catalog, metrics, tracing)
     app.context.reload = engine.reload
-    # Takes some 20 ms, which the first reader of /docs would make everybody else wait.
+    # Takes some 20 ms; made for the first reader of /docs, it would let all other clients wait.
     app.openapi()
     settle()
     server = WorkerServer(app, engine, Follower(app.context, known), settings.drain_timeout)

@@ -5,9 +5,8 @@ from collections import Counter
 import torch
 
 from service.contract.messages import Predict, Score
-from service.engine.batch import Batch
 from service.engine.batcher import Batcher
-from service.engine.work import Job, Node
+from service.engine.work import Batch, Job, Node
 
 HIDDEN = torch.zeros(1)
 

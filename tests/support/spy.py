@@ -1,4 +1,4 @@
-"""A model that is watched: what it runs is noted, and it can be made to wait or to fail."""
+"""A model that records what it runs, and that a test can make wait or fail."""
 
 import dataclasses
 import threading
@@ -62,7 +62,7 @@ class Spy:
 
     @contextmanager
     def closed(self, engine: Engine, message: Message) -> Iterator[None]:
-        """Meanwhile a step with `message` is being run and comes to no end."""
+        """A context during which a step with `message` runs and does not end."""
         self.waits.clear()
         self.open.clear()
         (future,) = engine.submit([message])
@@ -98,8 +98,8 @@ class Watched:
                 changed.clear()
 
     def wait_idle(self) -> None:
-        """Returns when all that was asked is answered and counted, and the engine's threads and its timer
-        sleep: a thread goes on for a moment after its answers, and tells nobody."""
+        """Returns when every message is answered and counted, and the engine's threads and its timer
+        sleep: a thread goes on for a moment after its answers, without an announcement."""
         end = time.monotonic() + WAIT_SECONDS
         while not self.engine.idle:
             assert time.monotonic() < end, "a thread is awake"

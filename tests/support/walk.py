@@ -170,7 +170,8 @@ async def with_server(bundle: Bundle, client: Callable[[int], Awaitable[T]]) -> 
     engine.start()
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     async with asyncio.timeout(30):
-        while not server.started or engine.state == "starting":  # noqa: ASYNC110 -- they tell nobody
+        await engine.changes.until(lambda: engine.state != "starting")
+        while not server.started:  # noqa: ASYNC110 -- uvicorn announces nothing
             await asyncio.sleep(0.001)
         found = await client(listening.getsockname()[1])
     server.should_exit = True

@@ -32,8 +32,10 @@ def _predict(bundle: Bundle) -> dict[str, Any]:
 def _score(bundle: Bundle) -> dict[str, Any]:
     vocabulary = bundle.vocabulary
     request, _ = parse(ScoreRequest, to_json(ScoreRequest.EXAMPLES[0]))
-    end = score.end_of_sentence(vocabulary)
-    texts = [[*tokens, end] for tokens in vocabulary.tokenize_batch(request.inputs)]
+    texts = [
+        [*tokens, vocabulary.end_of(text)]
+        for text, tokens in zip(request.inputs, vocabulary.tokenize_batch(request.inputs), strict=True)
+    ]
     answers = [_scored(bundle, [token.id for token in tokens]) for tokens in texts]
     answer: dict[str, Any] = from_json(b"".join(score.pieces(vocabulary.unknown_id, texts, answers, True)))
     return answer

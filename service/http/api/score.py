@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from pydantic_core import to_json
 from starlette.responses import Response
 
-from models.text.vocabulary import Token, Vocabulary
+from models.text.vocabulary import Token
 from service.contract.answers import score_result, scored_words
 from service.contract.messages import Score, Scored
 from service.contract.numbers import rounded
@@ -29,7 +29,6 @@ def add(app: FastAPI, context: Context) -> None:
     async def score(request: Request) -> Response:
         call = await Call.read(request, ScoreRequest, context)
         body, vocabulary = call.body, call.served.bundle.vocabulary
-        end = [end_of_sentence(vocabulary)] if body.end_of_sentence else []
         context.limits.check_chars(body.context, "context")
         call.large = call.large or len(body.context) > INLINE_CHARS
         name = partial(place, single=call.single)
@@ -40,7 +39,10 @@ def add(app: FastAPI, context: Context) -> None:
             context.limits.check_words(len(history), "context")
             before, *ids = [[token.id for token in tokens] for tokens in (history, *texts)]
             messages = scores(call, before, ids, body.end_of_sentence, body.mode, name)
-            return [tokens + end for tokens in texts], messages
+            if body.end_of_sentence:
+                for text, tokens in zip(body.inputs, texts, strict=True):
+                    tokens.append(vocabulary.end_of(text))
+            return texts, messages
 
         texts, messages = await call.work(prepare)
         answers = await call.of(messages)
@@ -55,11 +57,6 @@ def add(app: FastAPI, context: Context) -> None:
         example=context.models.first.examples.get(PATH),
         summary="How probable is each text?",
     )
-
-
-def end_of_sentence(vocabulary: Vocabulary) -> Token:
-    """The token `</s>`."""
-    return Token(vocabulary.end_id, vocabulary.word(vocabulary.end_id))
 
 
 def pieces(

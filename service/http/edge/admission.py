@@ -4,11 +4,14 @@ import asyncio
 import hashlib
 import hmac
 import time
-from collections import Counter
+from collections import Counter, deque
 
 from service.contract.errors import Draining, Forbidden, TooManyRequests, Unauthorized
-from service.contract.rate import Rate
+from service.contract.retry_after import retry_after
 from service.http.telemetry.exchange import Exchange
+
+RATE_ANSWERS = 256
+"""The rate is that of the last so many answers."""
 
 
 class Admission:
@@ -41,10 +44,8 @@ class Admission:
         self._epoch = 0
         self._running: Counter[int] = Counter()
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
-        self._rate = Rate()
-        """Of answers."""
-        self._since = 0.0
-        """Up to when time is noted in the rate, or, if that is later, since when there is something to do."""
+        # When the last answers were given since there was nothing to do, and before them that moment.
+        self._times: deque[float] = deque(maxlen=RATE_ANSWERS + 1)
 
     # -- by key -----------------------------------------------------------------------------------------
 
@@ -79,7 +80,8 @@ class Admission:
         if self.full:
             raise self.too_many()
         if not self.in_flight:
-            self._since = time.monotonic()
+            self._times.clear()
+            self._times.append(time.monotonic())
         self.in_flight += 1
         self.full = self.in_flight >= self.max_concurrent
         self._idle.clear()
@@ -90,7 +92,7 @@ class Admission:
         """An accepted request is answered, or its client has left."""
         self.in_flight -= 1
         self.full = self.in_flight >= self.max_concurrent
-        self._note(1)
+        self._times.append(time.monotonic())
         if self.in_flight == 0:
             self._idle.set()
         self._running[epoch] -= 1
@@ -106,14 +108,9 @@ class Admission:
 
     def retry_after(self) -> float:
         """Seconds until the requests that run now will have been answered, at the present rate."""
-        if self.in_flight:
-            self._note(0)  # The longer no answer is given, the later.
-        return self._rate.retry_after(self.in_flight)
-
-    def _note(self, answers: int) -> None:
-        """Notes the time since `_since`, in which so many answers were given."""
-        before, self._since = self._since, time.monotonic()
-        self._rate.add(answers, self._since - before)
+        if not self._times:
+            return retry_after(self.in_flight, 0, 0)
+        return retry_after(self.in_flight, len(self._times) - 1, time.monotonic() - self._times[0])
 
     # -- until the end ----------------------------------------------------------------------------------
 

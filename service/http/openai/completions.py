@@ -107,7 +107,7 @@ class Answer:
                     prompt.ids,
                     options,
                     offset=len(prompt.text) if body.echo else 0,
-                    glue=prompt.text[-1:].isspace(),
+                    text=prompt.text,
                     number=number * best_of + i,
                 ),
                 prompt,

@@ -77,7 +77,7 @@ def test_it_does_not_change() -> None:
         ({"cutoffs": [40, 280]}, "", "bands hold 6 clusters, the cutoffs make 1"),
         ({"bands": []}, "", "bands hold 0 clusters, the cutoffs make 6"),
         ({"bands": [{"clusters": 6}]}, "bands.0.width", "Field required"),
-        ({"bands": [{"clusters": 6, "width": 0}]}, "bands.0.width", "greater than or equal to 1"),
+        ({"bands": [{"clusters": 6, "width": -1}]}, "bands.0.width", "greater than or equal to 0"),
         ({"bands": [{"clusters": 6, "width": 2, "depth": 1}]}, "bands.0.depth", "not permitted"),
         ({"tied": "yes"}, "tied", "valid boolean"),
         ({"embedding_scale": 0.0}, "embedding_scale", "greater than 0"),

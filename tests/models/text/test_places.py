@@ -50,10 +50,10 @@ def check(vocabulary: Vocabulary, text: str, pretokenized: bool = False) -> None
         assert end <= token.start <= token.end
         assert text[token.start : token.end] == token.surface
         assert all(map(is_nothing, text[end : token.start]))
-        assert token.form
-        assert token.id in (vocabulary.unknown_id, *vocabulary.encode_batch([token.form], True)[0])
+        assert token.word
+        assert token.id in (vocabulary.unknown_id, *vocabulary.encode_batch([token.word], True)[0])
         if token.id != vocabulary.unknown_id:
-            assert token.form == vocabulary.word(token.id)
+            assert token.word == vocabulary.word(token.id)
         end = token.end
     assert all(map(is_nothing, text[end:]))
     assert [token.id for token in tokens] == vocabulary.encode_batch([text], pretokenized)[0]
@@ -97,4 +97,4 @@ def test_words_of_the_vocabulary_between_spaces(name: str, text: str) -> None:
 def test_what_was_typed_and_what_it_is(name: str, text: str, typed: str, forms: str) -> None:
     tokens = VOCABULARIES[name].tokenize(text)
     assert [token.surface for token in tokens] == typed.split("|")
-    assert [token.form for token in tokens] == forms.split("|")
+    assert [token.word for token in tokens] == forms.split("|")

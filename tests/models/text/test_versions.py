@@ -30,7 +30,7 @@ def test_a_bundle_keeps_its_version(tmp_path: Path, version: int) -> None:
     Bundle.save(again, loaded.model, loaded.vocabulary)
     for name in ("config.json", "tokenizer.json"):
         assert (again / name).read_bytes() == (path / name).read_bytes()
-    words = [token.form for token in loaded.vocabulary.tokenize(TEXT)]
+    words = [token.word for token in loaded.vocabulary.tokenize(TEXT)]
     assert ("'s" in words) == ("left" in words) == (version == 2)
     assert ("left.She" in words) == (version == 1)
 

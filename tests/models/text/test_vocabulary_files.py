@@ -81,8 +81,7 @@ def test_a_tokenizer_without_normalization(vocabulary: Vocabulary, tmp_path: Pat
         )
     )
     assert loaded.starting_with("mo").tolist() == vocabulary.starting_with("mo").tolist()
-    assert loaded.starting_with("mo\u0308").tolist() == []
-    assert loaded.starting_with(" mo").tolist() == loaded.starting_with("mo").tolist()
+    assert loaded.starting_with(" mo").tolist() == []
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"model": {"type": "Odd"}}'])

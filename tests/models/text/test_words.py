@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.text.folding import compose, fold, invisible
-from models.text.words import Word, split, words
+from models.text.words import Piece, pieces, split
 from tests.support.renderings import RENDERINGS, sample_lines
 
 LINES = sample_lines()
@@ -26,7 +26,7 @@ texts = st.text(max_size=40) | st.text(MARKS, max_size=20) | st.text(MARKS + EMO
 
 
 def tokens(text: str) -> list[str]:
-    return [word for word, _, _ in words(text)]
+    return [word for word, _, _ in pieces(text)]
 
 
 # -- by example ----------------------------------------------------------------------------------------
@@ -122,7 +122,7 @@ def is_nothing(char: str) -> bool:
 @given(texts)
 def test_places_are_in_order_and_leave_out_nothing_that_shows(text: str) -> None:
     end = 0
-    for word, start, stop in words(text):
+    for word, start, stop in pieces(text):
         assert word
         assert end <= start < stop <= len(text)
         assert all(map(is_nothing, text[end:start]))
@@ -168,7 +168,7 @@ def test_a_rendering_of_a_line_has_the_same_words(rendering: Callable[[str], str
         rendered = rendering(line)
         changed += rendered != line
         assert tokens(rendered) == tokens(line)
-        for (_, start, end), (plain, _, _) in zip(words(rendered), words(line), strict=True):
+        for (_, start, end), (plain, _, _) in zip(pieces(rendered), pieces(line), strict=True):
             # By itself a hyphen is a dash, and a grave accent no apostrophe.
             assert tokens(rendered[start:end]) in ([plain], ["--"], ["`", "s"])
     assert changed > 20 or rendering.__name__ in ("decomposed", "accents")
@@ -220,8 +220,8 @@ def test_ascii_and_other_text_follow_the_same_rules() -> None:
     for line in LINES:
         for piece in line.split():
             if piece.isascii():
-                assert [*split(piece), Word("\u6f22", len(piece) + 1, len(piece) + 2)] == list(
-                    words(piece + " \u6f22")
+                assert [*split(piece), Piece("\u6f22", len(piece) + 1, len(piece) + 2)] == list(
+                    pieces(piece + " \u6f22")
                 )
                 assert [tuple(one) for one in split(piece + "\ufeff")] == [tuple(one) for one in split(piece)]
 

@@ -4,7 +4,7 @@ import pytest
 
 from service.contract.errors import Draining, QueueFull, TooLarge
 from service.contract.messages import Predict, Score
-from service.contract.rate import FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS
+from service.contract.retry_after import FIRST_SECONDS, MAX_SECONDS
 from service.engine.queue import GROWTH_STEPS
 from service.engine.work import Node
 from tests.support.batcher_bench import Bench, predict, score
@@ -56,7 +56,7 @@ def test_retry_after_follows_the_present_rate() -> None:
     bench.submit(*(score(10, first=i) for i in range(99)))
     with pytest.raises(QueueFull) as full:
         bench.submit(score(1))
-    assert full.value.retry_after == FIRST_RETRY_SECONDS
+    assert full.value.retry_after == FIRST_SECONDS
     while bench.batcher.has_work():
         bench.step(seconds=0.5)  # 11 sentences, of 9 tokens to run, a step.
     bench.submit(*(score(10, first=i) for i in range(99)))
@@ -72,7 +72,7 @@ def test_retry_after_has_a_limit() -> None:
     bench.submit(score(2))
     with pytest.raises(QueueFull) as full:
         bench.submit(score(2))
-    assert full.value.retry_after == MAX_RETRY_SECONDS
+    assert full.value.retry_after == MAX_SECONDS
 
 
 def test_time_that_the_other_kind_takes_slows_the_rate() -> None:

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from service.contract.errors import QueueFull
 from service.contract.messages import Predict, Score
-from service.engine.batch import Batch
 from service.engine.scheduler import SCORE_SLICE_TOKENS
+from service.engine.work import Batch
 from tests.support.batcher_bench import Bench, messages_of, predict, score
 
 MESSAGES = st.one_of(

@@ -4,8 +4,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from service.engine.batch import Batch
 from service.engine.batcher import Batcher
+from service.engine.work import Batch
 from tests.support.batcher_bench import Bench, predict, score
 
 

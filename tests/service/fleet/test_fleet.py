@@ -241,6 +241,22 @@ async def test_no_reload_while_ending(two: Two) -> None:
         await two.reload()
 
 
+async def test_a_change_of_any_engine_is_announced(two: Two) -> None:
+    dead = asyncio.create_task(two.fleet.changes.until(lambda: two.fleet.state == "dead"))
+    await asyncio.sleep(0)
+    await asyncio.to_thread(two.engines[1].fail, "it hangs")
+    async with asyncio.timeout(20):
+        await dead
+    await two.reload("two")
+    ready = [served.engine for served in two.fleet.catalog if served.engine.state == "ready"]
+    assert ready == [two.engines[0], two.engines[2]]
+    drained = asyncio.create_task(two.fleet.changes.until(lambda: two.fleet.state == "draining"))
+    await asyncio.sleep(0)
+    await asyncio.to_thread(setattr, two.engines[2], "state", "draining")
+    async with asyncio.timeout(20):
+        await drained
+
+
 async def test_an_engine_that_hangs_is_given_up(two: Two) -> None:
     two.engines[0].stalled = 119.0
     two.fleet.check()

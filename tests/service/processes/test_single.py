@@ -2,18 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
 
 import pytest
 
 from service.processes.listening import bind
 from service.processes.single import LocalServer
-from tests.service.conftest import LocalApp
-from tests.support.asgi import wait_for
+from tests.support.asgi import Local, wait_for
 from tests.support.engines import FakeEngine
 
 pytestmark = pytest.mark.anyio
-Local = Callable[..., LocalApp]
 
 
 class FakeFleet(FakeEngine):

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from benchmarks.tokenization import round_trips
 from models.config.tokenization import Jieba, Moses, Ours, Whitespace
+from models.text.joining import Joiner, join
 from models.text.tokenizer import SpecialWords
 from models.text.vocabulary import Vocabulary
-from models.text.words import words
-from models.text.writing import Writer, write
+from models.text.words import pieces, words
 from tests.support.renderings import RENDERINGS, sample_lines
 
 MARKS = " .,'\u2019`\"\u201c()[-\u2013\u2014\u2026sSaBI15:&+#$/\u200b\u0301\u00e9\ufb01"
@@ -24,25 +24,21 @@ LINES = sample_lines()
 texts = st.text(max_size=30) | st.text(MARKS, max_size=16) | st.text(MARKS + EMOJI, max_size=10)
 
 
-def tokens(text: str) -> list[str]:
-    return [word for word, _, _ in words(text)]
-
-
 @given(texts)
-def test_what_is_written_reads_as_the_same_words(text: str) -> None:
-    assert tokens(write(tokens(text))) == tokens(text)
+def test_what_is_joined_reads_as_the_same_words(text: str) -> None:
+    assert words(join(words(text))) == words(text)
 
 
 @given(texts, st.data())
 def test_a_text_goes_on_wherever_it_is_cut(text: str, data: st.DataObject) -> None:
-    check_cut(text, data.draw(st.sampled_from([0, *(end for _, _, end in words(text))])))
+    check_cut(text, data.draw(st.sampled_from([0, *(end for _, _, end in pieces(text))])))
 
 
 @example('"Go," he said')
 @example("don't stop - the dogs' end (it's well-known)...")
 @given(st.sampled_from(LINES))
 def test_real_lines_go_on_wherever_they_are_cut(line: str) -> None:
-    for _, _, end in words(line):
+    for _, _, end in pieces(line):
         check_cut(line, end)
         if line[end : end + 1] == " ":
             check_cut(line, end + 1)
@@ -51,10 +47,10 @@ def test_real_lines_go_on_wherever_they_are_cut(line: str) -> None:
 def check_cut(text: str, cut: int) -> None:
     """A hyphen is one for what stands beside it, which may be cut off."""
     before = text[:cut]
-    rest = [word for word, start, _ in words(text) if start >= cut]
-    writer = Writer(before)
-    after = "".join(map(writer.add, rest))
-    assert tokens(before + after) == tokens(before) + rest
+    rest = [word for word, start, _ in pieces(text) if start >= cut]
+    joiner = Joiner(before)
+    after = "".join(map(joiner.add, rest))
+    assert words(before + after) == words(before) + rest
 
 
 @pytest.mark.parametrize(
@@ -83,8 +79,8 @@ def check_cut(text: str, cut: int) -> None:
     ],
 )  # fmt: skip
 def test_spaces_stand_where_a_person_types_them(before: str, rest: str, text: str) -> None:
-    writer = Writer(before)
-    assert before + "".join(map(writer.add, rest.split())) == text
+    joiner = Joiner(before)
+    assert before + "".join(map(joiner.add, rest.split())) == text
 
 
 @pytest.mark.parametrize("rendering", [str, *RENDERINGS], ids=lambda one: one.__name__)
@@ -96,14 +92,18 @@ def test_round_trips_of_real_lines(rendering: type) -> None:
 
 
 def of_words(lines: Sequence[str] = LINES) -> Vocabulary:
-    every = dict.fromkeys(word for line in lines for word in tokens(line))
+    every = dict.fromkeys(word for line in lines for word in words(line))
     return Vocabulary.from_words(["<unk>", "</s>", *every], SpecialWords(tokenization=Ours(version=2)))
 
 
 def test_a_vocabulary_goes_on_with_a_text() -> None:
     vocabulary = of_words(["Thank you very much - it's well-known."])
-    appender = vocabulary.appender("Thank you \u2014 it")
-    assert "".join(map(appender.add, "'s well - known .".split())) == "'s well-known."
+    text = "Thank you \u2014 it"
+    joiner = vocabulary.joiner(text, vocabulary.encode_batch([text])[0])
+    assert joiner.piece("'s") == joiner.add("'s") == "'s"
+    assert joiner.piece("-") == "-"
+    assert joiner.piece("--") == " -"
+    assert "".join(map(joiner.add, "well - known .".split())) == " well-known."
 
 
 @pytest.mark.parametrize(
@@ -119,13 +119,15 @@ def test_a_vocabulary_goes_on_with_a_text() -> None:
 def test_other_tokenizations_go_on_in_their_own_way(
     tokenization: Ours, before: str, rest: str, text: str
 ) -> None:
-    vocabulary = Vocabulary.from_words(["<unk>", "</s>"], SpecialWords(tokenization=tokenization))
-    appender = vocabulary.appender(before)
-    assert before + "".join(map(appender.add, rest.split())) == text
+    empty = Vocabulary.from_words(["<unk>", "</s>"], SpecialWords(tokenization=tokenization))
+    known = ["<unk>", "</s>", *dict.fromkeys(empty.normalized(before))]
+    vocabulary = Vocabulary.from_words(known, SpecialWords(tokenization=tokenization))
+    joiner = vocabulary.joiner(before, vocabulary.encode_batch([before])[0])
+    assert before + "".join(map(joiner.add, rest.split())) == text
 
 
 @pytest.mark.parametrize("word", ["-", "/", "a", "'", ".", "(", "'s"])
-def test_a_long_text_is_written_in_linear_time(word: str) -> None:
+def test_a_long_text_is_joined_in_linear_time(word: str) -> None:
     before = time.process_time()
-    write([word] * 10_000)
+    join([word] * 10_000)
     assert time.process_time() - before < 5  # quadratic, it takes minutes
