@@ -53,6 +53,33 @@ def check_cut(text: str, cut: int) -> None:
     assert words(before + after) == words(before) + rest
 
 
+PROMPTS = [
+    "",
+    " ",
+    'He said "',
+    "(",
+    "well-",
+    "it",
+    "the dogs'",
+    "a -",
+    "U.S.",
+    "\u201cHi",
+    "[",
+    "end.",
+    "5\u2013",
+]
+
+
+@given(st.sampled_from(PROMPTS) | st.sampled_from(LINES), texts)
+def test_a_prompt_goes_on_with_words_of_another_text(prompt: str, text: str) -> None:
+    joiner = Joiner(prompt)
+    rest = words(text)
+    made = prompt + "".join(map(joiner.add, rest))
+    # A hyphen that nothing touched in its own text but what was before it may stand alone here.
+    if rest[:1] != ["-"]:
+        assert words(made) == words(prompt) + rest
+
+
 @pytest.mark.parametrize(
     ("before", "rest", "text"),
     [

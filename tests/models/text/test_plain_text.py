@@ -39,7 +39,7 @@ def test_the_same_ids_of_real_text() -> None:
     lines = CONTEXTS.read_text("utf-8").splitlines()
     words = sorted({word for line in lines for word in by_tokenizer(line)})
     vocabulary = Vocabulary.from_words([UNKNOWN, "</s>", *words[::2]])
-    expected = [[token.id for token in tokens] for tokens in vocabulary.tokenize_batch(lines)]
+    expected = [encoding.ids for encoding in vocabulary._encode(lines)]
     assert vocabulary.encode_batch(lines) == expected
     assert sum(plain_text.split(line) is not None for line in lines) > len(lines) / 2
 
