@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import torch
 from tokenizers import Encoding, Tokenizer
@@ -19,10 +19,7 @@ from models.text.prefixes import Prefix, PrefixIndex, read
 from models.text.segmentation import OurSegmenter, Segmenter, segmenter
 from models.text.spacing import join
 from models.text.tokenizer import UNKNOWN, SpecialWords, new_tokenizer, rules
-from models.text.words import LONGEST_REMEMBERED, Piece, split
-
-REMEMBERED: Final = 1 << 15
-"""Chunks of text between white space whose ids a vocabulary remembers."""
+from models.text.words import LONGEST_REMEMBERED, REMEMBERED, Piece, split_once
 
 _WORD = re.compile(r"\S+").finditer
 
@@ -171,7 +168,7 @@ class Vocabulary:
             yield from (self._known if len(chunk) <= LONGEST_REMEMBERED else self._find_ids)(chunk)
 
     def _find_ids(self, chunk: str) -> tuple[int, ...]:
-        return tuple([self._ids.get(word, self.unknown_id) for word, _, _ in split(chunk)])
+        return tuple([self._ids.get(word, self.unknown_id) for word, _, _ in split_once(chunk)])
 
     def normalized(self, text: str) -> list[str]:
         """The words of `text` in the vocabulary's form, unknown ones too: one for each id that it has."""
