@@ -11,6 +11,8 @@ from models.text.words import pieces, split
 
 LONGEST: Final = 200
 """In characters: what stands without a space may get one after so many, as a text of slashes does."""
+TOKENS: Final = 16
+"""Tokens of a longer chunk before a text that goes on which are read again with each word."""
 
 _CLITICS: Final = frozenset(("'s", "'S"))
 _ELISION: Final = re.compile(
@@ -43,7 +45,7 @@ class Joiner:
         for word, start, stop in pieces(text):
             self._note(word, spaced=end == 0 or any(map(str.isspace, text[end:start])))
             end = stop
-        self._chunk = "" if text[-1:].isspace() else "".join(text.split()[-1:])
+        self._chunk = "" if text[-1:].isspace() else _end("".join(text.split()[-1:]))
         self._words = [word for word, _, _ in split(self._chunk)]
         """What the characters since the last white space are to be read as."""
 
@@ -101,6 +103,15 @@ class Joiner:
             or (word == "+" and spaced and not self._last[-1:].isdigit())  # call +44
         )
         self._last = word
+
+
+def _end(chunk: str) -> str:
+    """The end of a long chunk, if it has the same words there by itself; the chunk for others."""
+    if len(chunk) <= LONGEST:
+        return chunk
+    last = split(chunk)[-TOKENS:]
+    end = chunk[last[0].start :] if last else ""
+    return end if _reads(end, [word for word, _, _ in last]) else chunk
 
 
 def _is_elided(word: str) -> bool:

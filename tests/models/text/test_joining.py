@@ -153,6 +153,16 @@ def test_other_tokenizations_go_on_in_their_own_way(
     assert before + "".join(map(joiner.add, rest.split())) == text
 
 
+@pytest.mark.parametrize("part", ["a-", "/", "a.b/", "\U0001f1e9", "\u2014a"], ids=ascii)
+def test_a_long_prompt_without_spaces_goes_on_in_linear_time(part: str) -> None:
+    prompt = part * (60_000 // len(part))
+    before = time.process_time()
+    joiner = Joiner(prompt)
+    made = "".join(map(joiner.add, ["-", "known", ".", "She"] * 100))
+    assert time.process_time() - before < 5  # reading all of it with each word takes a minute
+    assert words(prompt + made) == words(prompt) + ["-", "known", ".", "She"] * 100
+
+
 @pytest.mark.parametrize("word", ["-", "/", "a", "'", ".", "(", "'s"])
 def test_a_long_text_is_joined_in_linear_time(word: str) -> None:
     before = time.process_time()
