@@ -1,0 +1,1 @@
+"""What is asked of texts that are scored, and what their words' log-probabilities make of it."""
