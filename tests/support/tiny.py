@@ -12,8 +12,9 @@ import torch
 from models.bundle import Bundle
 from models.config.bodies import LSTMConfig
 from models.config.model import Band, ModelConfig
-from models.config.tokenization import Tokenization
+from models.config.tokenization import Ours, Tokenization
 from models.language_model import LanguageModel
+from models.spelling.spelling_model import SpellingModel
 from models.text.tokenizer import END, UNKNOWN, SpecialWords
 from models.text.vocabulary import Vocabulary
 
@@ -80,4 +81,20 @@ def tokenized_bundle(path: Path, tokenization: Tokenization) -> Path:
     )
     words = Vocabulary.from_words(tiny_words(), SpecialWords.of(config))
     Bundle.save(path, tiny_model(config), words)
+    return path
+
+
+def spelled_words() -> list[str]:
+    """The words of `spelled_bundle`: marks and clitics of our tokenization's second version among them."""
+    return [*tiny_words()[:2], *"' 's - -- \" ? ! ( ) ...".split(), *tiny_words()[2:-10]]
+
+
+def spelled_bundle(directory: Path) -> Path:
+    """A tiny bundle, "spelled", of our tokenization's second version, with a spelling model."""
+    config = ModelConfig(**tiny_config().model_dump() | {"tokenization": Ours(version=2)})
+    vocabulary = Vocabulary.from_words(spelled_words(), SpecialWords.of(config))
+    counts = {"plain": 3, "plane": 2, "quick": 3, "quiz": 1, "frozen": 2, "don't": 4, "man": 2}
+    path = directory / "spelled"
+    spelling = SpellingModel.train(counts, vocabulary)
+    Bundle.save(path, tiny_model(config), vocabulary, dtype=torch.float32, spelling=spelling)
     return path

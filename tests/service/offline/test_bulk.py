@@ -25,7 +25,7 @@ TEXTS: list[object] = [
     " \t ",
     "of, and to in",
 ]
-FIELDS = ["logprob", "perplexity", "word_count", "unknown_words"]
+FIELDS = ["logprob", "perplexity", "known_perplexity", "word_count", "unknown_words"]
 
 
 def expected(bundle_path: Path, texts: list[object]) -> list[dict[str, Any]]:

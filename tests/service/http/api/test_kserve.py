@@ -107,7 +107,7 @@ async def test_health_tells_why_not(local: Local) -> None:
         ({"inputs": [tensor("a", datatype="FP32")]}, "inputs[0].datatype"),
         ({"inputs": [tensor("a", shape=[2])]}, "inputs[0].data"),
         ({"inputs": [tensor("a", shape=[1, 2])]}, "inputs[0].shape"),
-        ({"inputs": [tensor(1)]}, "inputs[0].data"),
+        ({"inputs": [tensor("a", 1)]}, "inputs[0].data[1]"),
         ({"inputs": [tensor("a", parameters={"binary_data_size": 5})]}, "inputs[0].parameters"),
         ({"parameters": {"task": "dance"}}, "parameters.task"),
         ({"parameters": {"k": 0}}, "parameters.k"),
