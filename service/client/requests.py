@@ -118,7 +118,7 @@ class ClientBase(ABC, Generic[Http, Transport]):
             ValueError: a list of `each` has another length.
         """
         # What is no text is the server's to refuse, as in every other way to it.
-        several = isinstance(inputs, Iterable) and not isinstance(inputs, str)
+        several = isinstance(inputs, Iterable) and not isinstance(inputs, str | Mapping)
         texts = list(inputs) if several else [inputs]
         parts = {name: list(values) for name, values in (each or {}).items() if values is not None}
         for name, values in parts.items():

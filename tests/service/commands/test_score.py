@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from models.bundle import Bundle
 from models.text.vocabulary import Token
 from service.contract.messages import Score, Scored
-from service.offline.rows import TEXT_COLUMNS, WORD_COLUMNS, Csv, Tsv, table_rows
+from service.offline.rows import SPACED_COLUMNS, TEXT_COLUMNS, WORD_COLUMNS, Csv, Tsv, table_rows
 from service.offline.scorer import Scorer
 from service.scoring.scored_text import ScoredText
 from tests.support.commands import json_rows, refusal, run
@@ -224,6 +224,57 @@ def test_tsv_a_row_a_word(bundle_path: Path, file: Path) -> None:
     assert {"NA", '"', "#"} <= {row[2] for row in rows}
 
 
+SPELLED = "He\u2019s a well-known man.\n\nthe quiz\rof the"
+
+
+@pytest.mark.parametrize("name", ["tsv", "csv"])
+def test_a_row_a_word_between_white_space(spelled_path: Path, name: str) -> None:
+    options = ("--model", spelled_path, "--group", "space")
+    table = run("score", "-", *options, "--format", name, stdin=SPELLED.encode()).stdout
+    header, *rows = csv.reader(io.StringIO(table), delimiter={"tsv": "\t", "csv": ","}[name])
+    assert tuple(header) == SPACED_COLUMNS
+    listed = json_rows(run("score", "-", *options, stdin=SPELLED.encode()))
+    expected = [
+        [line, position, *(word[name] for name in ("word", "start", "end", "tokens", "unknown_words"))]
+        for line, row in enumerate(listed, 1)
+        for position, word in enumerate(row["words"], 1)
+    ]
+    assert [[int(row[0]), int(row[1]), row[2], *map(int, row[6:])] for row in rows] == expected
+    assert [row[2] for row in rows][:6] == ["He\u2019s", "a", "well-known", "man.", "</s>", "</s>"]
+
+
+def test_the_cost_of_unknown_words(spelled_path: Path) -> None:
+    def total(*options: object) -> float:
+        rows = json_rows(run("score", "-", "--model", spelled_path, *options, stdin=b"the frozen quiz"))
+        assert rows[0]["unknown_words"] == 2
+        found: float = rows[0]["logprob"]
+        return found
+
+    assert total() == total("--unknown", "spelled") < total("--unknown", "class")
+    for options in (("--unknown-penalty", 2), ("--unknown", "class", "--unknown-penalty", 2)):
+        assert total(*options) == pytest.approx(total("--unknown", "class") - 4, abs=1e-5)
+
+
+def test_lines_within_a_text(spelled_path: Path) -> None:
+    rows = json_rows(run("score", "-", "--model", spelled_path, "--lines", stdin=SPELLED.encode()))
+    assert [[line["word_count"] for line in row["lines"]] for row in rows] == [[9], [1], [3, 3]]
+
+
+def test_without_the_end_an_empty_line_has_no_numbers(bundle_path: Path) -> None:
+    options = ("--model", bundle_path, "--no-end-of-sentence")
+    (row,) = json_rows(run("score", "-", *options, stdin=b"\n"))
+    assert row == {
+        "logprob": None,
+        "perplexity": None,
+        "known_perplexity": None,
+        "word_count": 0,
+        "unknown_words": 0,
+        "words": [],
+    }
+    table = run("score", "-", *options, "--format", "csv", "--no-per-word", stdin=b"\n").stdout
+    assert table.splitlines()[1] == "1,NA,NA,0,0,NA"
+
+
 # Everything that might break a table: control characters, every kind of space, what normalization rewrites.
 TRICKY = st.text(
     st.sampled_from("a b zz the \t\r\x0b\x0c\x00\x1c\x1d\x1e\x1f\x85\u00a0\u00ad\u2028\u2029\u200b\ufeff")
@@ -315,6 +366,15 @@ def test_a_line_over_the_limit(bundle_path: Path, tmp_path: Path) -> None:
         (("-", "--device", "tpu"), "device 'tpu' is not one of auto, cpu, cuda, cuda:<i>"),
         (("-", "--output", "missing/rows"), "missing/rows: No such file or directory"),
         (("-", "--context", "\udcff"), "--context is not valid Unicode: lone surrogate at character 0"),
+        (("-", "--context", "a", "--lines"), "Each line starts anew with lines: there can be no context."),
+        (
+            ("-", "--unknown", "spelled"),
+            "This model has no spelling model: its unknown words have the class's probability.",
+        ),
+        (
+            ("-", "--unknown", "spelled", "--unknown-penalty", "1"),
+            "A penalty is subtracted from the class: it does not go with spelled words.",
+        ),
     ],
 )
 def test_user_errors_are_one_line(

@@ -95,9 +95,8 @@ def by_client(client: Client, text: Any, **fields: Any) -> Answer:
         try:
             answers.append(client.score(inputs, **fields)[0].logprob)
         except ServerError as error:
-            assert error.status == 422
             answers.append(error.code)
-    assert answers[0] == pytest.approx(answers[1], abs=1e-5) if text != {"a": "b"} else True
+    assert answers[0] == pytest.approx(answers[1], abs=1e-5)
     return answers[1]
 
 
@@ -158,10 +157,8 @@ def test_what_is_no_text_is_the_same_error_everywhere(
     assert by_bulk(spelled_path, tmp_path, value) is None
     for prompt in (value, ["a", value]):
         response = http.post("/v1/completions", json={"prompt": prompt, "echo": True, "logprobs": 0})
-        # A list whose first element is a number is one of token ids.
         assert (response.status_code, response.json()["error"]["code"]) == (422, "invalid_type")
     for context in (value, [value]):
-        assert value is not None
         assert by_http(http, "the", context=context) == "invalid_type"
 
 
