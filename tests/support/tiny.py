@@ -103,16 +103,12 @@ def tokenized_bundle(path: Path, tokenization: Tokenization) -> Path:
     return path
 
 
-def spelled_words() -> list[str]:
-    """The words of `spelled_bundle`: marks and clitics of our tokenization's second version among them."""
-    return [*tiny_words()[:2], *"' 's - -- \" ? ! ( ) ...".split(), *tiny_words()[2:-10]]
-
-
 def spelled_bundle(directory: Path) -> Path:
     """A tiny bundle, "spelled", of our tokenization's second version, with a spelling model."""
-    config = ModelConfig(**tiny_config().model_dump() | {"tokenization": Ours(version=2)})
-    vocabulary = Vocabulary.from_words(spelled_words(), SpecialWords.of(config))
-    counts = {"plain": 3, "plane": 2, "quick": 3, "quiz": 1, "frozen": 2, "don't": 4, "man": 2}
+    changes = {"format_version": 2, "tokenization": Ours(version=2)}
+    config = ModelConfig(**tiny_config().model_dump() | changes)
+    vocabulary = Vocabulary.from_words(second_version_words(), SpecialWords.of(config))
+    counts = {"plain": 3, "plane": 2, "quick": 3, "quiz": 1, "frozen": 2, "can't": 4}
     path = directory / "spelled"
     spelling = SpellingModel.train(counts, vocabulary)
     Bundle.save(path, tiny_model(config), vocabulary, dtype=torch.float32, spelling=spelling)
