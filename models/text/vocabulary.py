@@ -243,7 +243,11 @@ class Vocabulary:
 
     def case_variants(self, word_id: int) -> list[int]:
         """The ids of the words that differ from a word in case alone, itself among them."""
-        return self._prefixes.variants(self._words[word_id]) or [word_id]
+        return self.variants(self._words[word_id]) or [word_id]
+
+    def variants(self, word: str) -> list[int]:
+        """The ids of the words that differ from `word`, in the vocabulary's form, in case at most."""
+        return self._prefixes.variants(word)
 
     def ids_of(self, words: Iterable[str]) -> list[int]:
         """The ids of those of `words` that the vocabulary has, in its form or as they are typed."""

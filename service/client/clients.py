@@ -77,6 +77,7 @@ class Client(ClientBase[httpx.Client, httpx.BaseTransport]):
         unknown: Literal["spelled", "class"] | None = None,
         unknown_penalty: float | None = None,
         lines: bool = False,
+        ignore_case: bool = False,
         pretokenized: bool = False,
         session: str | None = None,
     ) -> list[ScoreResult]:
@@ -92,6 +93,7 @@ class Client(ClientBase[httpx.Client, httpx.BaseTransport]):
             unknown: what unknown words cost; None leaves it to the server.
             unknown_penalty: nats that are subtracted from the class of each unknown word.
             lines: whether each line of a text is a sentence of its own.
+            ignore_case: whether a word's probability is that of its case variants together.
             pretokenized: whether the texts are the model's own tokens between spaces.
             session: whose request it is; None: the client's.
 
@@ -107,7 +109,7 @@ class Client(ClientBase[httpx.Client, httpx.BaseTransport]):
             end_of_sentence=end_of_sentence,
             per_word=per_word,
             pretokenized=pretokenized,
-            **scoring(inputs, context, regions, group, unknown, unknown_penalty, lines),
+            **scoring(inputs, context, regions, group, unknown, unknown_penalty, lines, ignore_case),
         )
         return [one for request in requests for one in scored(self._send(request))]
 
@@ -173,6 +175,7 @@ class AsyncClient(ClientBase[httpx.AsyncClient, httpx.AsyncBaseTransport]):
         unknown: Literal["spelled", "class"] | None = None,
         unknown_penalty: float | None = None,
         lines: bool = False,
+        ignore_case: bool = False,
         pretokenized: bool = False,
         session: str | None = None,
     ) -> list[ScoreResult]:
@@ -184,7 +187,7 @@ class AsyncClient(ClientBase[httpx.AsyncClient, httpx.AsyncBaseTransport]):
             end_of_sentence=end_of_sentence,
             per_word=per_word,
             pretokenized=pretokenized,
-            **scoring(inputs, context, regions, group, unknown, unknown_penalty, lines),
+            **scoring(inputs, context, regions, group, unknown, unknown_penalty, lines, ignore_case),
         )
         return [one for request in requests for one in scored(await self._send(request))]
 

@@ -157,6 +157,7 @@ def scoring(
     unknown: Literal["spelled", "class"] | None,
     unknown_penalty: float | None,
     lines: bool,
+    ignore_case: bool,
 ) -> dict[str, Any]:
     """Fields of /v1/score for `ClientBase._requests`; see `Client.score`."""
     one = isinstance(inputs, str)
@@ -170,6 +171,7 @@ def scoring(
         "unknown": unknown,
         "unknown_penalty": unknown_penalty,
         "lines": lines or None,
+        "ignore_case": ignore_case or None,
     }
 
 

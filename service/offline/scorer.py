@@ -6,15 +6,17 @@ Simpler than the server's engine by design; see `service.offline.chunks`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Final
 
 import torch
 from torch import Tensor
 
 from models.bundle import Bundle
+from service.contract.numbers import log_sum_exp
 from service.offline.chunks import STEPS, batches, run
 from service.scoring.scored_text import ScoredText
-from service.scoring.sentences import check_lines, sentences
+from service.scoring.sentences import check_lines, sentences, tokens_of
 from service.scoring.unknown_words import Unknown, UnknownWords
 
 BATCH_TOKENS: Final = 4096
@@ -32,6 +34,7 @@ class Scorer:
         pretokenized: whether texts are words between white space; see `Vocabulary.tokenize_batch`.
         unknown: what unknown words cost, and with `unknown_penalty`; see `UnknownWords.of`.
         lines: whether each line of a text is a sentence; see `service.scoring.sentences`.
+        ignore_case: whether a word's probability is that of its case variants together.
 
     Raises:
         ValueError: `context` is not valid Unicode.
@@ -49,17 +52,18 @@ class Scorer:
         unknown: Unknown | None = None,
         unknown_penalty: float | None = None,
         lines: bool = False,
+        ignore_case: bool = False,
     ) -> None:
         check_lines(lines, bool(context))
         self._unknown = UnknownWords.of(bundle, unknown, unknown_penalty)
         self._model, self._vocabulary = bundle.model, bundle.vocabulary
         self._batch_tokens, self._steps = batch_tokens, min(STEPS, batch_tokens)
         self._fast, self._pretokenized = fast, pretokenized
-        self._end_of_sentence, self._lines = end_of_sentence, lines
+        self._end_of_sentence, self._lines, self._ignore_case = end_of_sentence, lines, ignore_case
         # The start word and the context are run once, not once a text.
         with torch.inference_mode():
-            (history,) = self._vocabulary.encode_batch([context], pretokenized)
-            before = [self._vocabulary.start_id, *history]
+            (history,) = tokens_of(self._vocabulary, [context], pretokenized, ignore_case)
+            before = [self._vocabulary.start_id, *(token.id for token in history)]
             start = self._model.split_state(self._model.initial_state(1))
             for chunk in run(self._model, [before], start, self._steps, keep_states=True):
                 self._hidden, (self._state,) = chunk.hidden[:, -1], chunk.states
@@ -80,6 +84,7 @@ class Scorer:
             pretokenized=self._pretokenized,
             end_of_sentence=self._end_of_sentence,
             lines=self._lines,
+            ignore_case=self._ignore_case,
         )
         targets = [[token.id for token in sentence] for one in found for sentence in one]
         total = sum(map(len, targets))
@@ -124,6 +129,20 @@ class Scorer:
         return found
 
     def _target_logprobs(self, hidden: Tensor, targets: Tensor) -> list[tuple[float, float]]:
+        """Log-probability and its error bound for each target, of its case variants together if asked for."""
+        if not self._ignore_case:
+            return self._logprobs_of(hidden, targets)
+        variants = [self._vocabulary.case_variants(target) for target in targets.tolist()]
+        rows = torch.tensor([row for row, ids in enumerate(variants) for _ in ids], device=hidden.device)
+        wanted = torch.tensor([one for ids in variants for one in ids], device=hidden.device)
+        apart = iter(self._logprobs_of(hidden[rows], wanted))
+        found = []
+        for ids in variants:
+            values, errors = zip(*islice(apart, len(ids)), strict=True)
+            found.append((log_sum_exp(values), max(errors)))
+        return found
+
+    def _logprobs_of(self, hidden: Tensor, targets: Tensor) -> list[tuple[float, float]]:
         if not self._fast:
             return [(value, 0.0) for value in self._model.target_logprobs(hidden, targets).tolist()]
         values, bounds = self._model.target_logprobs_bounded(hidden, targets)

@@ -23,25 +23,29 @@ def sentences(
     pretokenized: bool = False,
     end_of_sentence: bool = True,
     lines: bool = False,
+    ignore_case: bool = False,
 ) -> list[list[list[Token]]]:
     r"""For each of `texts` its sentences: their tokens, with ``</s>`` after each if `end_of_sentence`.
 
     With `lines` each line is a sentence; lines end in ``\n``, ``\r\n`` or ``\r``, and those without words are
-    skipped. A text without words is one empty sentence. Places are those in the whole text.
+    skipped. A text without words is one empty sentence. Places are those in the whole text. For
+    `ignore_case` see `tokens_of`.
 
     Raises:
         ValueError: a text is not valid Unicode.
     """
     if not lines:
+        tokenized = tokens_of(vocabulary, texts, pretokenized, ignore_case)
         return [
             [_ended(vocabulary, text, tokens) if end_of_sentence else tokens]
-            for text, tokens in zip(texts, vocabulary.tokenize_batch(texts, pretokenized), strict=True)
+            for text, tokens in zip(texts, tokenized, strict=True)
         ]
     parts = [[(match.start(), match[0]) for match in _LINE.finditer(text)] for text in texts]
-    tokenized = iter(vocabulary.tokenize_batch([line for part in parts for _, line in part], pretokenized))
+    every = [line for part in parts for _, line in part]
+    left = iter(tokens_of(vocabulary, every, pretokenized, ignore_case))
     found = []
     for part in parts:
-        kept = [(start, line, tokens) for start, line in part if (tokens := next(tokenized))]
+        kept = [(start, line, tokens) for start, line in part if (tokens := next(left))]
         if end_of_sentence:
             kept = [(start, line, _ended(vocabulary, line, tokens)) for start, line, tokens in kept]
         found.append([_moved(tokens, start) for start, _, tokens in kept])
@@ -50,6 +54,24 @@ def sentences(
         one or [[token._replace(start=len(text), end=len(text)) for token in empty]]
         for text, one in zip(texts, found, strict=True)
     ]
+
+
+def tokens_of(
+    vocabulary: Vocabulary, texts: Sequence[str], pretokenized: bool, ignore_case: bool
+) -> list[list[Token]]:
+    """The tokens of each text. With `ignore_case` an unknown word that the vocabulary has in another case is
+    that one, of several the most frequent: `THE` is `the`. Raises ValueError for what is not Unicode."""
+    tokenized = vocabulary.tokenize_batch(texts, pretokenized)
+    if not ignore_case:
+        return tokenized
+    return [[_in_any_case(vocabulary, token) for token in tokens] for tokens in tokenized]
+
+
+def _in_any_case(vocabulary: Vocabulary, token: Token) -> Token:
+    if token.id != vocabulary.unknown_id:
+        return token
+    variants = vocabulary.variants(token.word)
+    return token._replace(id=variants[0], word=vocabulary.word(variants[0])) if variants else token
 
 
 def check_lines(lines: bool, context: bool, param: str = "lines") -> None:

@@ -32,7 +32,7 @@ def test_its_requests(address: str, tmp_path: Path) -> None:
         for language, code in shell.blocks(PAGE)
         for line in code.splitlines()
     ]
-    spans, space, regions, cut, lines, empty = answers
+    spans, space, regions, cut, lines, empty, capitals = answers
     first = spans["results"][0]["words"]
     assert [(word["word"], word["start"], word["end"]) for word in first][2] == ("\u2019s", 7, 9)
     assert [word.get("token") for word in first] == [None, None, "'s", None, None]
@@ -42,3 +42,4 @@ def test_its_requests(address: str, tmp_path: Path) -> None:
     assert "cuts the token 'cat' at [4, 7]" in cut["error"]["message"]
     assert [line["word_count"] for line in lines["results"][0]["lines"]] == [4, 6]
     assert [word["word"] for word in empty["results"][0]["words"]] == ["</s>"]
+    assert capitals["results"][0]["words"][0]["token"] == "the"

@@ -104,10 +104,14 @@ def tokenized_bundle(path: Path, tokenization: Tokenization) -> Path:
 
 
 def spelled_bundle(directory: Path) -> Path:
-    """A tiny bundle, "spelled", of our tokenization's second version, with a spelling model."""
+    """A tiny bundle, "spelled", of our tokenization's second version, with a spelling model.
+
+    ``it`` and ``the`` are words in two cases.
+    """
     changes = {"format_version": 2, "tokenization": Ours(version=2)}
     config = ModelConfig(**tiny_config().model_dump() | changes)
-    vocabulary = Vocabulary.from_words(second_version_words(), SpecialWords.of(config))
+    words = [*second_version_words()[:-2], "It", "The"]
+    vocabulary = Vocabulary.from_words(words, SpecialWords.of(config))
     counts = {"plain": 3, "plane": 2, "quick": 3, "quiz": 1, "frozen": 2, "can't": 4}
     path = directory / "spelled"
     spelling = SpellingModel.train(counts, vocabulary)

@@ -71,6 +71,7 @@ def _job(options: ScoringOptions, data_set: DataSetOptions) -> JobOptions:
         options.unknown_name,
         options.unknown_penalty,
         options.lines,
+        options.ignore_case,
         Columns(data_set.prefix, bool(options.per_word), options.fast, options.group_name, options.lines),
     )
 

@@ -64,6 +64,7 @@ def _scorer(bundle: Bundle, options: ScoringOptions) -> Scorer:
             options.unknown_name,
             options.unknown_penalty,
             options.lines,
+            options.ignore_case,
         )
     except InvalidRequest as error:
         raise UserError(error.message) from None

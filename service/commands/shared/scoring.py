@@ -71,6 +71,12 @@ class ScoringOptions:
         float | None,
         typer.Option(min=0, show_default="0", help="Nats that are subtracted from the class of each."),
     ] = None
+    ignore_case: Annotated[
+        bool,
+        typer.Option(
+            "--ignore-case", help="A word has the probability of its case variants together, as for capitals."
+        ),
+    ] = False
     end_of_sentence: Annotated[bool, typer.Option(help="Score the end of sentence after each line.")] = True
     output: Annotated[
         Path | None, typer.Option(show_default="standard output", help="Where to write the results.")

@@ -68,6 +68,7 @@ _SCORE_ALONE = (
     "unknown",
     "unknown_penalty",
     "lines",
+    "ignore_case",
 )
 """Parameters of the task score."""
 
@@ -269,6 +270,7 @@ async def _score(
         unknown=parameters.unknown,
         unknown_penalty=parameters.unknown_penalty,
         lines=parameters.lines,
+        ignore_case=parameters.ignore_case,
         single=False,
         place=_place,
         prefix=prefix,

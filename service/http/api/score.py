@@ -41,6 +41,7 @@ def add(app: FastAPI, context: Context) -> None:
             unknown=body.unknown,
             unknown_penalty=body.unknown_penalty,
             lines=body.lines,
+            ignore_case=body.ignore_case,
             single=call.single,
             place=partial(place, single=call.single),
         )

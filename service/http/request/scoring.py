@@ -13,7 +13,7 @@ from service.contract.messages import Score, Scored
 from service.http.request.call import Call, R
 from service.http.request.questions import Mode, Place
 from service.scoring.scored_text import Group, Regions, ScoredText
-from service.scoring.sentences import check_lines, check_regions, sentences
+from service.scoring.sentences import check_lines, check_regions, sentences, tokens_of
 from service.scoring.unknown_words import Unknown, UnknownWords
 
 GROUP_LINES: Final = 256
@@ -42,6 +42,7 @@ class Scoring:
     unknown: Unknown | None
     unknown_penalty: float | None
     lines: bool
+    ignore_case: bool
     single: bool
     place: Place
     prefix: str = ""
@@ -75,6 +76,7 @@ class TextsToScore(Generic[R]):
             pretokenized=asked.pretokenized,
             end_of_sentence=asked.end_of_sentence,
             lines=asked.lines,
+            ignore_case=asked.ignore_case,
         )
         fast = (asked.mode or settings.mode) == "fast"
         self.messages: list[Score] = []
@@ -87,6 +89,7 @@ class TextsToScore(Generic[R]):
                     tuple([token.id for token in sentence]),
                     call.deadline,
                     fast,
+                    ignore_case=asked.ignore_case,
                 )
                 for sentence in text
             ]
@@ -133,8 +136,12 @@ class TextsToScore(Generic[R]):
     def _histories(self, call: Call[R]) -> list[tuple[int, ...]]:
         asked, limits = self.asked, call.context.limits
         distinct = list(dict.fromkeys(asked.contexts))
-        encoded = call.served.bundle.vocabulary.encode_batch(distinct, asked.pretokenized)
-        ids = {context: tuple(tokens) for context, tokens in zip(distinct, encoded, strict=True)}
+        vocabulary = call.served.bundle.vocabulary
+        tokenized = tokens_of(vocabulary, distinct, asked.pretokenized, asked.ignore_case)
+        ids = {
+            context: tuple([token.id for token in tokens])
+            for context, tokens in zip(distinct, tokenized, strict=True)
+        }
         for index, context in enumerate(asked.contexts):
             limits.check_words(len(ids[context]), context_place(asked.contexts, index, asked.prefix))
         histories = [ids[context] for context in asked.contexts]

@@ -100,6 +100,8 @@ class InferParameters(BaseModel):
     """score: as in /v1/score."""
     lines: bool = False
     """score: as in /v1/score; the output `line_scores` has for each text the `lines`, as JSON."""
+    ignore_case: bool = False
+    """score: as in /v1/score."""
     mode: Literal["exact", "fast"] | None = None
     """As in /v1/predict."""
     timeout_ms: int | None = Field(None, ge=1)

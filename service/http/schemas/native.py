@@ -123,6 +123,9 @@ class ScoreRequest(ModelRequest):
     """Nats that are subtracted from the class's log-probability; not with `spelled`."""
     lines: bool = False
     """Whether each line of a text is a sentence of its own; not with `context`. Blank lines are skipped."""
+    ignore_case: bool = False
+    """Whether a word has the probability of all words together that differ from it in case alone, as for
+    transcripts in capitals."""
 
 
 class PredictAnswer(BaseModel):

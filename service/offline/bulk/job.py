@@ -36,6 +36,7 @@ class JobOptions:
     unknown: Unknown | None = None
     unknown_penalty: float | None = None
     lines: bool = False
+    ignore_case: bool = False
     columns: Columns = field(default_factory=Columns)
 
     def scorer(self, bundle: Bundle) -> Scorer:
@@ -51,6 +52,7 @@ class JobOptions:
                 self.unknown,
                 self.unknown_penalty,
                 self.lines,
+                self.ignore_case,
             )
         except InvalidRequest as error:
             raise BulkError(error.message) from None

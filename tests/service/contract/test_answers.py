@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
@@ -21,7 +22,7 @@ from service.contract.answers import (
     scored_group,
     scored_word,
 )
-from service.contract.numbers import DIGITS, logprob_error, perplexity
+from service.contract.numbers import DIGITS, log_sum_exp, logprob_error, perplexity
 
 logprobs = st.floats(-100, 0).map(lambda value: round(value, DIGITS))
 errors = st.just(0.0) | st.floats(1e-9, 1.0)
@@ -91,3 +92,11 @@ def test_a_perplexity_beyond_doubles_is_infinite_and_one_of_no_words_is_no_numbe
     assert perplexity(-1e6, 1) == perplexity(-math.inf, 2) == math.inf
     assert math.isnan(perplexity(0.0, 0))
     assert perplexity(-math.log(4) * 3, 3) == 4
+
+
+@given(st.lists(st.floats(-700, 0), min_size=1, max_size=4))
+def test_one_or_the_other_of_several_words(logprobs: list[float]) -> None:
+    found = log_sum_exp(logprobs)
+    assert found == pytest.approx(math.log(math.fsum(map(math.exp, logprobs))), abs=1e-9)
+    assert log_sum_exp([*logprobs, -math.inf]) == pytest.approx(found, abs=1e-12)
+    assert log_sum_exp([-math.inf]) == log_sum_exp([-math.inf, -math.inf]) == -math.inf

@@ -28,6 +28,7 @@ TEXTS = {
     "white space": " \t\u3000 ",
     "invisible": "\u200b\ufeff",
     "a word": "the",
+    "capitals": "IT IS THE BIN, THANK YOU",
     "look-alikes": "\u201cDon\u2019t\u201d \u2014 he said\u2026",
     "unknown words": "the frozen plane of kxqzt \U0001f468\u200d\U0001f469",
     "a line end within": "Thank you.\nThank you very much.",
@@ -44,12 +45,14 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "end_of_sentence": ("--no-end-of-sentence",),
     "lines": ("--lines",),
     "class": ("--unknown", "class"),
+    "any case": ("--ignore-case",),
 }
 FIELDS: dict[str, dict[str, Any]] = {
     "": {},
     "end_of_sentence": {"end_of_sentence": False},
     "lines": {"lines": True},
     "class": {"unknown": "class"},
+    "any case": {"ignore_case": True},
 }
 
 
@@ -257,3 +260,29 @@ def test_nonsense_is_dear(spelled: Bundle, http: httpx.Client) -> None:
     assert nonsense < plain
     known = [one["known_perplexity"] for one in score(http, inputs=texts, unknown="class")]
     assert known == [one["known_perplexity"] for one in score(http, inputs=texts)]
+
+
+def test_a_transcript_in_capitals(client: Client, http: httpx.Client, spelled_path: Path) -> None:
+    plain, capitals = "it is the bin", "IT IS THE BIN"
+    (lower,) = client.score(plain, ignore_case=True)
+    (upper,) = client.score(capitals, ignore_case=True)
+    assert upper.logprob is not None
+    assert upper.unknown_words == 0
+    assert [word.word for word in upper.words][:4] == capitals.split()
+    assert all(word.token is not None and word.token.upper() == word.word for word in upper.words[:4])
+    # "it" and "It" are both words: what is read for IT is the more frequent one.
+    first = math.log(
+        sum(math.exp(score(http, inputs=word)[0]["words"][0]["logprob"]) for word in ("it", "It"))
+    )
+    assert lower.words[0].logprob == pytest.approx(first, abs=1e-5)
+    assert upper.words[0].logprob == pytest.approx(first, abs=1e-5)
+    (typed,) = client.score(capitals)
+    assert typed.unknown_words == 4
+    assert typed.logprob is not None
+    assert typed.logprob < upper.logprob
+    (row,) = json_rows(run("score", "-", "--model", spelled_path, "--ignore-case", stdin=capitals.encode()))
+    assert row["logprob"] == pytest.approx(upper.logprob, abs=1e-4)
+    (rest,) = client.score("THE BIN", context="IT IS", ignore_case=True)
+    assert [word.logprob for word in rest.words] == pytest.approx(
+        [word.logprob for word in upper.words[2:]], abs=1e-4
+    )

@@ -72,7 +72,7 @@ async def test_score(local: Local) -> None:
 
 async def test_the_options_of_score(local: Local, spelled: Bundle) -> None:
     app = local(of=spelled)
-    texts = ["a well-known quiz.", "the man"]
+    texts = ["a well-known quiz.", "THE MAN It"]
     options: list[tuple[dict[str, Any], dict[str, Any]]] = [
         ({"group": "space", "unknown": "class"}, {}),
         ({"unknown_penalty": 1.5}, {}),
@@ -81,6 +81,7 @@ async def test_the_options_of_score(local: Local, spelled: Bundle) -> None:
         ({"context": "[Thank] you"}, {}),
         ({"context": "[1, 2]"}, {}),
         ({"lines": True}, {}),
+        ({"ignore_case": True}, {}),
     ]
     for fields, strings in options:
         parameters = {"task": "score", **fields, **strings}
