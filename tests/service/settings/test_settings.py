@@ -47,6 +47,7 @@ OTHER_VALUES = {
     "log_format": "json",
     "log_level": "warning",
     "mode": "fast",
+    "unknown": "class",
     "max_inputs": "17",
     "otel_endpoint": "http://localhost:4318",
 }
