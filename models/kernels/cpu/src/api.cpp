@@ -11,8 +11,6 @@ using namespace headfirst;
 
 namespace {
 
-constexpr int SCREENED_WIDTH = 48;  // narrower clusters: the exponentials cost more than the products
-
 const Level* level_named(const char* name) {
     const Level* best = &scalar_level;
 #if defined(__x86_64__)
@@ -109,9 +107,7 @@ API int hf_model_finish(Model* model, const int64_t* excluded, int64_t n, int sc
         }
         if (screen) pack_screen(model->head);
         for (Part& part : model->clusters)
-            if (model->level->quick_screen && part.matrix.width >= SCREENED_WIDTH &&
-                part.matrix.words >= GROUP)
-                pack_screen(part);
+            if (part.matrix.words >= GROUP) pack_screen(part);
         return 0;
     });
 }

@@ -81,10 +81,16 @@ class Collector {
   private:
     size_t enough() const { return (size_t)row_.k + (size_t)row_.k / 2 + 4; }
 
+    // What sums of a few doubles of this size may be off by.
+    double rounded() const {
+        return 1e-13 * (std::fabs(row_.kth == NONE ? 0 : row_.kth) + std::fabs(view_.base) +
+                        (std::isnan(view_.log_z) ? 0 : std::fabs(view_.log_z)) + 1);
+    }
+
     // Only logits from here on can matter, as the row stands.
     double needed() const {
         if (row_.kth == NONE) return NONE;
-        return row_.kth - row_.tie() - view_.base + (std::isnan(view_.log_z) ? 0 : view_.log_z);
+        return row_.kth - rounded() - view_.base + (std::isnan(view_.log_z) ? 0 : view_.log_z);
     }
 
     float logit(int w) {
@@ -112,9 +118,10 @@ class Collector {
         if ((int64_t)sure.size() < row_.k) return;
         std::nth_element(sure.begin(), sure.begin() + (row_.k - 1), sure.end(), std::greater<float>());
         const double kth = sure[(size_t)row_.k - 1];
-        const double tie = 2.5e-7 * (std::fabs(kth) + std::fabs(row_.log_z) + std::fabs(view_.base) + 1);
         // Groups' maxima of exact logits still lack their slack, the others their float32 rounding.
-        least_ = std::max(least_, kth - (view_.screen ? 1e-6 * std::fabs(kth) : view_.slack) - tie);
+        const double sure_of = kth - (view_.screen ? 1e-6 * std::fabs(kth) : view_.slack) - rounded();
+        // All words from log_z on have the same score, so the smallest ids among them count.
+        least_ = std::max(least_, std::isnan(view_.log_z) ? sure_of : std::min(sure_of, view_.log_z));
     }
 
     bool reaches(int g) const {

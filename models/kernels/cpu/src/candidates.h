@@ -28,22 +28,17 @@ struct Row {
     const int64_t *allowed, *allowed_end;  // null: every word
     double log_z, mass, upper, shift;
     double kth = NONE;                   // the k-th best score so far
-    std::vector<Candidate> best;         // at least all that may be among the k best
-    std::vector<float> clusters;         // float32 logits, -inf once opened or without a word to answer
+    std::vector<Candidate> best;         // the k best so far, at least
+    bool screened = false;               // 8 bits have lowered the bounds of the clusters that competed
+    std::vector<float> clusters;         // no word's score is above; -inf: opened, or no word to answer
     std::vector<double> projected_norm;  // a band each, negative: not projected yet
     std::vector<std::vector<float>> projected;
-
-    // Scores that float32 log-probabilities cannot tell apart.
-    double tie() const { return 2.5e-7 * (std::fabs(kth - log_z) + 1); }
 
     void prune() {
         if ((int64_t)best.size() < k) return;
         std::nth_element(best.begin(), best.begin() + (k - 1), best.end());
         kth = best[(size_t)k - 1].score;
-        const double edge = kth - tie();
-        best.erase(
-            std::remove_if(best.begin() + k, best.end(), [&](const Candidate& c) { return c.score < edge; }),
-            best.end());
+        best.erase(best.begin() + k, best.end());
     }
 };
 

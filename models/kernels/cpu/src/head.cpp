@@ -25,7 +25,13 @@ void HeadPass::run(const Model& model, const float* hidden, int n, bool in_fast,
     Blocks blocks;
     blocks.fill(rows, model.width, [&](int i) { return hidden + (size_t)i * model.width; });
     Coded coded;
-    if (fast) coded.fill(blocks, hidden, rows, model.width, model.head.screen.width);
+    CodedBlocks codes;
+    if (fast) {
+        coded.fill(
+            level, rows, model.width, model.head.screen.width,
+            [&](int i) { return hidden + (size_t)i * model.width; }, [&](int i) { return norm[(size_t)i]; });
+        codes.fill(coded, rows, [](int i) { return i; });
+    }
     code_norm = coded.residual;
 
     auto group = [&](int g) {
@@ -38,8 +44,7 @@ void HeadPass::run(const Model& model, const float* hidden, int n, bool in_fast,
         for (int b = 0; b < blocks.count(); b++) {
             float* z = out + (size_t)blocks.first[b] * step + first * LANES;
             if (fast && is_word)
-                level.screen(model.head.screen, words.bias, first, many,
-                             coded.block(blocks, b, model.head.screen.width, norm.data()), z, step);
+                level.screen(model.head.screen, words.bias, first, many, codes.block(b), z, step);
             else
                 level.logits(m, first, many, blocks.block(b), blocks.rows(b), z, step);
             for (int r = 0; r < blocks.rows(b); r++) {

@@ -3,6 +3,7 @@
 #include "tile.h"
 
 #include <cstddef>
+#include <cstring>
 
 namespace headfirst {
 namespace {
@@ -62,19 +63,30 @@ double dot(const float* a, const float* b, int n) {
 
 double dot_half(const float*, const uint16_t*, int) { return 0; }  // without HALF there are no such rows
 
-inline void codes_dot(const uint8_t* w, int w_step, const int8_t* codes, int step, int width, int32_t* out) {
-    int32_t sum[LANES] = {};
-    for (int j = 0; j < width; j += 4, codes += step, w += w_step)
-        for (int l = 0; l < LANES; l++)
-            for (int i = 0; i < 4; i++) sum[l] += w[4 * l + i] * codes[i];
-    for (int l = 0; l < LANES; l++) out[l] = sum[l];
+void screen(const Screen& m, const float* bias, int first, int n, const Codes& c, float* out, int stride) {
+    for (int p = 0; p < n; p++)
+        for (int r = 0; r < c.rows; r++) {
+            const int at = (first + p) * LANES;
+            const Place place(first + p, m.panels, m.width / 4);
+            const uint8_t* w = m.panel + place.begin * 4 * LANES;
+            int32_t sum[4 * LANES] = {};
+            for (int j = 0; j < m.width; j += 4, w += (size_t)place.step * 4 * LANES) {
+                int16_t four[4];
+                memcpy(four, c.codes + 2 * (j * c.rows + 4 * r), 8);
+                for (int l = 0; l < 4 * LANES; l++) sum[l] += ((int16_t)w[l] - 128) * four[l % 4];
+            }
+            for (int l = 0; l < LANES; l++) {
+                const int32_t* of = sum + 4 * l;
+                out[r * stride + p * LANES + l] =
+                    (float)(of[0] + of[1] + of[2] + of[3]) * c.scale[r] * m.scale[at + l] + bias[at + l];
+            }
+        }
 }
 
-#include "screen.inc"
 #include "tile.inc"
 
 }  // namespace
 
-const Level scalar_level = {NAME, HALF, false, logits, stats, dot, dot_half, screen, fold, reach, cell};
+const Level scalar_level = {NAME, HALF, true, logits, stats, dot, dot_half, screen, fold, reach, cell};
 
 }  // namespace headfirst

@@ -42,19 +42,19 @@ struct Sums {
         return (float)(std::max(0.0, log_of(upper, row) - log_of(sum, row)) + 2e-6);
     }
     // The same from screened logits of the short-list.
-    void screen(const Model& model, int g, const Blocks& blocks, const Coded& coded, const float* norms) {
+    void screen(const Model& model, int g, const CodedBlocks& blocks) {
         float tile[BLOCK * GROUP];
         const Matrix& m = model.head.matrix;
         const Screen& words = model.head.screen;
         const int first = g * PANELS, many = std::min(PANELS, m.panels - first);
         for (int b = 0; b < blocks.count(); b++) {
-            model.level->screen(words, m.bias, first, many, coded.block(blocks, b, words.width, norms), tile,
-                                GROUP);
-            for (int r = 0; r < blocks.rows(b); r++) {
+            const Codes codes = blocks.block(b);
+            model.level->screen(words, m.bias, first, many, codes, tile, GROUP);
+            for (int r = 0; r < codes.rows; r++) {
                 const int row = blocks.first[b] + r;
                 const size_t i = (size_t)row * groups + g;
                 model.level->stats(tile + r * GROUP, many, &top[i], &sum[i]);
-                upper[i] = sum[i] * exp_from_above(words.slack(g, norms[row], coded.residual[(size_t)row]));
+                upper[i] = sum[i] * exp_from_above(words.slack(g, codes.norm[r], codes.residual[r]));
             }
         }
     }
@@ -120,14 +120,20 @@ int chunk_logprobs(const Model& model, const float* hidden, const int64_t* targe
     const int all = words.groups + columns.groups;
     sums.resize(rows, all, fast);
     Coded coded;
-    if (fast) coded.fill(blocks, hidden, rows, model.width, model.head.screen.width);
+    CodedBlocks codes;
+    if (fast) {
+        coded.fill(
+            level, rows, model.width, model.head.screen.width,
+            [&](int i) { return hidden + (size_t)i * model.width; }, [&](int i) { return norms[(size_t)i]; });
+        codes.fill(coded, rows, [](int i) { return i; });
+    }
     const int tasks = std::min(all, threads <= 1 ? 1 : 8 * threads);
     parallel(tasks, threads, [&](int t) {
         for (int g = (int)((int64_t)all * t / tasks); g < (int)((int64_t)all * (t + 1) / tasks); g++)
             if (g >= words.groups)
                 sums.pass(level, columns, g - words.groups, blocks, g);
             else if (fast)
-                sums.screen(model, g, blocks, coded, norms.data());
+                sums.screen(model, g, codes);
             else
                 sums.pass(level, words, g, blocks, g);
     });

@@ -58,9 +58,9 @@ struct Screen {
     }
 };
 
-// A block of hidden rows in 8 bits, `planes` numbers an input: h = scale * (q0 + q1 / 254) + residual.
+// A block of hidden rows in few bits, `planes` numbers an input: h = scale * (q0 + q1 / 254) + residual.
 struct Codes {
-    const int8_t* codes = nullptr;  // [width / 4][rows * planes][4]
+    const int8_t* codes = nullptr;  // [width / 4][rows * planes][4] int8, or int16 for `wide_codes`
     int rows = 0, planes = 1;
     const float* scale = nullptr;     // per row
     const float* norm = nullptr;      // per row, Euclidean norm of h
@@ -70,8 +70,8 @@ struct Codes {
 
 struct Level {
     const char* name;
-    bool half;          // float16 panels are read at no great cost
-    bool quick_screen;  // 8 bits are multiplied faster than float32
+    bool half;        // float16 panels are read at no great cost
+    bool wide_codes;  // hidden rows of 16 bits are multiplied with weights of 8 as fast as those of 8
 
     // out[r * stride + w] = logits of the words of panels first .. first + n - 1 for a block of rows
     // [width][rows].

@@ -4,10 +4,10 @@
 // Z_c. The head pass leaves a maximum a group of 64 words; the k-th largest of them bounds the k-th best
 // word, and only groups that reach it are looked into. All that may belong to the k best, given the slack of
 // the logits at hand (float32 rounding, or 8 bits), is rescored in double from the float32 rows in one fixed
-// order. Clusters are then opened in descending z_c while z_c reaches the k-th best score; rows that want the
-// same cluster share its pass. Wide clusters are looked at in 8 bits first, which proves of most that none of
-// their words is among the k best. Final order: float32 log-probabilities, descending; equal ones by the
-// smaller id.
+// order. Clusters are then opened in descending order of what bounds their words, z_c or less, while that
+// reaches the k-th best score; rows that want the same cluster share its pass. Before, all clusters that
+// reach it are looked at in 8 bits, which proves of most that none of their words is among the k best. Order:
+// the double scores, descending; equal ones by the smaller id.
 //
 // Reads the head (see head.cpp), each opened cluster's panels once per group of rows, and the float32 rows of
 // the survivors (some k a row). Writes k ids and log-probabilities a row. Scratch: 4 bytes a head logit of up
@@ -42,6 +42,7 @@ class Search {
         each(high - low, [&](int i) { begin(rows_[(size_t)i], low + i); });
         std::vector<std::pair<int, Row*>> wanted;
         for (;;) {
+            screen();
             wanted.clear();
             for (Row& row : rows_) {
                 const int c = next(row);
@@ -79,9 +80,9 @@ class Search {
         row.log_z = head_.log_z[i], row.shift = head_.shift[i], row.mass = head_.mass[i],
         row.upper = head_.upper[i];
         const float* columns = head_.columns.data() + (size_t)i * head_.columns_stride;
-        row.clusters.assign(columns, columns + model_.clusters.size());
+        row.clusters.resize(model_.clusters.size());
         for (size_t c = 0; c < row.clusters.size(); c++)
-            if (!usable(row, model_.clusters[c])) row.clusters[c] = LOW;
+            row.clusters[c] = usable(row, model_.clusters[c]) ? columns[c] + column_slack(i) : LOW;
         row.projected_norm.assign(model_.projections.size(), -1);
         row.projected.resize(model_.projections.size());
         float* high = &head_.high[(size_t)i * head_.groups];
@@ -117,14 +118,22 @@ class Search {
         return exact_logit(*model_.level, m, row.hidden, c);
     }
 
-    // The most probable unopened cluster if its words may compete, else -1.
+    // No column in float32 is off by more.
+    float column_slack(int i) const {
+        const Matrix& m = model_.columns.matrix;
+        return (float)(1.01 * rounding(m.width) * head_.norm[(size_t)i] * m.norm);
+    }
+
+    // The unopened cluster of the highest bound if its words may compete, else -1.
     int next(Row& row) const {
         if (row.clusters.empty()) return -1;
-        const auto best = std::max_element(row.clusters.begin(), row.clusters.end());
-        if (*best == LOW) return -1;
-        const int c = (int)(best - row.clusters.begin());
-        if (row.kth > NONE && column(row, c) < row.kth - row.tie()) return -1;
-        return c;
+        for (;;) {
+            const auto best = std::max_element(row.clusters.begin(), row.clusters.end());
+            if (*best == LOW || *best < row.kth) return -1;
+            const int c = (int)(best - row.clusters.begin());
+            if (row.kth == NONE || column(row, c) >= row.kth) return c;
+            *best = LOW;
+        }
     }
 
     void project(int band, std::pair<int, Row*>* wanted, int n) {
@@ -162,26 +171,62 @@ class Search {
         });
     }
 
-    // Most clusters that must be opened hold no word of the k best. Where 8 bits prove it, that is all the
-    // row needs of it. Moves the other rows to the front.
-    int screen(int c, std::pair<int, Row*>* wanted, int n) {
-        const Part& part = model_.clusters[(size_t)c];
-        const int band = model_.band_of[(size_t)c], width = part.matrix.width;
-        std::vector<float> rows((size_t)n * width), norms((size_t)n);
-        for (int i = 0; i < n; i++) {
-            const Row& row = *wanted[i].second;
-            std::copy_n(row.projected[(size_t)band].begin(), width, rows.begin() + (int64_t)i * width);
-            norms[(size_t)i] = (float)(row.projected_norm[(size_t)band] * 1.000001);
+    // Most clusters that compete by their own probability hold no word of the k best, and 8 bits prove it:
+    // lowers those bounds, once a row.
+    void screen() {
+        std::vector<std::pair<int, Row*>> pending;  // (cluster, row)
+        for (Row& row : rows_) {
+            if (row.screened || row.kth == NONE) continue;
+            row.screened = true;
+            for (size_t c = 0; c < row.clusters.size(); c++)
+                if (row.clusters[c] >= row.kth && model_.clusters[c].screen.width)
+                    pending.push_back({(int)c, &row});
         }
-        ClusterScreen screen(part, *model_.level, rows, norms);
-        screen.run(worth_sharing(part.matrix, n) ? threads_ : 1);
-        int left = 0;
-        for (int i = 0; i < n; i++) {
-            const Row& row = *wanted[i].second;
-            if (!(row.kth > NONE && column(row, c) + screen.best_word(i) < row.kth - row.tie()))
-                std::swap(wanted[left++], wanted[i]);
+        std::stable_sort(pending.begin(), pending.end(),
+                         [](const auto& a, const auto& b) { return a.first < b.first; });
+        for (size_t i = 0, j; i < pending.size(); i = j) {
+            const int band = model_.band_of[(size_t)pending[i].first];
+            for (j = i; j < pending.size() && model_.band_of[(size_t)pending[j].first] == band; j++) {}
+            screen(band, &pending[i], (int)(j - i));
         }
-        return left;
+    }
+
+    // The same for n pairs of one band, in ascending order of clusters.
+    void screen(int band, std::pair<int, Row*>* pending, int n) {
+        project(band, pending, n);
+        std::vector<Row*> rows;
+        std::vector<int> place(rows_.size(), -1);  // in `rows`
+        for (int i = 0; i < n; i++) {
+            int& at = place[(size_t)(pending[i].second - rows_.data())];
+            if (at < 0) at = (int)rows.size(), rows.push_back(pending[i].second);
+        }
+        const Matrix& m = model_.projections[(size_t)band].matrix;
+        const auto norm = [&](int i) {
+            return (float)(rows[(size_t)i]->projected_norm[(size_t)band] * 1.000001);
+        };
+        Coded coded;
+        coded.fill(
+            *model_.level, (int)rows.size(), m.words, (m.words + 3) / 4 * 4,
+            [&](int i) { return rows[(size_t)i]->projected[(size_t)band].data(); }, norm);
+        ClusterScreen screen(*model_.level, coded);
+        int64_t work = 0;
+        for (int i = 0, j; i < n; i = j) {
+            const Part& part = model_.clusters[(size_t)pending[i].first];
+            std::vector<int> asking;
+            for (j = i; j < n && pending[j].first == pending[i].first; j++) {
+                const int at = place[(size_t)(pending[j].second - rows_.data())];
+                if (norm(at) * part.matrix.norm <= SCREENABLE) asking.push_back(at);
+            }
+            if (asking.empty()) continue;
+            work += (int64_t)asking.size() * part.matrix.words * part.matrix.width;
+            screen.ask(part, pending[i].first, std::move(asking), threads_);
+        }
+        screen.run(work >= WORTH_SHARING ? threads_ : 1);
+        screen.results([&](int c, int row, double best) {
+            float& bound = rows[(size_t)row]->clusters[(size_t)c];
+            const double lower = bound + best;
+            bound = (float)(lower + 1e-7 * std::fabs(lower));
+        });
     }
 
     void open(int c, std::pair<int, Row*>* wanted, int n) {
@@ -194,11 +239,8 @@ class Search {
             Row& row = *wanted[i].second;
             if (!(row.projected_norm[(size_t)band] * m.norm < LARGEST)) overflow = true;
             row.clusters[(size_t)c] = LOW;
-            call_.expanded[(size_t)row.index * model_.clusters.size() + c] = 1;
         }
         if (overflow) return;
-        if (part.screen.width) n = screen(c, wanted, n);
-        if (n == 0) return;
         const int stride = m.panels * LANES;
         const bool stored = (int64_t)n * stride <= STORED;
         Blocks blocks;
@@ -250,28 +292,32 @@ class Search {
 
     void answer(Row& row) {
         if (head_.fast) row.log_z = row.shift + std::log(row.mass);
-        struct Word {
-            float logprob;
-            int64_t id;
-        };
-        std::vector<Word> words;
-        for (const Candidate& c : row.best) words.push_back({(float)(c.score - row.log_z), c.id});
-        std::sort(words.begin(), words.end(), [](const Word& a, const Word& b) {
-            return a.logprob != b.logprob ? a.logprob > b.logprob : a.id < b.id;
-        });
+        std::sort(row.best.begin(), row.best.end());
         int64_t* ids = call_.ids + (size_t)row.index * call_.answers;
         float* logprobs = call_.logprobs + (size_t)row.index * call_.answers;
         for (int64_t i = 0; i < call_.answers; i++) {
-            const bool is_word = i < row.k && i < (int64_t)words.size();
-            ids[i] = is_word ? words[(size_t)i].id : -1;
-            logprobs[i] = is_word ? words[(size_t)i].logprob : LOW;
+            const bool is_word = i < row.k && i < (int64_t)row.best.size();
+            ids[i] = is_word ? row.best[(size_t)i].id : -1;
+            logprobs[i] = is_word ? (float)(row.best[(size_t)i].score - row.log_z) : LOW;
         }
+        expand(row);
         // The last term: rounding of the float32 sums from which the rescored words' shares were taken.
         const double before = head_.mass[(size_t)(row.index - first_)];
         call_.bound[row.index] =
             head_.fast
                 ? (float)(std::max(0.0, std::log(row.upper / row.mass)) + 1e-6 * (1 + before / row.mass))
                 : 0;
+    }
+
+    // The clusters whose own probability reaches the k-th best word's: no other can hold one of the k best.
+    void expand(const Row& row) const {
+        const int i = row.index - first_;
+        const float* columns = head_.columns.data() + (size_t)i * head_.columns_stride;
+        uint8_t* expanded = call_.expanded + (size_t)row.index * model_.clusters.size();
+        const double slack = column_slack(i);
+        for (size_t c = 0; c < model_.clusters.size(); c++)
+            expanded[c] = columns[c] + slack >= row.kth && usable(row, model_.clusters[c]) &&
+                          (columns[c] - slack >= row.kth || column(row, (int)c) >= row.kth);
     }
 
     const Model& model_;
