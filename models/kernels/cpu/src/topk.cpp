@@ -40,22 +40,7 @@ class Search {
         threads_ = threads;
         rows_.resize((size_t)(high - low));
         each(high - low, [&](int i) { begin(rows_[(size_t)i], low + i); });
-        std::vector<std::pair<int, Row*>> wanted;
-        for (;;) {
-            screen();
-            wanted.clear();
-            for (Row& row : rows_) {
-                const int c = next(row);
-                if (c >= 0) wanted.push_back({c, &row});
-            }
-            if (wanted.empty()) break;
-            std::stable_sort(wanted.begin(), wanted.end(),
-                             [](const auto& a, const auto& b) { return a.first < b.first; });
-            for (size_t i = 0, j; i < wanted.size(); i = j) {
-                for (j = i; j < wanted.size() && wanted[j].first == wanted[i].first; j++) {}
-                open(wanted[i].first, &wanted[i], (int)(j - i));
-            }
-        }
+        while (open_next()) {}
         each((int)rows_.size(), [&](int i) { answer(rows_[(size_t)i]); });
     }
 
@@ -74,7 +59,9 @@ class Search {
     void begin(Row& row, int i) {
         const int at = row.index = first_ + i;
         row.hidden = call_.hidden + (size_t)at * model_.width;
+        row.model = &model_;
         row.k = call_.k[at];
+        row.base.resize(model_.clusters.size()), row.cluster_z.resize(model_.clusters.size());
         row.allowed = call_.allowed ? call_.allowed[at] : nullptr;
         row.allowed_end = row.allowed ? row.allowed + call_.allowed_count[at] : nullptr;
         row.log_z = head_.log_z[i], row.shift = head_.shift[i], row.mass = head_.mass[i],
@@ -99,7 +86,8 @@ class Search {
                         head_.fast ? head_.code_norm[i] : 0,
                         head_.fast ? &model_.head.screen : nullptr,
                         0,
-                        std::nan("")};
+                        std::nan(""),
+                        -1};
         mask(view, high, low);
         collect(row, view);
     }
@@ -124,16 +112,36 @@ class Search {
         return (float)(1.01 * rounding(m.width) * head_.norm[(size_t)i] * m.norm);
     }
 
-    // The unopened cluster of the highest bound if its words may compete, else -1.
-    int next(Row& row) const {
-        if (row.clusters.empty()) return -1;
-        for (;;) {
-            const auto best = std::max_element(row.clusters.begin(), row.clusters.end());
-            if (*best == LOW || *best < row.kth) return -1;
-            const int c = (int)(best - row.clusters.begin());
-            if (row.kth == NONE || column(row, c) >= row.kth) return c;
-            *best = LOW;
+    // Open what may hold one of the k best words, all rows' at once so that they share the clusters' passes;
+    // for a row without k words its most probable cluster. False: nothing does.
+    bool open_next() {
+        screen();
+        std::vector<std::pair<int, Row*>> wanted;
+        std::vector<double> promise(model_.clusters.size(), 0);  // the clusters of the best words come first
+        for (Row& row : rows_) {
+            if (row.clusters.empty()) continue;
+            const auto first = std::max_element(row.clusters.begin(), row.clusters.end());
+            if (row.kth == NONE && *first > LOW) wanted.push_back({(int)(first - row.clusters.begin()), &row});
+            if (row.kth == NONE) continue;
+            for (size_t c = 0; c < row.clusters.size(); c++)
+                if (row.clusters[c] > LOW && row.clusters[c] >= row.kth) {
+                    wanted.push_back({(int)c, &row});
+                    promise[c] += row.clusters[c] - row.kth;
+                }
         }
+        std::stable_sort(wanted.begin(), wanted.end(), [&](const auto& a, const auto& b) {
+            const double x = promise[(size_t)a.first], y = promise[(size_t)b.first];
+            return x != y ? x > y : a.first < b.first;
+        });
+        for (size_t i = 0, j; i < wanted.size() && !overflow; i = j) {
+            for (j = i; j < wanted.size() && wanted[j].first == wanted[i].first; j++) {}
+            const size_t c = (size_t)wanted[i].first;
+            const auto end = std::remove_if(&wanted[i], &wanted[i] + (j - i), [&](const auto& one) {
+                return !(one.second->clusters[c] >= one.second->kth);
+            });
+            if (end > &wanted[i]) open((int)c, &wanted[i], (int)(end - &wanted[i]));
+        }
+        return !wanted.empty() && !overflow;
     }
 
     void project(int band, std::pair<int, Row*>* wanted, int n) {
@@ -283,8 +291,10 @@ class Search {
                       0,
                       nullptr,
                       column(row, c),
-                      shift + std::log(mass)};
+                      shift + std::log(mass),
+                      c};
             if (m.words == 1) view.log_z = view.exact(0);  // it is the cluster: no rounding between them
+            row.base[(size_t)c] = view.base, row.cluster_z[(size_t)c] = view.log_z;
             mask(view, highs, nullptr);
             collect(row, view);
         });
@@ -292,6 +302,7 @@ class Search {
 
     void answer(Row& row) {
         if (head_.fast) row.log_z = row.shift + std::log(row.mass);
+        row.settle();
         std::sort(row.best.begin(), row.best.end());
         int64_t* ids = call_.ids + (size_t)row.index * call_.answers;
         float* logprobs = call_.logprobs + (size_t)row.index * call_.answers;
