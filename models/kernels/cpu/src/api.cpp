@@ -40,7 +40,7 @@ int guarded(Work work) {
 #define API extern "C" __attribute__((visibility("default")))
 
 // The interface's version: the Python side refuses another.
-API int hf_version() { return 5; }
+API int hf_version() { return 7; }
 
 // The best instruction set of this processor ("" asks for it), or `name` if the processor has it, else null.
 API const char* hf_level(const char* name) {
@@ -111,6 +111,10 @@ API int hf_model_finish(Model* model, const int64_t* excluded, int64_t n, int sc
         return 0;
     });
 }
+
+// At least the largest singular value of what `hf_model_finish` has lost of the short-list's rows; without it
+// the fast mode proves less.
+API void hf_model_spectral(Model* model, double value) { model->head.screen.spectral = value; }
 
 API void hf_model_free(Model* model) { delete model; }
 

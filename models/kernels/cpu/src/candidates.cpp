@@ -31,9 +31,7 @@ void rescore(Row& row, const View& view, const Survivor* found, size_t n) {
         const double exact = view.exact(found[i].word);
         row.add({view.score(exact), view.part.first + found[i].word, 0, view.index});
         // Its share of the partition function is known now.
-        const double share = std::exp(exact - row.shift);
-        row.mass += share - std::exp(found[i].logit - row.shift);
-        row.upper += share - std::exp(found[i].high - row.shift);
+        row.mass.rescored(*view.screen, found[i].word, view.norm, view.code_norm, found[i].logit, exact);
     }
     row.prune();
 }
@@ -271,8 +269,7 @@ void Row::settle() {
         Candidate& c = best[i];
         if (c.slack == 0) continue;
         const Part& part = part_of(c);
-        const float* input =
-            c.part < 0 ? hidden : projected[(size_t)model->band_of[(size_t)c.part]].data();
+        const float* input = c.part < 0 ? hidden : projected[(size_t)model->band_of[(size_t)c.part]].data();
         const double z = exact_logit(*model->level, part.matrix, input, c.id - part.first);
         c.score = c.part < 0 ? z : base[(size_t)c.part] + std::min(0.0, z - cluster_z[(size_t)c.part]);
         c.slack = 0;
@@ -281,8 +278,7 @@ void Row::settle() {
         std::nth_element(best.begin(), best.begin() + (k - 1), best.end());
         best.erase(best.begin() + k, best.end());
     }
-    if ((int64_t)best.size() == k)
-        kth = std::max(kth, std::max_element(best.begin(), best.end())->score);
+    if ((int64_t)best.size() == k) kth = std::max(kth, std::max_element(best.begin(), best.end())->score);
 }
 
 }  // namespace headfirst

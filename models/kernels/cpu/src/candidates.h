@@ -2,6 +2,7 @@
 // reads, and why it is little, stands in candidates.cpp.
 #pragma once
 
+#include "bound.h"
 #include "topk.h"
 
 #include <algorithm>
@@ -31,11 +32,12 @@ struct Row {
     int index;  // in the call
     int64_t k;
     const int64_t *allowed, *allowed_end;  // null: every word
-    double log_z, mass, upper, shift;
-    double kth = NONE;                  // the k-th best score is at least this
-    std::vector<Candidate> best;        // all that may be among the k best of the words so far
-    bool screened = false;              // 8 bits have lowered the bounds of the clusters that competed
-    std::vector<float> clusters;        // no word's score is above; -inf: opened, or no word to answer
+    double log_z;
+    Mass mass;
+    double kth = NONE;                    // the k-th best score is at least this
+    std::vector<Candidate> best;          // all that may be among the k best of the words so far
+    bool screened = false;                // 8 bits have lowered the bounds of the clusters that competed
+    std::vector<float> clusters;          // no word's score is above; -inf: opened, or no word to answer
     std::vector<double> base, cluster_z;  // a cluster each, once opened: its own logit, its log Z
     std::vector<double> projected_norm;   // a band each, negative: not projected yet
     std::vector<std::vector<float>> projected;

@@ -114,7 +114,4 @@ struct CodedBlocks {
     std::vector<int32_t> sums_;
 };
 
-// At least e^s, for s >= 0.
-inline float exp_from_above(float s) { return s <= 1 ? 1 + s * (1 + 0.7184f * s) : std::exp(s) * 1.00001f; }
-
 }  // namespace headfirst

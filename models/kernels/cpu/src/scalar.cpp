@@ -87,6 +87,7 @@ void screen(const Screen& m, const float* bias, int first, int n, const Codes& c
 
 }  // namespace
 
-const Level scalar_level = {NAME, HALF, true, logits, stats, dot, dot_half, screen, fold, reach, cell};
+const Level scalar_level = {NAME,     HALF,   true,   logits, stats, dot,
+                            dot_half, screen, spread, fold,   reach, cell};
 
 }  // namespace headfirst

@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 
 // Before a loop of constant length over sums: without it GCC keeps them in memory.
 #define UNROLL _Pragma("GCC unroll 12")
@@ -51,6 +52,9 @@ struct Screen {
     const float* norm = nullptr;      // [panels][16] Euclidean norms of scale * (q - 128)
     const float* residual = nullptr;  // [panels][16] Euclidean norms of the residuals, rounded up
     const float *group_norm = nullptr, *group_residual = nullptr;  // [groups] their largest
+    // At least the largest singular value of the matrix of residuals; infinite: not known.
+    double spectral = std::numeric_limits<double>::infinity();
+    double rounding = 0;  // what `residual` has beyond a residual's norm, at most
 
     // No screening logit of a group is off by more, for a row of norm `norm` that lost `code_norm`.
     float slack(int g, float norm, float code_norm) const {
@@ -66,6 +70,14 @@ struct Codes {
     const float* norm = nullptr;      // per row, Euclidean norm of h
     const float* residual = nullptr;  // per row, Euclidean norm of the residual
     const int32_t* sums = nullptr;    // per row and plane, 128 times the sum of the codes
+};
+
+// Of the screened logits z of a group, each at most s = norm * residual + code_norm * |w'| off, with
+// a = exp(z - top).
+struct Spread {
+    float top, high, low;                // the largest z, z + s and z - s
+    float sum, upper;                    // sums of a, and of at least a e^s
+    float by_residual, by_norm, square;  // sums of a * residual, a * |w'| and a * a
 };
 
 struct Level {
@@ -87,6 +99,9 @@ struct Level {
 
     // Screening logits z' of n panels.
     void (*screen)(const Screen&, const float* bias, int first, int n, const Codes&, float* out, int stride);
+
+    // Of n panels of screening logits of group g.
+    void (*spread)(const float* z, int n, const Screen&, int g, float norm, float code_norm, Spread*);
 
     // Adds n panels of screening logits, each at most `slack` off, to a row's bounds in 16 lanes: top, the
     // largest logit's from above; sum, that of the sum of exp(z - shift) from below, to 6% and but for

@@ -64,8 +64,7 @@ class Search {
         row.base.resize(model_.clusters.size()), row.cluster_z.resize(model_.clusters.size());
         row.allowed = call_.allowed ? call_.allowed[at] : nullptr;
         row.allowed_end = row.allowed ? row.allowed + call_.allowed_count[at] : nullptr;
-        row.log_z = head_.log_z[i], row.shift = head_.shift[i], row.mass = head_.mass[i],
-        row.upper = head_.upper[i];
+        row.mass = head_.mass[(size_t)i], row.log_z = row.mass.log();
         const float* columns = head_.columns.data() + (size_t)i * head_.columns_stride;
         row.clusters.resize(model_.clusters.size());
         for (size_t c = 0; c < row.clusters.size(); c++)
@@ -121,7 +120,8 @@ class Search {
         for (Row& row : rows_) {
             if (row.clusters.empty()) continue;
             const auto first = std::max_element(row.clusters.begin(), row.clusters.end());
-            if (row.kth == NONE && *first > LOW) wanted.push_back({(int)(first - row.clusters.begin()), &row});
+            if (row.kth == NONE && *first > LOW)
+                wanted.push_back({(int)(first - row.clusters.begin()), &row});
             if (row.kth == NONE) continue;
             for (size_t c = 0; c < row.clusters.size(); c++)
                 if (row.clusters[c] > LOW && row.clusters[c] >= row.kth) {
@@ -144,27 +144,39 @@ class Search {
         return !wanted.empty() && !overflow;
     }
 
+    // The rows of n pairs as that band's clusters see them, once a row; from the head's blocks, so some of
+    // them for rows that do not ask.
     void project(int band, std::pair<int, Row*>* wanted, int n) {
         const Matrix& m = model_.projections[(size_t)band].matrix;
-        std::vector<Row*> missing;
+        const Blocks& blocks = head_.blocks;
+        std::vector<Row*> missing((size_t)head_.rows, nullptr);
+        int rows = 0;
         for (int i = 0; i < n; i++)
-            if (wanted[i].second->projected_norm[(size_t)band] < 0) missing.push_back(wanted[i].second);
-        if (missing.empty()) return;
-        Blocks blocks;
-        blocks.fill((int)missing.size(), model_.width, [&](int i) { return missing[(size_t)i]->hidden; });
-        const int stride = m.panels * LANES;
-        std::vector<float> out(missing.size() * (size_t)stride);
-        share(m, (int)missing.size(), [&](int g) {
-            for (int b = 0; b < blocks.count(); b++)
-                model_.level->logits(m, g * PANELS, std::min(PANELS, m.panels - g * PANELS), blocks.block(b),
-                                     blocks.rows(b), &out[(size_t)blocks.first[b] * stride + g * GROUP],
-                                     stride);
+            if (wanted[i].second->projected_norm[(size_t)band] < 0) {
+                Row*& row = missing[(size_t)(wanted[i].second->index - first_)];
+                rows += row == nullptr, row = wanted[i].second;
+            }
+        if (rows == 0) return;
+        for (Row* row : missing)
+            if (row) row->projected[(size_t)band].resize((size_t)m.words);
+        share(m, rows, [&](int g) {
+            float tile[BLOCK * GROUP];
+            const int many = std::min(PANELS, m.panels - g * PANELS),
+                      words = std::min(GROUP, m.words - g * GROUP);
+            for (int b = 0; b < blocks.count(); b++) {
+                Row** const some = &missing[(size_t)blocks.first[b]];
+                if (std::all_of(some, some + blocks.rows(b), [](Row* row) { return row == nullptr; }))
+                    continue;
+                model_.level->logits(m, g * PANELS, many, blocks.block(b), blocks.rows(b), tile, GROUP);
+                for (int r = 0; r < blocks.rows(b); r++)
+                    if (some[r])
+                        std::copy_n(tile + r * GROUP, words, &some[r]->projected[(size_t)band][g * GROUP]);
+            }
         });
-        for (size_t i = 0; i < missing.size(); i++) {
-            auto& row = missing[i]->projected[(size_t)band];
-            row.assign(&out[i * stride], &out[i * stride] + m.words);
-            missing[i]->projected_norm[(size_t)band] = norm_of(*model_.level, row.data(), m.words);
-        }
+        for (Row* row : missing)
+            if (row)
+                row->projected_norm[(size_t)band] =
+                    norm_of(*model_.level, row->projected[(size_t)band].data(), m.words);
     }
 
     // Run group(g) for all groups of `m`, on several threads if n rows are worth it.
@@ -301,7 +313,7 @@ class Search {
     }
 
     void answer(Row& row) {
-        if (head_.fast) row.log_z = row.shift + std::log(row.mass);
+        row.log_z = row.mass.log();
         row.settle();
         std::sort(row.best.begin(), row.best.end());
         int64_t* ids = call_.ids + (size_t)row.index * call_.answers;
@@ -312,12 +324,9 @@ class Search {
             logprobs[i] = is_word ? (float)(row.best[(size_t)i].score - row.log_z) : LOW;
         }
         expand(row);
-        // The last term: rounding of the float32 sums from which the rescored words' shares were taken.
-        const double before = head_.mass[(size_t)(row.index - first_)];
+        const size_t i = (size_t)(row.index - first_);
         call_.bound[row.index] =
-            head_.fast
-                ? (float)(std::max(0.0, std::log(row.upper / row.mass)) + 1e-6 * (1 + before / row.mass))
-                : 0;
+            head_.fast ? row.mass.bound(model_.head.screen, head_.norm[i], head_.code_norm[i]) : 0;
     }
 
     // The clusters whose own probability reaches the k-th best word's: no other can hold one of the k best.
