@@ -37,7 +37,7 @@ FAST_BATCHES: Final = (1, 3, 16, 64)
 FAST_KS: Final = (10, 100)
 """Rows and words at which the fast mode is measured; a size in between is taken for the next smaller one."""
 FAST_GAIN: Final = 0.97
-"""The fast mode pays if it takes no more than this share of the exact one's time: a tie is answered exactly."""
+"""The fast mode pays up to this share of the exact one's time: a tie is answered exactly."""
 RUNS: Final = 5
 LEAST_RUNS: Final = 3
 """However long they take: one that a busy machine interrupts does not change the median of three."""

@@ -107,7 +107,7 @@ API int hf_model_finish(Model* model, const int64_t* excluded, int64_t n, int sc
         }
         if (screen) pack_screen(model->head);
         for (Part& part : model->clusters)
-            if (part.matrix.words >= GROUP) pack_screen(part);
+            if (model->level->quick_screen && part.matrix.words >= GROUP) pack_screen(part);
         return 0;
     });
 }

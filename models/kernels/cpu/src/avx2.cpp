@@ -157,7 +157,8 @@ void screen(const Screen& m, const float* bias, int first, int n, const Codes& c
 
 }  // namespace
 
-const Level avx2_level = {NAME, HALF, true, logits, stats, dot, dot_half, screen, spread, fold, reach, cell};
+const Level avx2_level = {NAME,     HALF,   true,   true, logits, stats, dot,
+                          dot_half, screen, spread, fold, reach,  cell};
 
 }  // namespace headfirst
 

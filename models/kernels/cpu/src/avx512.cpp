@@ -129,8 +129,8 @@ void screen(const Screen& m, const float* bias, int first, int n, const Codes& c
 
 }  // namespace
 
-const Level avx512_level = {NAME,     HALF,   false,  logits, stats, dot,
-                            dot_half, screen, spread, fold,   reach, cell};
+const Level avx512_level = {NAME,     HALF,   true,   false, logits, stats, dot,
+                            dot_half, screen, spread, fold,  reach,  cell};
 
 }  // namespace headfirst
 

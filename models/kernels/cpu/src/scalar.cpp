@@ -3,7 +3,6 @@
 #include "tile.h"
 
 #include <cstddef>
-#include <cstring>
 
 namespace headfirst {
 namespace {
@@ -63,22 +62,29 @@ double dot(const float* a, const float* b, int n) {
 
 double dot_half(const float*, const uint16_t*, int) { return 0; }  // without HALF there are no such rows
 
+inline void codes_dot(const uint8_t* w, size_t w_step, const int8_t* codes, int step, int width,
+                      int32_t* out) {
+    int32_t sum[LANES] = {};
+    for (int j = 0; j < width; j += 4, codes += step, w += w_step)
+        for (int l = 0; l < LANES; l++)
+            for (int i = 0; i < 4; i++) sum[l] += w[4 * l + i] * codes[i];
+    for (int l = 0; l < LANES; l++) out[l] = sum[l];
+}
+
 void screen(const Screen& m, const float* bias, int first, int n, const Codes& c, float* out, int stride) {
+    const int step = 4 * c.rows * c.planes;
     for (int p = 0; p < n; p++)
         for (int r = 0; r < c.rows; r++) {
             const int at = (first + p) * LANES;
             const Place place(first + p, m.panels, m.width / 4);
-            const uint8_t* w = m.panel + place.begin * 4 * LANES;
-            int32_t sum[4 * LANES] = {};
-            for (int j = 0; j < m.width; j += 4, w += (size_t)place.step * 4 * LANES) {
-                int16_t four[4];
-                memcpy(four, c.codes + 2 * (j * c.rows + 4 * r), 8);
-                for (int l = 0; l < 4 * LANES; l++) sum[l] += ((int16_t)w[l] - 128) * four[l % 4];
-            }
+            int32_t sum[2][LANES];
+            for (int plane = 0; plane < c.planes; plane++)
+                codes_dot(m.panel + place.begin * 4 * LANES, (size_t)place.step * 4 * LANES,
+                          c.codes + 4 * (r * c.planes + plane), step, m.width, sum[plane]);
             for (int l = 0; l < LANES; l++) {
-                const int32_t* of = sum + 4 * l;
-                out[r * stride + p * LANES + l] =
-                    (float)(of[0] + of[1] + of[2] + of[3]) * c.scale[r] * m.scale[at + l] + bias[at + l];
+                float z = (float)(sum[0][l] - c.sums[r * c.planes]);
+                if (c.planes == 2) z += (float)(sum[1][l] - c.sums[r * c.planes + 1]) * (1.0f / 254);
+                out[r * stride + p * LANES + l] = z * c.scale[r] * m.scale[at + l] + bias[at + l];
             }
         }
 }
@@ -87,7 +93,7 @@ void screen(const Screen& m, const float* bias, int first, int n, const Codes& c
 
 }  // namespace
 
-const Level scalar_level = {NAME,     HALF,   true,   logits, stats, dot,
-                            dot_half, screen, spread, fold,   reach, cell};
+const Level scalar_level = {NAME,     HALF,   false,  false, logits, stats, dot,
+                            dot_half, screen, spread, fold,  reach,  cell};
 
 }  // namespace headfirst

@@ -82,8 +82,9 @@ struct Spread {
 
 struct Level {
     const char* name;
-    bool half;        // float16 panels are read at no great cost
-    bool wide_codes;  // hidden rows of 16 bits are multiplied with weights of 8 as fast as those of 8
+    bool half;          // float16 panels are read at no great cost
+    bool quick_screen;  // 8 bits are multiplied faster than float32
+    bool wide_codes;    // hidden rows of 16 bits are multiplied with weights of 8 as fast as those of 8
 
     // out[r * stride + w] = logits of the words of panels first .. first + n - 1 for a block of rows
     // [width][rows].

@@ -72,7 +72,7 @@ def many() -> tuple[Bundle, Tensor]:
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_one_order(level: str) -> None:
-    """Both modes order by one double score, at any size of batch; the reference by float32 sums of its own."""
+    """Both modes order by one double score, at any size of batch; the reference by its own float32 sums."""
     bundle, rows = many()
     rows = rows[:256]
     softmax = bundle.model.softmax
@@ -93,8 +93,11 @@ def test_one_order(level: str) -> None:
 
 @pytest.mark.slow
 def test_the_bound_in_50_000_rows() -> None:
-    """Never violated, and of the size of what is seen: 20 times the worst error of a score; of a top-k, whose best
-    words are exact, 50 times: what is left are many small errors, whose sum a proof must take for aligned."""
+    """Never violated, and of the size of what is seen: 20 times the worst error of a score.
+
+    Of a top-k, whose best words are exact, 50 times: what is left are many small errors, whose sum a proof
+    must take for aligned.
+    """
     bundle, rows = many()
     words = bundle.config.vocabulary_size
     fast = CpuKernel(bundle.model.softmax, "fast")
