@@ -36,8 +36,8 @@ from models.training.evaluation import evaluate
 from service.contract.messages import Predict
 from service.engine.runner import Runner
 from service.engine.state_cache import StateCache
-from service.engine.work import Group, Job, Sequence, Slice
-from service.fleet.loading import settle
+from service.engine.work import Group, Job, Node, Slice
+from service.fleet.memory import settle
 from service.metrics.registry import STAGES, Metrics
 
 SHIPPED = "as shipped"
@@ -149,10 +149,10 @@ class Serving:
         slices = []
         for tokens in map(tuple, contexts):
             job = Job(Predict("", tokens, 10, None, None), Group(), time.thread_time())
-            sequence = Sequence(tokens, len(tokens), len(tokens), [job], [job])
-            self._runner.begin(sequence)
-            slices.append(Slice(sequence, sequence.inputs - sequence.position))
-        if len(self._runner.run(slices).answers) != len(contexts):
+            node = Node(tokens, len(tokens), len(tokens), [job], [job])
+            self._runner.begin(node)
+            slices.append(Slice(node, node.inputs - node.position))
+        if len(self._runner.answer(slices).answers) != len(contexts):
             raise RuntimeError("not every prediction was answered")
 
     def _spent(self) -> dict[str, float]:

@@ -8,10 +8,11 @@ from typing import Any
 
 from models.bundle import Bundle
 from service.engine.engine import Engine
+from service.fleet.loading import card
 from service.fleet.served import Catalog, Served
 from service.http.api.examples import describe
-from service.http.api.models import card
 from service.http.app import create_app
+from service.http.telemetry.endpoints import ENDPOINTS
 from service.metrics.registry import Metrics
 from service.settings.settings import Settings
 
@@ -79,6 +80,9 @@ The same as a page with a form to try it: `/docs`; for programs: `/openapi.json`
 
 Of a limit that a setting decides, the default is told in [operating.md](operating.md).
 
+Where the server has an API key, every path needs it, also one that does not exist, but these: {public}. Of
+them, `/admin/reload` asks for the admin key, if there is one, else for the API key.
+
 """
 
 
@@ -86,7 +90,7 @@ def document() -> Schema:
     """The OpenAPI document of an app around the model that ships."""
     bundle = Bundle.load(MODEL, "cpu")
     settings, metrics = Settings(), Metrics(bundle.config.n_clusters)
-    engine = Engine(bundle, settings, metrics)  # Never started: nobody is asked.
+    engine = Engine(bundle, settings, metrics)  # Never started: no request comes.
     app = create_app(settings, Catalog([Served(bundle, engine, card(bundle), describe(bundle))]), metrics)
     return app.openapi()
 
@@ -98,7 +102,8 @@ def page(api: Schema) -> str:
         for path, operations in api["paths"].items()
         for method, operation in operations.items()
     ]
-    parts = [INTRODUCTION.format(description=api["info"]["description"])]
+    public = ", ".join(f"`{endpoint.path}`" for endpoint in ENDPOINTS if not endpoint.keyed)
+    parts = [INTRODUCTION.format(description=api["info"]["description"], public=public)]
     parts.append("\n".join(f"- [`{call}`](#{_anchor(call)}): {it['summary']}" for call, it in calls) + "\n\n")
     parts.append(_errors(calls))
     parts += [_call(name, operation, api["components"]["schemas"]) for name, operation in calls]

@@ -1,4 +1,7 @@
-"""A model on disk: ``config.json``, ``model.safetensors``, ``tokenizer.json``, ``README.md``. No pickle."""
+"""A model on disk: ``config.json``, ``model.safetensors``, ``tokenizer.json``, ``README.md``. No pickle.
+
+A bundle of format version 2 may have a spelling model, ``spelling.safetensors``.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from models.bodies.lstm import LSTMBody
+from models.bodies.recurrent import RecurrentBody
 from models.config.model import ModelConfig
 from models.language_model import LanguageModel
+from models.spelling.spelling_model import SPELLING, SpellingModel
 from models.text.tokenizer import SpecialWords
 from models.text.vocabulary import Vocabulary
 from models.weightless import weightless
@@ -41,7 +45,10 @@ class BundleError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A loaded model: its weights in float32 on `device`, ready to answer. `dtype` is that on disk."""
+    """A loaded model: its weights in float32 on `device`, ready to answer. `dtype` is that on disk.
+
+    `spelling` is None where an unknown word has the probability of its class alone.
+    """
 
     name: str
     path: Path
@@ -50,6 +57,7 @@ class Bundle:
     model: LanguageModel
     dtype: str
     device: torch.device
+    spelling: SpellingModel | None = None
 
     @classmethod
     def load(cls, path: Path | str = DEFAULT, device: str = "auto", name: str | None = None) -> Bundle:
@@ -74,6 +82,7 @@ class Bundle:
                 raise BundleError(f"{path}: {file} is missing")
         config = _read_config(path / CONFIG)
         vocabulary = _read_vocabulary(path / TOKENIZER, config)
+        spelling = _read_spelling(path, config, vocabulary)
         target = resolve_device(device)
         try:
             model = weightless(config, vocabulary.special_ids)
@@ -87,10 +96,10 @@ class Bundle:
         if target.type == "cuda":
             # cuDNN's default, TF32, has a mantissa of 10 bits: too coarse for our 1e-4.
             torch.backends.cudnn.allow_tf32 = False
-            if isinstance(model.body, LSTMBody):
+            if isinstance(model.body, RecurrentBody):
                 model.body.flatten_parameters()
         model.accelerate()
-        return cls(name or path.resolve().name, path, config, vocabulary, model, dtype, target)
+        return cls(name or path.resolve().name, path, config, vocabulary, model, dtype, target, spelling)
 
     @staticmethod
     def save(
@@ -99,8 +108,9 @@ class Bundle:
         vocabulary: Vocabulary,
         card: str = "",
         dtype: torch.dtype = torch.float16,
+        spelling: SpellingModel | None = None,
     ) -> None:
-        """Write `model` and `vocabulary` as a bundle, the weights as `dtype`.
+        """Write `model`, `vocabulary` and `spelling` as a bundle, the weights as `dtype`.
 
         Raises:
             BundleError: a weight that is not finite in `dtype`.
@@ -116,8 +126,27 @@ class Bundle:
         save_file(weights, path / WEIGHTS)
         (path / WEIGHTS).chmod(0o644)  # the library makes it private; a server runs as another user
         vocabulary.save(path / TOKENIZER)
-        (path / CONFIG).write_text(model.config.model_dump_json(indent=2) + "\n")
         (path / CARD).write_text(card)
+        write_spelling(path, model.config, spelling)
+
+
+def write_spelling(path: Path, config: ModelConfig, spelling: SpellingModel | None) -> None:
+    """Write `spelling` (None: take it out) into the bundle at `path`; `config` is that of its other parts.
+
+    Interrupted at any point, it leaves a bundle that loads: with the earlier spelling model, none, or this.
+    """
+    if (path / SPELLING).exists() or spelling is None:
+        _write_config(path, config.with_spelling(None))
+        (path / SPELLING).unlink(missing_ok=True)
+    if spelling is not None:
+        spelling.save(path)
+        _write_config(path, config.with_spelling(spelling.config))
+
+
+def _write_config(path: Path, config: ModelConfig) -> None:
+    unfinished = path / (CONFIG + ".tmp")
+    unfinished.write_text(config.to_json())
+    unfinished.replace(path / CONFIG)
 
 
 def digest(*files: Path) -> str:
@@ -167,6 +196,15 @@ def _read_vocabulary(file: Path, config: ModelConfig) -> Vocabulary:
             f"{file}: holds {len(vocabulary)} words, {CONFIG} says vocabulary_size {config.vocabulary_size}"
         )
     return vocabulary
+
+
+def _read_spelling(path: Path, config: ModelConfig, vocabulary: Vocabulary) -> SpellingModel | None:
+    if config.spelling is None:
+        return None
+    try:
+        return SpellingModel.load(path, config.spelling, vocabulary)
+    except ValueError as error:
+        raise BundleError(str(error)) from None
 
 
 def _read_weights(

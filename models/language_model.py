@@ -12,11 +12,13 @@ from torch import Tensor, nn
 from models.bodies.base import Body, RowState, State, TensorState, last_rows
 from models.bodies.gated_convolution import GatedConvolutionBody
 from models.bodies.lstm import LSTMBody
+from models.bodies.rnn import RNNBody
 from models.bodies.transformer import TransformerBody
 from models.bodies.transformer_xl import TransformerXLBody
 from models.config.bodies import (
     GatedConvolutionConfig,
     LSTMConfig,
+    RNNConfig,
     TransformerConfig,
     TransformerXLConfig,
 )
@@ -158,6 +160,8 @@ def make_body(config: ModelConfig) -> Body[Any]:
     match config.body:
         case LSTMConfig():
             return LSTMBody(config.body, config.hidden_size, config.input_size)
+        case RNNConfig():
+            return RNNBody(config.body, config.input_size)
         case TransformerXLConfig():
             return TransformerXLBody(config.body, config.hidden_size)
         case TransformerConfig():

@@ -13,6 +13,7 @@ from service.commands.predict import predict
 from service.commands.recluster import recluster
 from service.commands.score import score
 from service.commands.serve import CONTEXT_SETTINGS, serve
+from service.commands.spell import spell
 from service.commands.train import train
 
 app = typer.Typer(
@@ -31,6 +32,7 @@ app.add_typer(bench, name="bench")
 app.command("cutoffs")(cutoffs)
 app.command("recluster")(recluster)
 app.command("import")(import_)
+app.command("spell")(spell)
 
 
 def _version(wanted: bool) -> None:

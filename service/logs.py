@@ -28,15 +28,15 @@ def configure(log_format: Literal["text", "json"], level: str, stream: TextIO | 
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(LEVELS[level])
-    # None of it is in our lines, and looking it up takes as long as formatting them: see logging's HOWTO.
+    # Our lines have none of these, and finding them takes as long as formatting: see logging's HOWTO.
     logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    # asyncio reports every slow callback and selector at debug; that is never what is looked for.
+    # At debug, asyncio reports every slow callback and selector, which would bury our own lines.
     logging.getLogger("asyncio").setLevel(max(logging.INFO, LEVELS[level]))
 
 
 def name_process(name: str) -> None:
-    """From now on each line says which of our processes it is from."""
+    """Marks each further line with the name and the id of this process."""
     fields = {"process": name, "pid": os.getpid()}
 
     def mark(record: logging.LogRecord) -> bool:

@@ -23,8 +23,8 @@ def cluster_weights(softmax: AdaptiveSoftmax) -> list[Tensor]:
     sizes = list(zip(softmax.band_of, softmax.cluster_sizes, strict=True))
     return [
         part
-        for band, tail in enumerate(softmax.tails)
-        for part in torch.split(tail, [size for one, size in sizes if one == band])
+        for band in range(len(softmax.tails))
+        for part in torch.split(softmax.tail_weight(band), [size for one, size in sizes if one == band])
     ]
 
 

@@ -68,7 +68,9 @@ class Headfirst:
 
         from service import logs
         from service.fleet.fleet import Fleet
-        from service.fleet.loading import load, settle
+        from service.fleet.loading import load
+        from service.fleet.memory import settle
+        from service.http.api.examples import describe
         from service.http.app import create_app
         from service.http.telemetry import tracing
         from service.metrics.registry import Metrics
@@ -78,9 +80,9 @@ class Headfirst:
         tracing.check(settings)
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
-        loaded = [load(source, settings) for source in settings.sources]
+        loaded = [load(source, settings, describe) for source in settings.sources]
         metrics = Metrics(max(each.card.clusters for each in loaded))
-        self._fleet = Fleet(settings, metrics, loaded)
+        self._fleet = Fleet(settings, metrics, loaded, describe)
         self._tracing = tracing.open_tracing(settings)
         self._app = create_app(settings, self._fleet.catalog, metrics, self._tracing)
         self._app.context.reload_instead = INSTEAD_OF_RELOAD
@@ -89,8 +91,7 @@ class Headfirst:
         del loaded
         settle()
         self._fleet.start()
-        while self._fleet.state == "starting":  # noqa: ASYNC110 -- it is another thread's, and soon over
-            await asyncio.sleep(0.01)
+        await self._fleet.changes.until(lambda: self._fleet.state != "starting")
         self.check_health()
 
     def __serve_build_asgi_app__(self) -> ASGIApp:

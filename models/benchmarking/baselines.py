@@ -48,7 +48,7 @@ def torch_module(softmax: AdaptiveSoftmax) -> nn.AdaptiveLogSoftmaxWithLoss:
     starts = dict.fromkeys(range(len(softmax.tails)), 0)
     for cluster, (low, high) in enumerate(pairwise(cutoffs)):
         band = softmax.band_of[cluster]
-        words = softmax.tails[band][starts[band] : starts[band] + high - low]
+        words = softmax.tail_weight(band)[starts[band] : starts[band] + high - low]
         starts[band] += high - low
         projection, tail = module.tail[cluster].children()
         projection.weight = nn.Parameter(softmax.projection_weight(band), requires_grad=False)

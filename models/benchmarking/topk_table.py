@@ -195,7 +195,7 @@ def _roofline(
         "bytes": round(nbytes),
         "gb_per_second": round(nbytes / taken / 1e6, 2),
         "bound": bound,
-        "share_of_roofline": round(sum(roofs) / len(roofs) * 1e3 / taken, 3),
+        "share_of_roofline": round(sum(roofs) / len(roofs) * 1e3 / taken, 6),
     }
 
 

@@ -23,7 +23,7 @@ def true_logprobs(softmax: AdaptiveSoftmax, hidden: Tensor) -> Tensor:
         at[band] += size
         projected = hidden.double() @ softmax.projection_weight(band).double().T
         own = None if softmax.tail_biases is None else softmax.tail_biases[band][words].double()
-        tail = _logits(projected, softmax.tails[band][words], own).log_softmax(1)
+        tail = _logits(projected, softmax.tail_weight(band)[words], own).log_softmax(1)
         parts.append(head[:, softmax.shortlist + cluster, None] + tail)
     return torch.cat(parts, 1)
 

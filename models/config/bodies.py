@@ -46,6 +46,15 @@ class LSTMConfig(Strict):
         return self.layer_units or (self.units,) * self.layers
 
 
+class RNNConfig(Strict):
+    """Stacked layers of gated recurrent units (`gru`), or of Elman's cells with tanh or relu, as torch has
+    them; `units` is the hidden size."""
+
+    type: Literal["gru", "rnn_tanh", "rnn_relu"]
+    layers: Annotated[int, Field(ge=1, le=100)]
+    units: Size
+
+
 class TransformerXLConfig(Strict):
     """A Transformer-XL (Dai et al. 2019): `layers` of `heads` x `head_size` attention and `inner` units.
 
@@ -148,6 +157,7 @@ class GatedConvolutionConfig(Strict):
 
 
 BodyConfig = Annotated[
-    LSTMConfig | TransformerConfig | TransformerXLConfig | GatedConvolutionConfig, Field(discriminator="type")
+    LSTMConfig | RNNConfig | TransformerConfig | TransformerXLConfig | GatedConvolutionConfig,
+    Field(discriminator="type"),
 ]
 """Any of them."""

@@ -7,16 +7,20 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from models.config.bodies import BodyConfig, Size
+from models.config.bodies import BodyConfig, RNNConfig, Size
+from models.config.spelling import SpellingConfig
 from models.config.strict import Strict
 from models.config.tokenization import Ours, Tokenization
 
 
 class Band(Strict):
-    """Consecutive tail clusters that share one projection of the hidden row to `width` dimensions."""
+    """Consecutive tail clusters that share one projection of the hidden row to `width` dimensions.
+
+    Of width 0 their words have no vectors: those of one cluster are equally likely, but for a bias.
+    """
 
     clusters: Size
-    width: Size
+    width: Annotated[int, Field(ge=0)]
 
 
 class InputBand(Strict):
@@ -59,9 +63,11 @@ class ModelConfig(Strict):
 
     Words. A text starts after `start_word` (None: after `end_word`). `special_words`, like `unknown_word`,
     are never predicted. `tokenization` is how text becomes words.
+
+    Optional parts, of format version 2: `spelling`, a model of the words that the vocabulary lacks.
     """
 
-    format_version: Literal[1] = 1
+    format_version: Literal[1, 2] = 1
     vocabulary_size: Size
     hidden_size: Size
     cutoffs: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1, strict=False)]
@@ -87,6 +93,7 @@ class ModelConfig(Strict):
     start_word: str | None = None
     special_words: Annotated[tuple[str, ...], Field(strict=False)] = ()
     tokenization: Tokenization = Ours()
+    spelling: SpellingConfig | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> ModelConfig:
@@ -94,6 +101,10 @@ class ModelConfig(Strict):
             raise ValueError(f"unknown_word and end_word are both {self.end_word!r}")
         if self.end_word in self.special_words:
             raise ValueError(f"end_word {self.end_word!r} must not be one of special_words")
+        if self.format_version == 1 and self.spelling is not None:
+            raise ValueError("spelling is a part of format_version 2")
+        if self.format_version == 1 and self.tokenization == Ours(version=2):
+            raise ValueError("version 2 of the tokenization needs format_version 2")
         if any(low >= high for low, high in pairwise(self.cutoffs)):
             raise ValueError(f"cutoffs must ascend, got {list(self.cutoffs)}")
         if self.cutoffs[-1] != self.vocabulary_size:
@@ -103,6 +114,8 @@ class ModelConfig(Strict):
         clusters = sum(band.clusters for band in self.bands)
         if clusters != self.n_clusters:
             raise ValueError(f"bands hold {clusters} clusters, the cutoffs make {self.n_clusters}")
+        if isinstance(self.body, RNNConfig) and self.body.units != self.hidden_size:
+            raise ValueError(f"the body's units ({self.body.units}) must be hidden_size ({self.hidden_size})")
         self._check_widths()
         self._check_output()
         return self
@@ -160,6 +173,19 @@ class ModelConfig(Strict):
     def architecture(self) -> str:
         """The kind of body."""
         return self.body.type
+
+    def with_spelling(self, spelling: SpellingConfig | None) -> ModelConfig:
+        """The same with another spelling model, or with none; in version 1 as long as that can say it."""
+        first = spelling is None and self.tokenization != Ours(version=2)
+        return self.model_copy(update={"spelling": spelling, "format_version": 1 if first else 2})
+
+    def to_json(self) -> str:
+        """What ``config.json`` holds; version 1 without the parts that it does not know."""
+        if self.format_version == 1:
+            return (
+                self.model_dump_json(indent=2, exclude={"spelling": True, "tokenization": {"version"}}) + "\n"
+            )
+        return self.model_dump_json(indent=2) + "\n"
 
     @property
     def band_edges(self) -> tuple[int, ...]:

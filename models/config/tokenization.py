@@ -11,9 +11,10 @@ from models.config.strict import Strict
 
 
 class Ours(Strict):
-    """As ``tokenizer.json`` says: `models.text.vocabulary`'s own rules."""
+    """Our own rules: those of `models.text.words`, or in the first version those of ``tokenizer.json``."""
 
     type: Literal["ours"] = "ours"
+    version: Literal[1, 2] = 1
 
 
 class Whitespace(Strict):
@@ -59,7 +60,7 @@ class Kind(StrEnum):
         """The tokenization of this name, as it is where nothing else is said."""
         match self:
             case Kind.OURS:
-                return Ours()
+                return Ours(version=2)
             case Kind.WHITESPACE:
                 return Whitespace()
             case Kind.MOSES:

@@ -15,6 +15,7 @@ FORMATS: Final = {
     "transfo-xl-nvidia": "transfo_xl.nvidia",
     "torch-adaptive": "torch_adaptive.checkpoint",
     "awd-lstm": "awd_lstm",
+    "word-language-model": "word_language_model",
 }
 """What a format is called on the command line, and the module that reads it."""
 

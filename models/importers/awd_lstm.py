@@ -22,20 +22,20 @@ from torch import Tensor
 
 from models.config.model import Band, InputBand, ModelConfig
 from models.config.tokenization import Whitespace
-from models.importers.base import CheckpointError, Converted, Weights
+from models.importers.base import CheckpointError, Converted, Weights, only_file
 from models.importers.lstm import take_lstm
 from models.importers.pickles.checkpoint import attributes, load, module_state
+from models.importers.words import TEXTS, dictionary_words, words_of_texts
 from models.text.tokenizer import SpecialWords
 from models.text.vocabulary import Vocabulary
 
 WORDS = SpecialWords(unknown="<unk>", end="<eos>", tokenization=Whitespace())
-TEXTS = ("train.txt", "valid.txt", "test.txt")
 _RAW = "weight_hh_l0_raw"
 
 
 def convert(source: Path) -> Converted:
     """See the module. Raises CheckpointError."""
-    file = source if source.is_file() else _only(source, "*.pt")
+    file = source if source.is_file() else only_file(source, "*.pt")
     found = load(file)
     model, criterion = found[:2] if isinstance(found, list) and len(found) > 1 else (found, None)
     kind = attributes(model).get("rnn_type", "LSTM")
@@ -87,13 +87,6 @@ def convert(source: Path) -> Converted:
     return Converted(config, {**softmax, **lstm}, vocabulary, (file, *word_files), "reversed")
 
 
-def _only(directory: Path, pattern: str) -> Path:
-    found = sorted(directory.glob(pattern))
-    if len(found) != 1:
-        raise CheckpointError(f"{directory}: holds {len(found)} files {pattern}; name the model as SOURCE")
-    return found[0]
-
-
 def _is_layer(name: str) -> bool:
     parts = name.split(".")
     return len(parts) == 3 and parts[0] == "rnns" and parts[1].isdecimal() and parts[2] == "weight_ih_l0"
@@ -117,22 +110,11 @@ def _words(directory: Path) -> tuple[list[str], tuple[Path, ...]]:
         (file, *others) = cached
         if others:
             raise CheckpointError(f"{directory}: holds {len(cached)} files corpus.*.data; leave the model's")
-        words = attributes(attributes(load(file)).get("dictionary")).get("idx2word")
-        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-            raise CheckpointError(f"{file}: holds no dictionary.idx2word")
-        return words, (file,)
+        return dictionary_words(attributes(load(file)).get("dictionary"), file), (file,)
     files = tuple(directory / name for name in TEXTS)
     if not all(file.is_file() for file in files):
         raise CheckpointError(f"{directory}: needs corpus.*.data, or {', '.join(TEXTS)}, for the vocabulary")
-    found: dict[str, None] = {}
-    for file in files:
-        try:
-            with file.open(encoding="utf-8") as lines:
-                for line in lines:
-                    found.update(dict.fromkeys([*line.split(), WORDS.end]))
-        except (OSError, UnicodeDecodeError) as error:
-            raise CheckpointError(f"{file}: {error}") from None
-    return [*found], files
+    return words_of_texts(files, WORDS.end), files
 
 
 def _splits(criterion: object, vocabulary_size: int, file: Path) -> tuple[int, ...]:

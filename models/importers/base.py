@@ -133,3 +133,11 @@ class Weights:
         if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
             raise CheckpointError(f"{self._file}: {name} is not a floating-point tensor")
         return tensor
+
+
+def only_file(directory: Path, pattern: str) -> Path:
+    """The one file of `directory` that fits `pattern`. Raises CheckpointError for none and for several."""
+    found = sorted(directory.glob(pattern))
+    if len(found) != 1:
+        raise CheckpointError(f"{directory}: holds {len(found)} files {pattern}; name the model as SOURCE")
+    return found[0]

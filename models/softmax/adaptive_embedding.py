@@ -47,7 +47,8 @@ class AdaptiveEmbedding(nn.Module):
                 torch.empty(n, width) for n, width in zip(words, widths, strict=True)
             )
         for weight in self.parameters():
-            nn.init.normal_(weight, std=weight.shape[1] ** -0.5)
+            if 0 not in weight.shape:
+                nn.init.normal_(weight, std=weight.shape[1] ** -0.5)
 
     def table(self, band: int) -> Tensor:
         """(words, width) of `band`; -1 is the first."""

@@ -23,8 +23,8 @@ class SoftmaxParameters(nn.Module):
     Shapes, with d the hidden size, c0 the short-list and n clusters in bands b: `head` (c0 + n, d),
     `projections[b]` (width_b, d), `tails[b]` (words_b, width_b), `head_bias` (c0 + n), `tail_biases[b]`
     (words_b). With a head projection to w dimensions `head` is (c0, w) beside `head_projection` (w, d) and
-    `clusters` (n, d). Without tail projections width_b is d. Kernels read `head_weight` and
-    `projection_weight`, which every layout has.
+    `clusters` (n, d). Without tail projections width_b is d; of width 0 a band's words have no vectors.
+    Kernels read `head_weight`, `projection_weight` and `tail_weight`, which every layout has.
     """
 
     excluded: Tensor
@@ -85,7 +85,8 @@ class SoftmaxParameters(nn.Module):
         """Draw weights with variance 1 / fan-in."""
         others = [weight for weight in (self.head_projection, self.clusters) if weight is not None]
         for weight in [self.head, *others, *self.projections, *self.tails]:
-            nn.init.normal_(weight, std=weight.shape[1] ** -0.5)
+            if 0 not in weight.shape:
+                nn.init.normal_(weight, std=weight.shape[1] ** -0.5)
 
     def head_logits(self, hidden: Tensor) -> Tensor:
         """(B, c0 + n) float32 logits of the short-list and the clusters."""
@@ -107,11 +108,17 @@ class SoftmaxParameters(nn.Module):
         return torch.cat([words.to(self.head.dtype), self.clusters])
 
     def projection_weight(self, band: int) -> Tensor:
-        """(width, d): the projection of `band`; the identity where there is none."""
+        """(width, d), width 1 or more: the projection of `band`; the identity where there is none, a row of
+        zeros where the width is 0."""
         if self.projected:
             weight: Tensor = self.projections[band]
-            return weight
+            return weight if len(weight) else weight.new_zeros(1, self.hidden_size)
         return torch.eye(self.hidden_size, dtype=self.head.dtype, device=self.head.device)
+
+    def tail_weight(self, band: int) -> Tensor:
+        """(words, width): the vectors of `band`, as wide as `projection_weight` has it."""
+        weight: Tensor = self.tails[band]
+        return weight if weight.shape[1] else weight.new_zeros(len(weight), 1)
 
     def cluster_weights(self, band: int) -> list[tuple[Tensor, Tensor | None]]:
         """The rows (words, width) and biases (words,) of each cluster of `band`."""

@@ -1,35 +1,40 @@
-"""Text -> tokens, for the tokenizations that ``tokenizer.json`` cannot express.
-
-Each gives the tokens as they stand in the text; `key` is what the vocabulary calls one.
-"""
+"""Text -> words and their places, for the tokenizations that ``tokenizer.json`` cannot express."""
 
 from __future__ import annotations
 
 import re
-import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Protocol
 
 from models.config.tokenization import Jieba, Moses, Ours, Tokenization, Whitespace
+from models.text import joining, words
+from models.text.alignment import align
+from models.text.folding import Folded, compose, fold
 from models.text.spacing import join, join_moses
+from models.text.words import Piece
 
 _CONTROL: Final = re.compile("[\u200b\u2060\ufeff\x00-\x1f\x7f-\x9f]")
 _NUMBER_MARK: Final = re.compile(r"(?<=\d)[,.](?=\d)")
 _MARKS: Final = [r"@[-,.]@"]
 _HAN: Final = re.compile("[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]")
+_WORD: Final = re.compile(r"\S+")
+_DASH: Final = re.compile("[\u2013\u2014]")
 
 
 class Segmenter(Protocol):
     """One tokenization of a text."""
 
     def words(self, text: str) -> list[str]:
-        """The tokens of `text`, as they stand there."""
+        """The words of `text`, as the vocabulary has them."""
 
-    def key(self, word: str) -> str:
-        """What the vocabulary calls a token."""
+    def pieces(self, text: str) -> Iterator[Piece]:
+        """The same words and their places in `text`."""
 
-    def join(self, words: Iterable[str]) -> str:
-        """Tokens as running text that a person would type."""
+    def folded(self, typed: str) -> str:
+        """What is typed of a word, as the vocabulary's words have it."""
+
+    def join(self, words: Sequence[str]) -> str:
+        """Words as running text that a person would type."""
 
 
 def segmenter(tokenization: Tokenization) -> Segmenter | None:
@@ -40,7 +45,7 @@ def segmenter(tokenization: Tokenization) -> Segmenter | None:
     """
     match tokenization:
         case Ours():
-            return None
+            return None if tokenization.version == 1 else OurSegmenter()
         case Whitespace():
             return WhitespaceSegmenter(tokenization.lowercase)
         case Moses():
@@ -49,17 +54,45 @@ def segmenter(tokenization: Tokenization) -> Segmenter | None:
             return JiebaSegmenter()
 
 
+class OurSegmenter:
+    """Our own tokenization, second version: `models.text.words`."""
+
+    def words(self, text: str) -> list[str]:
+        """See `Segmenter`."""
+        return words.words(text)
+
+    def pieces(self, text: str) -> Iterator[Piece]:
+        """See `Segmenter`."""
+        return words.pieces(text)
+
+    def folded(self, typed: str) -> str:
+        """See `Segmenter`."""
+        return _DASH.sub("--", fold(typed).text).replace("\u2026", "...")
+
+    def join(self, words: Sequence[str]) -> str:
+        """See `Segmenter`."""
+        return joining.join(words)
+
+
 class WhitespaceSegmenter:
     """Tokens between white space; as running text they get the spacing of English, ``@-@`` being a hyphen."""
 
     def __init__(self, lowercase: bool = False) -> None:
-        self.key: Callable[[str], str] = str.lower if lowercase else str
+        self._key: Callable[[str], str] = str.lower if lowercase else str
 
     def words(self, text: str) -> list[str]:
         """See `Segmenter`."""
-        return text.split()
+        return [self._key(word) for word in text.split()]
 
-    def join(self, words: Iterable[str]) -> str:
+    def pieces(self, text: str) -> Iterator[Piece]:
+        """See `Segmenter`."""
+        return (Piece(self._key(match[0]), *match.span()) for match in _WORD.finditer(text))
+
+    def folded(self, typed: str) -> str:
+        """See `Segmenter`."""
+        return self._key(typed)
+
+    def join(self, words: Sequence[str]) -> str:
         """See `Segmenter`."""
         return join_moses(words)
 
@@ -78,21 +111,32 @@ class MosesSegmenter:
         self._tokenizer = MosesTokenizer(options.language)
         self._detokenizer = MosesDetokenizer(options.language)
         self._split_dashes, self._split_numbers = options.split_dashes, options.split_numbers
-        self.key: Callable[[str], str] = str.lower if options.lowercase else str
+        self._key: Callable[[str], str] = str.lower if options.lowercase else str
 
     def words(self, text: str) -> list[str]:
         """See `Segmenter`."""
+        return [self._key(token) for token in self._tokens(text)]
+
+    def pieces(self, text: str) -> Iterator[Piece]:
+        """See `Segmenter`."""
+        return (Piece(self._key(word), start, end) for word, start, end in align(text, self._tokens(text)))
+
+    def folded(self, typed: str) -> str:
+        """See `Segmenter`."""
+        return self._key(typed)
+
+    def join(self, words: Sequence[str]) -> str:
+        """See `Segmenter`."""
+        text: str = self._detokenizer.detokenize(list(words), unescape=False)
+        return text.replace(" @,@ ", ",").replace(" @.@ ", ".")
+
+    def _tokens(self, text: str) -> list[str]:
         tokens: list[str] = self._tokenizer.tokenize(
             text, aggressive_dash_splits=self._split_dashes, escape=False, protected_patterns=_MARKS
         )
         if self._split_numbers:
             return _NUMBER_MARK.sub(r" @\g<0>@ ", " ".join(tokens)).split()
         return tokens
-
-    def join(self, words: Iterable[str]) -> str:
-        """See `Segmenter`."""
-        text: str = self._detokenizer.detokenize(list(words), unescape=False)
-        return text.replace(" @,@ ", ",").replace(" @.@ ", ".")
 
 
 class JiebaSegmenter:
@@ -110,14 +154,22 @@ class JiebaSegmenter:
 
     def words(self, text: str) -> list[str]:
         """See `Segmenter`."""
-        plain = _CONTROL.sub(" ", unicodedata.normalize("NFC", text))
-        return [word for word in self._cut(plain) if not word.isspace()]
+        return [word for word in self._cut(_plain(text).text) if not word.isspace()]
 
-    def key(self, word: str) -> str:
+    def pieces(self, text: str) -> Iterator[Piece]:
         """See `Segmenter`."""
-        return word
+        plain = _plain(text)
+        at = 0
+        for word in self._cut(plain.text):
+            first, at = at, at + len(word)
+            if not word.isspace():
+                yield Piece(word, plain.starts[first], plain.ends[at - 1])
 
-    def join(self, words: Iterable[str]) -> str:
+    def folded(self, typed: str) -> str:
+        """See `Segmenter`."""
+        return _plain(typed).text
+
+    def join(self, words: Sequence[str]) -> str:
         """Without spaces beside Chinese, with the spacing of English elsewhere."""
         text = ""
         run: list[str] = []
@@ -127,3 +179,8 @@ class JiebaSegmenter:
             else:
                 run.append(word)
         return text + join(run)
+
+
+def _plain(text: str) -> Folded:
+    """Without control characters, in NFC."""
+    return compose(_CONTROL.sub(" ", text))

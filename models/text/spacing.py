@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-_ATTACH_LEFT = frozenset(". , ; : ! ? ) ] } % ... \u00b0 \u2122 \u00ae \u00a9".split())
-_ATTACH_RIGHT = frozenset("( [ { $ # @ ~ \u00a3 \u20ac \u00a5 \u00bf \u00a1".split())
-_ATTACH_BOTH = frozenset("- / _ \\".split())
-_QUOTES = frozenset("\" ' `".split())
+ATTACH_LEFT = frozenset(". , ; : ! ? ) ] } % ... \u00b0 \u2122 \u00ae \u00a9".split())
+ATTACH_RIGHT = frozenset("( [ { $ # @ ~ \u00a3 \u20ac \u00a5 \u00bf \u00a1".split())
+ATTACH_BOTH = frozenset("- / _ \\".split())
+QUOTES = frozenset("\" ' `".split())
 _CLITICS = frozenset("n't 's 're 've 'll 'd 'm 't N'T 'S 'RE 'VE 'LL 'D 'M 'T".split())
 _MARKS = {"@-@": "-", "@,@": ",", "@.@": "."}  # within a word or a number, as in WikiText-103
-_DISPLAY = {"--": "-"}  # a dash is typed as a hyphen between spaces
+DISPLAY = {"--": "-"}  # a dash is typed as a hyphen between spaces
 
 
 def join(words: Iterable[str]) -> str:
@@ -23,12 +23,12 @@ def join(words: Iterable[str]) -> str:
     space = False
     open_quotes: set[str] = set()
     for word in words:
-        opening = word in _QUOTES and word not in open_quotes
-        closing = word in _QUOTES and not opening
-        if space and not (word in _ATTACH_LEFT or word in _ATTACH_BOTH or closing):
+        opening = word in QUOTES and word not in open_quotes
+        closing = word in QUOTES and not opening
+        if space and not (word in ATTACH_LEFT or word in ATTACH_BOTH or closing):
             parts.append(" ")
-        parts.append(_DISPLAY.get(word, word))
-        space = not (word in _ATTACH_RIGHT or word in _ATTACH_BOTH or opening)
+        parts.append(DISPLAY.get(word, word))
+        space = not (word in ATTACH_RIGHT or word in ATTACH_BOTH or opening)
         if opening:
             open_quotes.add(word)
         elif closing:

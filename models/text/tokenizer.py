@@ -70,7 +70,7 @@ def new_tokenizer(
 ) -> Tokenizer:
     """The tokenizer for `words` (`unknown` must be among them), ids in their order."""
     tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token=unknown))
-    if isinstance(tokenization or Ours(), Ours):
+    if (tokenization or Ours()) == Ours():
         tokenizer.normalizer = _normalizer()
         tokenizer.pre_tokenizer = Split(Regex(_WORD), behavior="removed", invert=True)
     else:
@@ -86,8 +86,7 @@ def splitter(tokenization: Tokenization) -> Callable[[str], list[str]]:
     """
     segments = segmenter(tokenization)
     if segments is not None:
-        words, key = segments.words, segments.key
-        return lambda text: [key(word) for word in words(text)]
+        return segments.words
     tokenizer = new_tokenizer([UNKNOWN])
     normalize, split = tokenizer.normalizer.normalize_str, tokenizer.pre_tokenizer.pre_tokenize_str
     return lambda text: [word for word, _ in split(normalize(text))]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,16 +13,30 @@ from tokenizers import Encoding, Tokenizer
 
 from models.config.tokenization import Ours
 from models.text import plain_text
-from models.text.segmentation import Segmenter, segmenter
+from models.text.alignment import place_dashes
+from models.text.joining import Joiner, Rendered
+from models.text.prefixes import OPENING, Prefix, PrefixIndex
+from models.text.segmentation import OurSegmenter, Segmenter, segmenter
 from models.text.spacing import join
 from models.text.tokenizer import UNKNOWN, SpecialWords, new_tokenizer, rules
+from models.text.words import Piece
+
+_WORD = re.compile(r"\S+").finditer
 
 
 class Token(NamedTuple):
-    """One token of a text: its vocabulary `id`, and its `surface`, the characters that were typed."""
+    """One token of a text.
+
+    `id` is the vocabulary's; ``start .. end`` are the places of its characters in the text, in code points;
+    `surface` is that slice, as it was typed; `word` is what the tokenization makes of it, which is the
+    vocabulary's word where that has it.
+    """
 
     id: int
     surface: str
+    start: int
+    end: int
+    word: str
 
 
 def _check_unicode(text: str) -> None:
@@ -64,15 +79,15 @@ class Vocabulary:
         self._ids = ids
         self._ours = named.tokenization == Ours() and rules(tokenizer) == rules(new_tokenizer([UNKNOWN]))
         self.segmenter: Segmenter | None = segmenter(named.tokenization)
+        if self.segmenter is not None and tokenizer.normalizer is not None:
+            raise ValueError("tokenizer has rules of its own, and the model's tokenization is another")
         self.unknown_id: int = ids[named.unknown]
         self.end_id: int = ids[named.end]
         self.start_id: int = ids[start]
         never = {self.unknown_id, self.start_id, *(ids[word] for word in named.special)}
         self.special_ids: frozenset[int] = frozenset(never - {self.end_id})
         hidden = self.special_ids | {self.end_id}
-        by_word = sorted(set(range(len(self._words))) - hidden, key=self._words.__getitem__)
-        self._sorted_words = [self._words[i] for i in by_word]
-        self._sorted_ids = torch.tensor(by_word, dtype=torch.int64)
+        self._prefixes = PrefixIndex(self._words, set(range(len(self._words))) - hidden)
 
     @classmethod
     def from_words(cls, words: Sequence[str], named: SpecialWords | None = None) -> Vocabulary:
@@ -98,6 +113,9 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self._words)
 
+    def __contains__(self, word: object) -> bool:
+        return word in self._ids
+
     def tokenize(self, text: str) -> list[Token]:
         """The tokens of `text`; [] for white space. Raises ValueError for lone surrogates."""
         return self.tokenize_batch([text])[0]
@@ -108,29 +126,29 @@ class Vocabulary:
         With `pretokenized`, a text is words of the vocabulary between white space, special words by their
         own names, and nothing else is done to it.
         """
-        if pretokenized or self.segmenter is not None:
-            # What `Token` stands for where the vocabulary has the word: the word itself.
-            unknown = self.unknown_id
+        for text in texts:
+            _check_unicode(text)
+        if pretokenized:
             return [
-                [Token(i, surface if i == unknown else self._words[i]) for surface, i in pairs]
-                for pairs in self._look_up(texts, pretokenized)
+                [self._token(text, Piece(match[0], *match.span())) for match in _WORD(text)] for text in texts
             ]
+        if self.segmenter is not None:
+            return [[self._token(text, piece) for piece in self.segmenter.pieces(text)] for text in texts]
         return [
-            [
-                # Only a dash, which normalization makes of white space, can have an empty span.
-                Token(i, (text[start:end].strip() or "--") if i == self.unknown_id else self._words[i])
-                for i, (start, end) in zip(encoding.ids, encoding.offsets, strict=True)
-            ]
+            list(self._tokens_of(text, encoding))
             for text, encoding in zip(texts, self._encode(texts), strict=True)
         ]
 
     def encode_batch(self, texts: Sequence[str], pretokenized: bool = False) -> list[list[int]]:
-        """The ids of each of `texts`, without surfaces; see `tokenize_batch`."""
+        """The ids of each of `texts`, without their places; see `tokenize_batch`."""
+        ids, unknown = self._ids, self.unknown_id
         if pretokenized or self.segmenter is not None:
-            return [[i for _, i in pairs] for pairs in self._look_up(texts, pretokenized)]
+            for text in texts:
+                _check_unicode(text)
+            split = str.split if pretokenized or self.segmenter is None else self.segmenter.words
+            return [[ids.get(word, unknown) for word in split(text)] for text in texts]
         if not self._ours:
             return [encoding.ids for encoding in self._encode(texts)]
-        ids, unknown = self._ids, self.unknown_id
         plain = [plain_text.split(text) for text in texts]
         others = [text for text, words in zip(texts, plain, strict=True) if words is None]
         encodings = iter(self._encode(others) if others else ())
@@ -139,22 +157,34 @@ class Vocabulary:
             for words in plain
         ]
 
+    def normalized(self, text: str) -> list[str]:
+        """The words of `text` in the vocabulary's form, unknown ones too: one for each id that it has."""
+        if self.segmenter is not None:
+            return self.segmenter.words(text)
+        normalizer, splitting = self._tokenizer.normalizer, self._tokenizer.pre_tokenizer
+        plain = text if normalizer is None else normalizer.normalize_str(text)
+        return [plain] if splitting is None else [word for word, _ in splitting.pre_tokenize_str(plain)]
+
     def _encode(self, texts: Sequence[str]) -> list[Encoding]:
         for text in texts:
             _check_unicode(text)
         return self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
 
-    def _look_up(self, texts: Sequence[str], pretokenized: bool) -> Iterator[list[tuple[str, int]]]:
-        """Words and their ids, without ``tokenizer.json``."""
-        ids, unknown = self._ids, self.unknown_id
-        for text in texts:
-            _check_unicode(text)
-        for text in texts:
-            if pretokenized or self.segmenter is None:
-                yield [(word, ids.get(word, unknown)) for word in text.split()]
-            else:
-                key = self.segmenter.key
-                yield [(word, ids.get(key(word), unknown)) for word in self.segmenter.words(text)]
+    def _token(self, text: str, piece: Piece) -> Token:
+        word, start, end = piece
+        return Token(self._ids.get(word, self.unknown_id), text[start:end], start, end, word)
+
+    def _tokens_of(self, text: str, encoding: Encoding) -> Iterator[Token]:
+        """By ``tokenizer.json``, whose places may have white space at their ends, or nothing for a dash."""
+        ids = encoding.ids
+        words = self.normalized(text) if self.unknown_id in ids else [self._words[i] for i in ids]
+        found = [Piece(word, *place) for word, place in zip(words, encoding.offsets, strict=True)]
+        return (self._token(text, piece) for piece in place_dashes(text, found))
+
+    def end_of(self, text: str) -> Token:
+        """The end of sentence after `text`: a token of no characters."""
+        word = self.word(self.end_id)
+        return Token(self.end_id, word, len(text), len(text), word)
 
     def special_word(self, name: str) -> int | None:
         """The id of the special word (or start, or end of sentence) of this name; None for any other text."""
@@ -170,19 +200,66 @@ class Vocabulary:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Running text for `ids`, with natural spacing; ``</s>`` ends a sentence and is left out."""
-        words = (self.word(i) for i in ids if i != self.end_id)
-        return join(words) if self.segmenter is None else self.segmenter.join(words)
+        return self._join([self.word(i) for i in ids if i != self.end_id])
 
-    def starting_with(self, prefix: str) -> torch.Tensor:
-        """Sorted ids (int64) of the predictable words that start with `prefix`, case-sensitive.
+    def joiner(self, text: str, ids: Sequence[int]) -> Joiner | Rendered:
+        """What goes on with `text`, whose tokens are `ids`, by one word after another."""
+        if isinstance(self.segmenter, OurSegmenter):
+            return Joiner(text)
+        words = [self.word(i) for i in ids if i != self.end_id]
+        return Rendered(self._join, words, glue=text[-1:].isspace())
+
+    @property
+    def _join(self) -> Callable[[Sequence[str]], str]:
+        return join if self.segmenter is None else self.segmenter.join
+
+    # -- words by their beginning -----------------------------------------------------------------------
+
+    def starting_with(self, prefix: str, ignore_case: bool = False) -> torch.Tensor:
+        """Sorted ids (int64) of the predictable words that start with `prefix`.
 
         ``</s>`` and the special words are never among them; the empty prefix gives all others.
         """
         _check_unicode(prefix)
+        return self._prefixes.find(self._folded(prefix), ignore_case)
+
+    def prefix(self, typed: str, ignore_case: bool = False) -> Prefix:
+        """What of `typed`, the characters since the last space, is finished, and what is to be completed.
+
+        That is what follows the earliest start of a token from which on it begins a word of the vocabulary.
+        After a hyphen, an opening quotation mark or an opening bracket nothing is typed of a word yet. Where
+        no word begins so, it is the last token.
+        """
+        tokens = self.tokenize(typed)
+        if not tokens:
+            return Prefix([], typed, "")
+        if all(token.word in OPENING for token in tokens) or tokens[-1].word in ("-", "(", "[", "{"):
+            return Prefix([token.id for token in tokens], typed, "")
+        starts = [token.start for token in tokens]
+        begins = [at for at in starts if self._prefixes.has(self._folded(typed[at:]), ignore_case)]
+        start = begins[0] if begins else starts[-1]
+        before = [token.id for token in tokens if token.start < start]
+        return Prefix(before, typed[:start], self._folded(typed[start:]))
+
+    def case_variants(self, word_id: int) -> list[int]:
+        """The ids of the words that differ from a word in case alone, itself among them."""
+        return self._prefixes.variants(self._words[word_id]) or [word_id]
+
+    def ids_of(self, words: Iterable[str]) -> list[int]:
+        """The ids of those of `words` that the vocabulary has, in its form or as they are typed."""
+        found = [self._ids.get(word, self._ids.get(self._folded(word))) for word in words]
+        return sorted({i for i in found if i is not None})
+
+    @cached_property
+    def marks(self) -> torch.Tensor:
+        """Sorted ids (int64) of the words without a letter or digit, ``</s>`` among them."""
+        marks = [i for i, word in enumerate(self._words) if not any(map(str.isalnum, word))]
+        return torch.tensor(sorted({*marks, self.end_id}), dtype=torch.int64)
+
+    def _folded(self, typed: str) -> str:
         if self.segmenter is not None:
-            prefix = self.segmenter.key(prefix.strip())
-        elif self._tokenizer.normalizer is not None:
-            prefix = self._tokenizer.normalizer.normalize_str(prefix).strip()
-        low = bisect_left(self._sorted_words, prefix)
-        high = bisect_right(self._sorted_words, prefix, lo=low, key=lambda word: word[: len(prefix)])
-        return self._sorted_ids[low:high].sort().values
+            return self.segmenter.folded(typed).strip()
+        if self._tokenizer.normalizer is None:
+            return typed
+        folded: str = self._tokenizer.normalizer.normalize_str(typed)
+        return folded.strip()

@@ -12,7 +12,7 @@ import torch
 from models.config.bodies import BodyConfig, LSTMConfig
 from models.language_model import LanguageModel
 from models.text.vocabulary import Vocabulary
-from models.training.evaluation import Evaluation
+from models.training.evaluation import BitsPerCharacter, Evaluation
 
 EXAMPLES = (
     "",
@@ -58,6 +58,7 @@ def model_card(
     vocabulary: Vocabulary,
     facts: TrainingFacts,
     heldout: Evaluation,
+    bits: BitsPerCharacter,
     holdout_rule: str,
     data_notes: str,
 ) -> str:
@@ -97,12 +98,14 @@ def model_card(
         f"Held out: {holdout_rule}.",
         "Every line is scored on its own from the start state, as the server does.",
         "",
-        "| text | words | perplexity | unknown words |",
-        "|---|---:|---:|---:|",
-        f"| held out | {heldout.words:,} | {heldout.perplexity:.1f} | {heldout.unknown_rate:.2%} |",
+        "| text | words | perplexity | unknown words | bits a character | every character paid for |",
+        "|---|---:|---:|---:|---:|---:|",
+        f"| held out | {heldout.words:,} | {heldout.perplexity:.1f} | {heldout.unknown_rate:.2%}"
+        f" | {bits.with_class:.3f} | {'' if bits.spelled is None else f'{bits.spelled:.3f}'} |",
         "",
         "Words are tokens: words, numbers, punctuation marks, and one `</s>` a line; an unknown word counts"
-        " with the probability of `<unk>`.",
+        " with the probability of `<unk>`. In the last column it is spelled, too: the figure by which models"
+        " of other vocabularies compare. White space counts as characters but in Chinese; a line's end is.",
         "",
         "## Ten predictions",
         "",

@@ -1,4 +1,8 @@
-"""Text files -> a word vocabulary by frequency -> tokens on disk."""
+"""Text files -> a word vocabulary by frequency -> tokens on disk.
+
+With our own tokenization, accidents of typing are no words of a vocabulary, however often they occur; see
+`models.training.accidents`.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +17,22 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from models.config.tokenization import Kind
+from models.config.tokenization import Jieba, Kind, Tokenization
 from models.text.tokenizer import END, UNKNOWN, SpecialWords, new_tokenizer, splitter
 from models.text.vocabulary import Vocabulary
+from models.training.accidents import accidents
+from models.training.unknown_words import UnknownWords
 
 Tokens = npt.NDArray[np.uint32]
 Counts = npt.NDArray[np.int64]
+
+UNKNOWN_WORDS: Final = "unknown_words.json"
+"""What `prepare` leaves of the words that the vocabulary lacks: `UnknownWords`."""
 
 _OPENERS: dict[str, Callable[..., IO[str]]] = {".xz": lzma.open, ".gz": gzip.open}
 
@@ -73,6 +82,14 @@ def is_held_out(line: int, every: int) -> bool:
     return line % every == every // 2
 
 
+def characters(line: str, tokenization: Tokenization) -> int:
+    """The length of a line of text, its end included, for figures a character.
+
+    White space counts where it is part of how a text is written, and so not in Chinese.
+    """
+    return 1 + (len("".join(line.split())) if isinstance(tokenization, Jieba) else len(line))
+
+
 def lines(path: Path) -> Iterator[str]:
     """The non-empty lines of a text file, decompressed by its suffix."""
     opener = _OPENERS.get(path.suffix, io.open)
@@ -95,7 +112,9 @@ def prepare(
     """
     stamp = _stamp(files, options)
     done = directory / "corpus.json"
-    if not (done.exists() and json.loads(done.read_text())["stamp"] == stamp):
+    # A directory of an earlier version has no unknown words yet; the tokens will be the same again.
+    complete = done.exists() and (directory / UNKNOWN_WORDS).exists()
+    if not (complete and json.loads(done.read_text())["stamp"] == stamp):
         directory.mkdir(parents=True, exist_ok=True)
         done.unlink(missing_ok=True)
         _build(files, directory, options, on_line)
@@ -132,21 +151,22 @@ def word_counts(
             words.update(split(line))
             total += 1
             on_line(len(line))
-    if len(words) < vocabulary_size - 2:
+    never = accidents(words) if tokenization is Kind.OURS else set()
+    counts = np.array(sorted((n for word, n in words.items() if word not in never), reverse=True), np.int64)
+    if len(counts) < vocabulary_size - 2:
         raise CorpusError(
-            f"the text has {len(words) + 2} distinct words, fewer than the vocabulary's {vocabulary_size}"
+            f"the text has {len(counts) + 2} distinct words, fewer than the vocabulary's {vocabulary_size}"
         )
-    counts = np.array(sorted(words.values(), reverse=True), np.int64)
     kept = counts[: vocabulary_size - 2]
-    return np.concatenate([[counts[len(kept) :].sum(), total], kept])
+    return np.concatenate([[words.total() - kept.sum(), total], kept])
 
 
 def _stamp(files: Sequence[Path], options: CorpusOptions) -> str:
     facts = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]
     rules = new_tokenizer([UNKNOWN]).to_str()
     asked = asdict(options)
-    if options.tokenization is Kind.OURS:  # as before there was another
-        del asked["tokenization"]
+    if options.tokenization is Kind.OURS:
+        rules = options.tokenization.tokenization().model_dump_json()
     return hashlib.sha256(json.dumps([facts, asked, rules]).encode()).hexdigest()
 
 
@@ -159,6 +179,7 @@ def _build(
     ends = {True: array("Q"), False: array("Q")}
     tokenization = options.tokenization.tokenization()
     split = splitter(tokenization)
+    heldout_characters = 0
     for file in files:
         for i, line in enumerate(lines(file)):
             heldout = is_held_out(i, options.holdout_every)
@@ -166,6 +187,7 @@ def _build(
             part.extend(provisional.setdefault(word, len(provisional)) for word in split(line))
             part.append(1)
             ends[heldout].append(len(part))
+            heldout_characters += characters(line, tokenization) if heldout else 0
             on_line(len(line))
     train = np.frombuffer(parts[False], dtype=np.uint32)
     if len(train) == 0:
@@ -175,7 +197,13 @@ def _build(
     counts = np.bincount(train, minlength=len(provisional))
     words = list(provisional)
     # Words that only held-out lines have are not counted, and are not part of the vocabulary.
-    by_frequency = [i for i in np.argsort(-counts, kind="stable").tolist() if i > 1 and counts[i] > 0]
+    counted = {word: int(counts[i]) for i, word in enumerate(words) if i > 1 and counts[i] > 0}
+    never = accidents(counted) if options.tokenization is Kind.OURS else set()
+    by_frequency = [
+        i
+        for i in np.argsort(-counts, kind="stable").tolist()
+        if words[i] in counted and words[i] not in never
+    ]
     kept = [0, 1, *by_frequency[: options.vocabulary_size - 2]]
     if len(kept) < options.vocabulary_size:
         raise CorpusError(
@@ -190,6 +218,13 @@ def _build(
     shuffled.tofile(directory / "train.u32")
     new_id[np.frombuffer(parts[True], dtype=np.uint32)].tofile(directory / "heldout.u32")
     np.save(directory / "counts.npy", np.bincount(shuffled, minlength=len(kept)))
+    heldout_counts = np.bincount(np.frombuffer(parts[True], dtype=np.uint32), minlength=len(words))
+    unknown = np.setdiff1d(np.arange(len(words)), kept, assume_unique=True)
+    UnknownWords(
+        train={words[i]: int(counts[i]) for i in unknown if counts[i]},
+        heldout={words[i]: int(heldout_counts[i]) for i in unknown if heldout_counts[i]},
+        characters=heldout_characters,
+    ).save(directory / UNKNOWN_WORDS)
 
 
 def _reorder(tokens: Tokens, ends: npt.NDArray[np.uint64], order: npt.NDArray[np.int64]) -> Tokens:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from models.language_model import LanguageModel
+from models.spelling.spelling_model import SpellingModel
 from models.training.corpus import Tokens
+from models.training.spelling import log_probability
 
 BATCH_TOKENS = 8192
 STEP = 256
@@ -34,6 +36,32 @@ class Evaluation:
     def unknown_rate(self) -> float:
         """Unknown words as a share of the words proper (without ``</s>``)."""
         return self.unknown / max(1, self.words - self.lines)
+
+
+@dataclass(frozen=True, slots=True)
+class BitsPerCharacter:
+    """The cost of a text a character, which does not depend on how the text is cut into words.
+
+    `with_class` counts an unknown word with the probability of all of them together, which leaves its
+    characters unpaid; `spelled` pays for every one, and is None without a spelling model.
+    """
+
+    with_class: float
+    spelled: float | None
+
+    @classmethod
+    def of(
+        cls, text: Evaluation, characters: int, unknown: Mapping[str, int], spelling: SpellingModel | None
+    ) -> BitsPerCharacter:
+        """Those of a text of so many `characters` (see `models.training.corpus.characters`).
+
+        `unknown`: its unknown words in the vocabulary's form, and how often each comes.
+        """
+        bit = -math.log(2) * characters
+        return cls(
+            text.log_probability / bit,
+            None if spelling is None else (text.log_probability + log_probability(spelling, unknown)) / bit,
+        )
 
 
 def split_lines(tokens: Tokens, end_id: int) -> list[Tokens]:

@@ -14,7 +14,7 @@ from service.client.requests import (
     scored,
 )
 from service.contract.answers import PredictResult, ScoreResult
-from service.http.schemas.native import ModelCard
+from service.contract.model_card import ModelCard
 
 
 class Client(ClientBase[httpx.Client, httpx.BaseTransport]):
@@ -25,8 +25,8 @@ class Client(ClientBase[httpx.Client, httpx.BaseTransport]):
         api_key: sent as `Authorization: Bearer`.
         model: name of the model to ask; None asks the server's first.
         mode: ``exact`` or ``fast``; None leaves it to the server.
-        session: any name for who asks (a user, a document), unless a call names another: where there are
-            several replicas, those of one session are answered by one, which knows what it read for them.
+        session: any name for the source of the requests (a user, a document), unless a call names another:
+            of several replicas, one answers all requests of a session, and keeps its state of their texts.
         timeout: seconds without progress after which a request is given up.
         retries: how often to ask again, and when.
         batch_size: texts in one request at most.

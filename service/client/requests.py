@@ -1,4 +1,4 @@
-"""What the Python clients have in common: what is sent, when it is sent again, and what can go wrong."""
+"""The common part of the Python clients: requests, when they are sent again, and errors."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -9,9 +9,9 @@ from pydantic import ValidationError
 
 from service.client.retries import RETRIED, Retries
 from service.contract.answers import PredictResult, ScoreResult
+from service.contract.model_card import ModelCard
 from service.http.schemas.native import (
     ErrorAnswer,
-    ModelCard,
     ModelList,
     PredictAnswer,
     ScoreAnswer,
@@ -25,13 +25,13 @@ DEFAULT_URL = "http://127.0.0.1:8080"
 SESSION_HEADER = "x-session-id"
 """See `deploy/README.md`: Envoy and Ray hash it."""
 
-# Asking changes nothing on the server, so what broke off is asked for again. What takes too long is not: the
+# A request changes nothing on the server, so one that broke off is sent again. One that timed out is not: the
 # server is busy with it.
 _RETRIED_FAILURES = (httpx.ConnectError, httpx.ConnectTimeout, httpx.RemoteProtocolError, httpx.ReadError)
 
 
 class ClientError(Exception):
-    """Base of all that a client raises."""
+    """Base of all errors of a client."""
 
 
 class ConnectionFailed(ClientError):  # noqa: N818 -- what happened
@@ -58,7 +58,7 @@ class ServerError(ClientError):
         try:
             error = ErrorAnswer.model_validate_json(response.content).error
         except ValidationError:
-            pass  # Not ours: a proxy's answer, of which the status is all that can be told.
+            pass  # A proxy's answer, of which only the status is known.
         else:
             self.message, self.type, self.code, self.param = (
                 error.message,
@@ -70,7 +70,7 @@ class ServerError(ClientError):
 
 
 class ClientBase(ABC, Generic[Http, Transport]):
-    """What both clients have: the settings, what is sent, and when it is sent again. See `Client`."""
+    """Base of both clients: settings, requests, and when they are sent again. See `Client`."""
 
     def __init__(
         self,
@@ -109,7 +109,7 @@ class ClientBase(ABC, Generic[Http, Transport]):
             yield self._http.build_request("POST", path, json=body, headers=headers)
 
     def _wait(self, attempt: int, outcome: httpx.Response | httpx.TransportError) -> float | None:
-        """Seconds until the next attempt; None where `outcome` stands."""
+        """Seconds until the next attempt; None if `outcome` is final."""
         if isinstance(outcome, httpx.Response):
             if outcome.status_code not in RETRIED:
                 return None
@@ -141,12 +141,12 @@ def listed(content: bytes) -> list[ModelCard]:
 
 
 def key_headers(api_key: str | None) -> dict[str, str]:
-    """The headers that show the key."""
+    """The header with the key; empty without one."""
     return {} if api_key is None else {"authorization": f"Bearer {api_key}"}
 
 
 def session_headers(session: str | None) -> dict[str, str]:
-    """The headers by which what stands before several replicas sends all requests of a session to one.
+    """The header by which a proxy before several replicas sends all requests of a session to one of them.
 
     Raises:
         ValueError: it cannot stand in a header.

@@ -6,7 +6,7 @@ from email.utils import parsedate_to_datetime
 from time import time
 
 RETRIED = frozenset({429, 503})
-"""Statuses that say "later": the request was not begun, so asking again costs nobody twice."""
+"""Statuses that say "later": the request was not begun, so asking again does no work twice."""
 
 
 @dataclass(frozen=True, slots=True)

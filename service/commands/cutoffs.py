@@ -1,4 +1,4 @@
-"""`headfirst cutoffs CORPUS`: where to cut the vocabulary into clusters, for training or for serving."""
+"""`headfirst cutoffs CORPUS`: finds the clusters that are fastest in training or in serving."""
 
 from __future__ import annotations
 

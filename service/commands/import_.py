@@ -1,4 +1,4 @@
-"""`headfirst import FORMAT SOURCE OUT`: somebody's checkpoint -> a bundle that `headfirst serve` serves."""
+"""`headfirst import FORMAT SOURCE OUT`: a published checkpoint -> a bundle that `headfirst serve` serves."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class CheckpointFormat(StrEnum):
-    """The formats; `models.importers.FORMATS` has the same, and importing it takes seconds."""
+    """The formats of `models.importers.FORMATS`, whose import takes seconds."""
 
     FAIRSEQ = "fairseq"
     TRANSFO_XL_HF = "transfo-xl-hf"
@@ -28,6 +28,7 @@ class CheckpointFormat(StrEnum):
     TRANSFO_XL_NVIDIA = "transfo-xl-nvidia"
     TORCH_ADAPTIVE = "torch-adaptive"
     AWD_LSTM = "awd-lstm"
+    WORD_LANGUAGE_MODEL = "word-language-model"
 
 
 class Dtype(StrEnum):
@@ -121,7 +122,7 @@ def _table(out: Path, facts: dict[str, Any]) -> Table:
     for key, value in (
         ("read", ", ".join(Path(file).name for file in facts["files"])),
         ("parameters", f"{facts['parameters']:,}"),
-        ("cluster columns", f"{facts['column_order']} in the source"),
+        ("cluster columns", f"{facts['column_order']} in the source" if facts["n_clusters"] else "none"),
         *(("note", note) for note in facts["notes"]),
         ("probabilities sum to", f"1 within {facts['mass']:.1g}"),
         ("kernel and reference", f"agree within {facts['kernel']:.1g} nats"),

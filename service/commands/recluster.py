@@ -1,4 +1,4 @@
-"""`headfirst recluster MODEL OUT`: few large tail clusters -> many small ones, for faster exact answers."""
+"""`headfirst recluster MODEL OUT`: few large tail clusters, or none, -> many, for faster exact answers."""
 
 from __future__ import annotations
 
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from models.training.corpus import Tokens
 
 HELDOUT_SHARE = 0.1
+RANKED_ROWS = 5_000
+"""Positions whose mean distribution ranks the words of a softmax over all of them."""
+SMALLEST_SHORTLIST = 64
+"""That is tried for such a softmax."""
 
 
 def recluster(
@@ -48,7 +52,9 @@ def recluster(
 ) -> None:
     """Cut the tail into many small clusters that share the old projections and word vectors.
 
-    Only the head's rows of clusters are new, found on TEXT; with --fine-tune all weights then learn from it.
+    A softmax over all words, without a tail, is cut whole: its most probable words become the short-list, and
+    ids follow the words' probability on TEXT. Only the head's rows of clusters are new, found on TEXT; with
+    --fine-tune all weights then learn from it.
     Reports perplexity and the words that an exact top-k scores, before and after, on a tenth of the text that
     neither saw. Stopped, the same command goes on.
     """
@@ -58,15 +64,15 @@ def recluster(
         from models.training.corpus import CorpusError, text_files
         from models.training.memory import keep_memory
         from models.training.recluster import assemble
+        from models.training.splitting import split
         from models.training.trainer import TrainingError
 
         keep_memory()
         bundle = load_bundle(model, "cpu", threads)
-        if bundle.config.n_clusters == 0:
-            raise UserError(f"{model}: the model has no tail clusters")
+        plain = bundle.config.n_clusters == 0
         if bundle.config.cutoffs[0] == 0:
             raise UserError(f"{model}: a two-level tree has no short-list to keep")
-        if not cutoffs and clusters < bundle.config.n_clusters:
+        if not plain and not cutoffs and clusters < bundle.config.n_clusters:
             raise UserError(
                 f"{model}: the model has {bundle.config.n_clusters} clusters, which can be cut but not"
                 " joined: --clusters must be as many or more"
@@ -80,9 +86,12 @@ def recluster(
             if not training:
                 raise UserError(f"{text}: too little text")
             hidden = _rows(bundle, training, rows)
+            if plain:
+                bundle, place = _by_probability(bundle, hidden)
+                heldout, training = ([place[line] for line in some] for some in (heldout, training))
             edges = _edges(cutoffs, bundle, hidden, clusters, k, work)
             weights = _fit(bundle, hidden, edges, iterations, work)
-            made = assemble(bundle.model, edges, *weights)
+            made = (split if plain else assemble)(bundle.model, edges, *weights)
             models = {"before": bundle.model, "after": made}
             if fine_tune:
                 models["fine-tuned"] = made = _fine_tune(
@@ -90,7 +99,8 @@ def recluster(
                 )
             facts = {name: _measured(bundle, one, heldout, k) for name, one in models.items()}
             card = (bundle.path / "README.md").read_text() if (bundle.path / "README.md").exists() else ""
-            Bundle.save(out, made, bundle.vocabulary, card + _note(facts), _dtype(bundle))
+            card += _note(facts)
+            Bundle.save(out, made, bundle.vocabulary, card, _dtype(bundle), bundle.spelling)
         except (CorpusError, BundleError, TrainingError, ValueError) as error:
             raise UserError(str(error)) from None
         _report(facts)
@@ -112,6 +122,26 @@ def _rows(bundle: Bundle, lines: list[Tokens], count: int) -> Tensor:
     return rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(1))][:count]
 
 
+def _by_probability(bundle: Bundle, hidden: Tensor) -> tuple[Bundle, Tokens]:
+    """The bundle with ids by their words' probability on the text, and (V,) the new id of each old one.
+
+    Raises:
+        ValueError: the model is no softmax over all words, or has vectors of several widths.
+    """
+    from dataclasses import replace
+
+    import numpy as np
+
+    from models.training.splitting import check_plain, most_probable_first, renumbered
+
+    check_plain(bundle.config)
+    with counting("ranking the words", None):
+        order = most_probable_first(bundle.model.softmax, hidden[:RANKED_ROWS])
+    model, vocabulary = renumbered(bundle.model, bundle.vocabulary, order)
+    place = order.argsort().numpy().astype(np.uint32)
+    return replace(bundle, model=model, vocabulary=vocabulary), place
+
+
 def _edges(
     cutoffs: str, bundle: Bundle, hidden: Tensor, clusters: int, k: int, work: Path
 ) -> tuple[int, ...]:
@@ -124,13 +154,15 @@ def _edges(
     from models.training.clusters.planning import serving_plans
     from models.training.clusters.serving_costs import masses
     from models.training.recluster import Refinement, reclustered_config
+    from models.training.splitting import split_config
 
     config = bundle.config
+    plain = config.n_clusters == 0
     if cutoffs:
         if not all(part.isdecimal() for part in cutoffs.split(",")):
             raise UserError(f"--cutoffs must be N,N,...,N, got {cutoffs!r}")
         edges = tuple(map(int, cutoffs.split(",")))
-        reclustered_config(config, edges)
+        (split_config if plain else reclustered_config)(config, edges)
         return edges
     file = work / "cutoffs.json"
     request = [str(bundle.path.resolve()), config.cutoffs, clusters, k]
@@ -138,16 +170,21 @@ def _edges(
         kept = json.loads(file.read_text())
         if kept["request"] == json.loads(json.dumps(request)):
             return tuple(kept["cutoffs"])
-    pairs = zip(config.bands, config.band_edges[1:], strict=True)
-    widths = Widths(config.hidden_size, bands=tuple((band.width, edge) for band, edge in pairs))
-    grid = candidates(config.vocabulary_size, max(160, 2 * clusters), config.cutoffs[0], config.cutoffs)
+    pairs = [(config.hidden_size, config.vocabulary_size)]
+    smallest = min(SMALLEST_SHORTLIST, config.vocabulary_size // 2)
+    if not plain:
+        bands = zip(config.bands, config.band_edges[1:], strict=True)
+        pairs, smallest = [(band.width, edge) for band, edge in bands], config.cutoffs[0]
+    widths = Widths(config.hidden_size, bands=tuple(pairs))
+    grid = candidates(config.vocabulary_size, max(160, 2 * clusters), smallest, config.cutoffs)
     some = hidden[:1000]
     with counting("predicting", len(some), "positions") as heard, torch.inference_mode():
         logprobs = (bundle.model.softmax.log_prob(part) for part in torch.split(some, 64))
         found = masses(logprobs, grid, [k], bundle.model.softmax.excluded, heard)
     with counting("measuring", None):
         plans = serving_plans(found, k, widths, bundle.device, [clusters])
-    edges = cheapest(Refinement(plans.costs, config.cutoffs), clusters).cutoffs
+    costs = plans.costs if plain else Refinement(plans.costs, config.cutoffs)
+    edges = cheapest(costs, clusters).cutoffs
     file.write_text(json.dumps({"request": request, "cutoffs": edges}))
     return edges
 
@@ -156,8 +193,9 @@ def _fit(
     bundle: Bundle, hidden: Tensor, edges: tuple[int, ...], iterations: int, work: Path
 ) -> tuple[Tensor, Tensor]:
     from models.training.recluster import Distillation, fit_rows, starting_rows
+    from models.training.splitting import linear_rows
 
-    softmax = bundle.model.softmax
+    softmax, plain = bundle.model.softmax, bundle.config.n_clusters == 0
     with counting("probabilities of all words", None):
         rows = Distillation.of(softmax, hidden, edges)
     with counting("fitting", iterations, "iterations") as heard:
@@ -168,8 +206,8 @@ def _fit(
             heard(done - last)
             last = done
 
-        start = starting_rows(softmax, edges)
-        with_bias = softmax.head_bias is not None
+        start = linear_rows(softmax, hidden, edges) if plain else starting_rows(softmax, edges)
+        with_bias = plain or softmax.head_bias is not None
         return fit_rows(rows, start, with_bias, iterations, work / "head.pt", on_step)
 
 
@@ -235,11 +273,17 @@ def _report(facts: dict[str, dict[str, float]]) -> None:
 
 def _note(facts: dict[str, dict[str, float]]) -> str:
     before, after = facts["before"], list(facts.values())[-1]
+    what = (
+        f"{before['clusters']:.0f} tail clusters became {after['clusters']:.0f}, which share their"
+        " projections and word vectors"
+        if before["clusters"]
+        else f"the softmax over all words became a short-list and {after['clusters']:.0f} tail clusters of"
+        " the same word vectors, ids by the words' probability"
+    )
     trained = " All weights were then trained a little further on that text." if "fine-tuned" in facts else ""
     return (
         "\n## Reclustered\n\n"
-        f"By `headfirst recluster`: {before['clusters']:.0f} tail clusters became {after['clusters']:.0f},"
-        f" which share their projections and word vectors.{trained} On text that was not used for it the"
+        f"By `headfirst recluster`: {what}.{trained} On text that was not used for it the"
         f" perplexity was {before['perplexity']:.2f} and is {after['perplexity']:.2f}; an exact"
         f" top-{before['k']:.0f} scored {before['words_scored']:,.0f} words and scores"
         f" {after['words_scored']:,.0f}. The figures above are those of the model before.\n"

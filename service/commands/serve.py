@@ -14,7 +14,7 @@ from service.settings.settings import ConfigurationError, Settings
 logger = logging.getLogger("headfirst")
 
 CONTEXT_SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True}
-"""`Settings` reads the flags, not typer: they are made from one class, with the variables and the help."""
+"""typer leaves the flags to `Settings`: one class makes flags, variables and help."""
 
 USAGE_ERROR = 2
 
@@ -25,7 +25,7 @@ def serve(context: typer.Context) -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Serves until a signal; the process's exit status: 0, or 2 after one line that says what is wrong."""
+    """Serves until a signal. Returns the exit status: 0, or 2 after one line that says what is wrong."""
     try:
         settings = load_settings(arguments)
         read_api_key(settings)
@@ -33,7 +33,7 @@ def run(arguments: Sequence[str]) -> int:
     except ConfigurationError as error:
         return _refuse(error)
 
-    # This takes seconds; help and wrong flags do without it.
+    # torch takes seconds to import; help and wrong flags are answered before.
     from models.bundle import BundleError
     from service import logs
     from service.http.telemetry import tracing
@@ -56,37 +56,9 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _run(settings: Settings) -> None:
-    import torch
+    from service.processes.single import run_single
 
-    from service.fleet.fleet import Fleet
-    from service.fleet.loading import load, settle
-    from service.http.app import create_app
-    from service.http.server import bind
-    from service.http.telemetry.tracing import open_tracing
-    from service.metrics.registry import Metrics
-    from service.processes.single import LocalServer
-
-    listening = bind(settings.host, settings.port)
-    with listening:
-        if settings.threads is not None:
-            torch.set_num_threads(settings.threads)
-        loaded = [load(source, settings) for source in settings.sources]
-        metrics = Metrics(max(each.card.clusters for each in loaded))
-        fleet = Fleet(settings, metrics, loaded)
-        tracing = open_tracing(settings)
-        app = create_app(settings, fleet.catalog, metrics, tracing)
-        # Kept by the app; made at its first use, it would let everybody wait for the first reader of /docs.
-        app.openapi()
-        server = LocalServer(app, fleet, settings.drain_timeout)
-        del loaded  # Who holds a model holds its memory.
-        settle()
-        fleet.start()
-        try:
-            server.run(sockets=[listening])
-        finally:
-            fleet.stop()
-            if tracing is not None:
-                tracing.close()
+    run_single(settings)
 
 
 def _run_processes(settings: Settings) -> int:

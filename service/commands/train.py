@@ -70,7 +70,7 @@ def train(
             trainer = Trainer(config, data, options, work, str(device))
             _begin(trainer, data)
             _run(trainer)
-            _save(trainer, data, out, notes, card.hardware, run.holdout_every)
+            _save(trainer, data, work, out, notes, card.hardware, run.holdout_every)
         except (CorpusError, TrainingError, BundleError, ValueError) as error:
             raise UserError(str(error)) from None
         except KeyboardInterrupt:
@@ -115,6 +115,7 @@ def _model_config(
         body=LSTMConfig(
             layers=sizes.layers, units=sizes.units, projection=sizes.projection, residual=sizes.residual
         ),
+        format_version=2,
         tokenization=text.tokenization.tokenization(),
     )
 
@@ -168,13 +169,21 @@ def _run(trainer: Trainer) -> None:
 
 
 def _save(
-    trainer: Trainer, data: Corpus, out: Path, notes: str, hardware: str | None, holdout_every: int
+    trainer: Trainer,
+    data: Corpus,
+    work: Path,
+    out: Path,
+    notes: str,
+    hardware: str | None,
+    holdout_every: int,
 ) -> None:
-    """Writes the bundle, its card included."""
+    """Writes the bundle, its card and its spelling model included."""
     import torch
 
     from models.bundle import Bundle
     from models.training.card import TrainingFacts, model_card
+    from models.training.evaluation import BitsPerCharacter
+    from models.training.spelling import spelling_of_corpus
 
     options, model = trainer.options, trainer.model.eval()
     machine = f"{platform.machine()}, {torch.get_num_threads()} threads, {trainer.device.type}"
@@ -186,8 +195,10 @@ def _save(
         hardware=hardware or machine,
     )
     rule = f"of each file the non-empty line i, from 0, where i mod {holdout_every} is {holdout_every // 2}"
-    card = model_card(out.name, model, data.vocabulary, facts, trainer.validate(), rule, notes)
-    Bundle.save(out, model, data.vocabulary, card)
+    heldout, (spelling, unknown) = trainer.validate(), spelling_of_corpus(work, data.vocabulary)
+    bits = BitsPerCharacter.of(heldout, unknown.characters, unknown.heldout, spelling)
+    card = model_card(out.name, model, data.vocabulary, facts, heldout, bits, rule, notes)
+    Bundle.save(out, model, data.vocabulary, card, spelling=spelling)
 
 
 def _say(line: str) -> None:

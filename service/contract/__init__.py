@@ -1,1 +1,1 @@
-"""What every room may know: messages, answers, errors, numbers. Imports no other room."""
+"""What every room may know: messages, answers, errors, what an engine is. Imports no other room."""

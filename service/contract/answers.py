@@ -102,7 +102,7 @@ def predict_result(
     result = {"words": words, "context_words": context_words, "unknown_words": unknown_words}
     if clusters is not None:
         result["explain"] = {"clusters": clusters}
-    return result | logprob_error(error)
+    return result | logprob_error(error) if error else result
 
 
 def scored_words(words: Iterable[Word], logprobs: Iterable[float], unknown_id: int) -> list[dict[str, Any]]:

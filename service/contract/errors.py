@@ -4,7 +4,7 @@
   * InvalidRequest            422  a value is out of range or of the wrong type; `param` names it
     * MalformedBody           400  the body is not JSON at all
   * Unauthorized              401  the key is missing or wrong
-  * Forbidden                 403  the key may not do this, or nobody may
+  * Forbidden                 403  the key may not do this, or no key may
   * NotFound                  404  no such path
     * ModelNotFound           404  no such model
   * MethodNotAllowed          405  the path exists, the method doesn't
@@ -17,7 +17,7 @@
     * NotReady                503  the model is still warming up, or the engine is dead
     * Draining                503  the server is about to exit
   * DeadlineExceeded          504  the request's time ran out before its answer was there
-  * ClientDisconnected        499  nobody waits for the answer any more; never sent, only counted and logged
+  * ClientDisconnected        499  the client has left; never sent, only counted and logged
   * InternalError             500  a fault of ours
     * InferenceFailed         500  the model failed on this input
 
@@ -194,6 +194,11 @@ class TooLarge(HeadfirstError):
     default_message = "The body is too large."
     code = "body_too_large"
     reason = "too_large"
+
+    @classmethod
+    def of_body(cls, most: int) -> "TooLarge":
+        """For a body of more bytes than `most`."""
+        return cls(f"The body has more than {most} bytes, which is what this server accepts.")
 
     def headers(self) -> dict[str, str]:
         """The connection ends with this answer: what is left of the body is not read."""

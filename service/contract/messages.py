@@ -1,6 +1,6 @@
 """What passes between HTTP and the engine: small frozen structs, nothing else.
 
-Plain data (no tensors, no locks), because later these cross a process boundary. Tokens are vocabulary ids and
+Plain data (no tensors, no locks), because these cross a process boundary. Tokens are vocabulary ids and
 never include the start word: the engine begins every sequence after it. All messages of one `Engine.submit`
 call make one *group*: the unit that is admitted whole, takes turns with the others and shares prefixes.
 """
@@ -36,7 +36,7 @@ class Predict:
         tokens: the context's ids; empty at the start of a sentence.
         k: 1 or more, with `sampling` also 0; more than the vocabulary has words means all of them.
         prefix: only words that start so; None or "" means any word.
-        deadline: `time.monotonic()` after which nobody waits any more; None means never.
+        deadline: `time.monotonic()` after which its answer is of no use; None means never.
         fast: the same words, but their log-probabilities may be off by `Predicted.error`.
         sampling: how one word is drawn beside; None draws none.
     """
@@ -63,7 +63,7 @@ class Score:
         id: the request's id, for logs.
         context: ids that precede the targets and are not scored.
         targets: ids to score, `</s>` among them where the end of the sentence is asked for.
-        deadline: `time.monotonic()` after which nobody waits any more; None means never.
+        deadline: `time.monotonic()` after which its answer is of no use; None means never.
         fast: the log-probabilities may be off by `Scored.error`.
         top: how many of the most probable words are told in each target's place, beside its own.
     """

@@ -17,7 +17,7 @@ _pending = _Pending()
 
 
 def wake(call: Callable[[], None]) -> None:
-    """Calls `call`, which wakes somebody; inside `together`, at its end, and once for all equal ones."""
+    """Calls `call`, which wakes a loop: at once, or once for all equal calls at the end of `together`."""
     if _pending.calls is None:
         call()
     else:
@@ -26,7 +26,7 @@ def wake(call: Callable[[], None]) -> None:
 
 @contextlib.contextmanager
 def together() -> Iterator[None]:
-    """Whoever is woken inside, by this thread, is so at the end. Not to be nested."""
+    """Holds back what this thread passes to `wake` until the end of the block. Not to be nested."""
     calls: dict[Callable[[], None], None] = {}
     _pending.calls = calls
     try:

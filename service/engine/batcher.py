@@ -1,44 +1,43 @@
-"""Waiting requests -> the next batch.
+"""Waiting messages -> the next batch.
 
-Zero wait: whoever asks gets what is waiting, up to a budget of tokens; with nothing waiting, `next` blocks
-without using the CPU. There are two lanes, predictions and bulk scoring, each bounded in messages and
-tokens of its own, so that a full bulk queue refuses no keystroke. A batch is of one lane; `Scheduler` says of
-which.
+No wait: a thread that asks for a batch gets what is waiting, up to a budget of tokens; with nothing waiting,
+`next` blocks without using the CPU. There are two queues, predictions and bulk scoring, each bounded in
+messages and tokens of its own, so that a full bulk queue refuses no keystroke. A batch is of one queue;
+`Scheduler` says of which.
 
 The threads that submit, compute and watch the deadlines meet here under one lock. A message is answered by
-whoever takes its job out, hence once. A sequence that is in a batch is in no queue until `finish`: whichever
-thread has taken the batch owns its sequences alone.
+the thread that takes its job out, hence once. A node that is in a batch is in no queue until `finish`: the
+thread that has taken the batch owns its nodes alone.
 
-Several threads may run batches at once. A batch is then charged to its lane when it is taken, as long as it
+Several threads may run batches at once. A batch is then charged to its queue when it is taken, as long as it
 will take by the last ones' measure; so two scoring steps do not run side by side while predictions wait.
 """
 
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping
-from collections.abc import Sequence as Many
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 
 from service.contract.errors import HeadfirstError
 from service.contract.messages import Answer, Message
-from service.engine.prefix_tree import score_sequences
-from service.engine.queue import Batch, Queue, begun_now
+from service.engine.prefix_tree import score_nodes
+from service.engine.queue import Queue
 from service.engine.scheduler import Scheduler
 from service.engine.sleepers import Sleepers
-from service.engine.work import Group, Job, Sequence, Slice, predict_sequences
+from service.engine.work import Batch, Group, Job, Node, Slice, begun_now, predict_nodes
 
 FEW_ANSWERS = 4
 """Given in a few ten microseconds."""
 
 
 class Batcher:
-    """The queue between those who ask and the engine.
+    """Where the threads that submit, the engine's and the timer's meet.
 
     Args:
         batch_tokens: budget of a batch of predictions.
         score_tokens: budget of a batch of scoring, if less: a prediction may have to wait for one.
-        max_inputs: messages that a lane holds at most, those that are being computed included.
+        max_inputs: messages that each queue holds at most, those that are being computed included.
         max_tokens: tokens that these messages have at most.
         threads: that run batches at once.
         rejected: told `expired` or `cancelled` for each message that leaves for that reason.
@@ -60,15 +59,17 @@ class Batcher:
         """Messages that wait for their first batch."""
         self._rejected = rejected
         self._clock = clock
-        self._lanes = lanes = Scheduler(batch_tokens, score_tokens, max_inputs, max_tokens)
-        self._lane = lanes.of
+        self._scheduler = scheduler = Scheduler(batch_tokens, score_tokens, max_inputs, max_tokens)
+        self._queue_of = scheduler.of
         self._unanswered: set[Job] = set()
-        self._wake_at = math.inf
+        self.wake_at = math.inf
+        """When the timer looks at the deadlines by itself."""
+        self._timer_sleeps = False
         self._refuse: Callable[[], HeadfirstError] | None = None
         self._threads = threads
         self._running: set[Batch] = set()
         self._stopped = False
-        # Reentrant: whoever cancels a future inside a callback of another comes back in.
+        # Reentrant: a callback of one future may cancel another, on the same thread.
         self._lock = lock = threading.RLock()
         self._sleepers = Sleepers(lock)
         self._deadline = threading.Condition(lock)
@@ -77,11 +78,31 @@ class Batcher:
     @property
     def tokens(self) -> int:
         """Tokens of all messages that are accepted and not answered."""
-        return sum(lane.tokens for lane in self._lanes)
+        return sum(queue.tokens for queue in self._scheduler)
 
-    # -- the side that asks -----------------------------------------------------------------------------
+    @property
+    def budgets(self) -> tuple[int, int]:
+        """What a batch of predictions and one of scoring may have now, in tokens."""
+        return self._scheduler.predict.budget, self._scheduler.score.budget
 
-    def submit(self, messages: Many[Message]) -> list[Job]:
+    def asleep(self) -> int:
+        """How many of the engine's threads sleep until there is a batch."""
+        with self._lock:
+            return len(self._sleepers)
+
+    def idle(self) -> bool:
+        """Whether all of the engine's threads and its timer sleep."""
+        with self._lock:
+            return self._timer_sleeps and len(self._sleepers) == self._threads
+
+    def has_work(self) -> bool:
+        """Whether `next` would return a batch at once."""
+        with self._lock:
+            return any(queue.has_work(self._clock()) for queue in self._scheduler)
+
+    # -- the side that submits --------------------------------------------------------------------------
+
+    def accept(self, messages: Sequence[Message]) -> list[Job]:
         """Accepts all messages or none. Returns their jobs in the same order.
 
         Raises:
@@ -91,29 +112,29 @@ class Batcher:
         """
         needs: dict[Queue, tuple[int, int]] = {}
         for message in messages:
-            lane = self._lane(message)
-            inputs, tokens = needs.get(lane, (0, 0))
-            needs[lane] = (inputs + 1, tokens + message.size)
+            queue = self._queue_of[type(message)]
+            inputs, tokens = needs.get(queue, (0, 0))
+            needs[queue] = (inputs + 1, tokens + message.size)
         with self._lock:
             self._check_room(needs)  # Before anything is made: it must be cheap to refuse.
-        groups = {lane: Group() for lane in needs}
+        groups = {queue: Group() for queue in needs}
         now = self._clock()
-        jobs = [Job(message, groups[self._lane(message)], now) for message in messages]
-        for lane, group in groups.items():
+        jobs = [Job(message, groups[self._queue_of[type(message)]], now) for message in messages]
+        for queue, group in groups.items():
             members = jobs if len(groups) == 1 else [job for job in jobs if job.group is group]
-            make = predict_sequences if lane is self._lanes.predict else score_sequences
+            make = predict_nodes if queue is self._scheduler.predict else score_nodes
             group.unanswered.update(members)
             group.waiting.extend(make(members))
         with self._lock:
             self._check_room(needs)
-            for lane, group in groups.items():
-                self._admit(lane, group, needs[lane])
+            for queue, group in groups.items():
+                self._admit(queue, group, needs[queue])
         for job in jobs:
             job.add_done_callback(self._forget)
         return jobs
 
     def close(self, refuse: Callable[[], HeadfirstError]) -> None:
-        """Accepts nothing from now on: `submit` raises what `refuse` makes. What was accepted stays."""
+        """Accepts nothing from now on: `accept` raises what `refuse` makes. What was accepted stays."""
         with self._lock:
             self._refuse = refuse
 
@@ -145,28 +166,28 @@ class Batcher:
 
     # -- the engine's side ------------------------------------------------------------------------------
 
-    def next(self, begin: Callable[[Sequence], None]) -> Batch | None:
+    def next(self, begin: Callable[[Node], None]) -> Batch | None:
         """Blocks until something waits, then returns a batch of it; None after `stop`.
 
         Args:
-            begin: called with a sequence before its first step, to give it a state to start from;
-                the further on that state is, the less the sequence costs.
+            begin: called with a node before its first step, to give it a state to start from;
+                the further on that state is, the less the node costs.
         """
         with self._lock:
             self._sleepers.back()
             while not self._stopped:
-                lane = self._lanes.first()
-                if lane is None:
+                queue = self._scheduler.first()
+                if queue is None:
                     self._sleepers.sleep()
                     continue
                 now = self._clock()
-                slices = lane.take(now, begin, self._threads)
+                slices = queue.take(now, begin, self._threads)
                 if slices:
-                    return self._batch(lane, slices, now)
+                    return self._batch(queue, slices, now)
             return None
 
     def release(self, job: Job) -> bool:
-        """Takes a job out, for the caller to answer; False if somebody else did."""
+        """Takes a job out, for the caller to answer; False if another thread has."""
         with self._lock:
             waited = job in self._unanswered
             if waited:
@@ -179,15 +200,16 @@ class Batcher:
             with self._lock:
                 self._sleepers.returning()
 
-    def finish(self, batch: Batch, answered_tokens: int, unfinished: Many[Sequence]) -> None:
+    def finish(self, batch: Batch, answered_tokens: int, unfinished: Sequence[Node]) -> None:
         """Ends a batch, by which messages of so many tokens were answered; what is `unfinished` goes on."""
         with self._lock:
-            self._lanes.ended(batch, self._clock(), answered_tokens)
-            going_on = [sequence for sequence in unfinished if sequence.group.unanswered]
-            for sequence in reversed(going_on):
-                sequence.group.put_back(sequence)
-            for sequence in going_on:
-                self._lanes.line_up(batch.lane, sequence.group)
+            self._scheduler.ended(batch, self._clock(), answered_tokens)
+            queue = self._queue_of[batch.kind]
+            going_on = [node for node in unfinished if node.group.unanswered]
+            for node in reversed(going_on):
+                node.group.put_back(node)
+            for node in going_on:
+                self._scheduler.line_up(queue, node.group)
                 self._sleepers.wake()
             self._running.discard(batch)
             if not (self._unanswered or self._running):
@@ -196,8 +218,8 @@ class Batcher:
     def shrink(self) -> int:
         """Halves the batches' budgets, for want of memory; each batch lets them grow. Predictions' budget."""
         with self._lock:
-            self._lanes.shrink()
-            return self._lanes.predict.budget
+            self._scheduler.shrink()
+            return self.budgets[0]
 
     # -- the timer's side -------------------------------------------------------------------------------
 
@@ -212,38 +234,40 @@ class Batcher:
                         self._leave(job)
                         self._rejected("expired")
                     return late
-                self._wake_at = min((job.deadline for job in self._unanswered), default=math.inf)
-                self._deadline.wait(min(self._wake_at - now, threading.TIMEOUT_MAX))
+                self.wake_at = min((job.deadline for job in self._unanswered), default=math.inf)
+                self._timer_sleeps = True
+                self._deadline.wait(min(self.wake_at - now, threading.TIMEOUT_MAX))
+                self._timer_sleeps = False
             return None
 
     # -- under the lock ---------------------------------------------------------------------------------
 
     def _check_room(self, needs: Mapping[Queue, tuple[int, int]]) -> None:
-        """Raises unless each lane has room for so many more messages and tokens."""
+        """Raises unless each queue has room for so many more messages and tokens."""
         if self._refuse is not None:
             raise self._refuse()
-        for lane, (inputs, tokens) in needs.items():
-            lane.check_room(inputs, tokens)
+        for queue, (inputs, tokens) in needs.items():
+            queue.check_room(inputs, tokens)
 
-    def _admit(self, lane: Queue, group: Group, needs: tuple[int, int]) -> None:
+    def _admit(self, queue: Queue, group: Group, needs: tuple[int, int]) -> None:
         inputs, tokens = needs
         self._unanswered |= group.unanswered
         self.depth += inputs
-        lane.inputs += inputs
-        lane.tokens += tokens
-        self._lanes.line_up(lane, group)
+        queue.inputs += inputs
+        queue.tokens += tokens
+        self._scheduler.line_up(queue, group)
         self._sleepers.wake()
         deadline = min(job.deadline for job in group.unanswered)
-        if deadline < self._wake_at:
-            self._wake_at = deadline
+        if deadline < self.wake_at:
+            self.wake_at = deadline
             self._deadline.notify()
 
-    def _batch(self, lane: Queue, slices: list[Slice], now: float) -> Batch:
-        batch = Batch(lane, slices, begun_now(slices, self._unanswered, now), now)
+    def _batch(self, queue: Queue, slices: list[Slice], now: float) -> Batch:
+        batch = Batch(slices, begun_now(slices, self._unanswered, now), now)
         self.depth -= len(batch.begun)
-        self._lanes.started(batch, charge=self._threads > 1)
+        self._scheduler.started(batch, charge=self._threads > 1)
         if self._threads > 1:
-            if self._lanes.waiting:  # What is left is another thread's.
+            if self._scheduler.waiting:  # What is left is another thread's.
                 self._sleepers.wake()
             else:
                 batch.alone = not self._running
@@ -251,14 +275,14 @@ class Batcher:
         return batch
 
     def _leave(self, job: Job) -> None:
-        lane = self._lane(job.message)
+        queue = self._queue_of[type(job.message)]
         self._unanswered.discard(job)
         self.depth -= job.taken is None
-        lane.inputs -= 1
-        lane.tokens -= job.message.size
+        queue.inputs -= 1
+        queue.tokens -= job.size
         job.group.unanswered.discard(job)
         if not job.group.unanswered:
-            lane.remove(job.group)
+            queue.remove(job.group)
         if not self._unanswered:
             self._idle.notify_all()
 
@@ -269,5 +293,5 @@ class Batcher:
         with self._lock:
             if isinstance(job, Job) and job in self._unanswered:
                 self._leave(job)
-                # The asking side has a timer too, and may be the first to see that it is too late.
+                # HTTP has a timer too, and may be the first to see that it is too late.
                 self._rejected("expired" if job.deadline <= self._clock() else "cancelled")

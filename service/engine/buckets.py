@@ -1,7 +1,6 @@
-"""Slices of a batch -> hidden rows: the model's body, run on sequences of different lengths."""
+"""Slices of a batch -> hidden rows: the model's body, run on rows of different lengths."""
 
-from collections.abc import Iterator
-from collections.abc import Sequence as Many
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 import torch
@@ -18,12 +17,12 @@ SPARE_TOKENS = 512
 class Bucket:
     """Slices that run side by side: b of them, the longest first, n tokens long.
 
-    Made, it holds the body's inputs on the device; `run` or `run_last` makes its outputs.
+    Construction copies the body's inputs to the device; `encode` or `encode_last` makes its outputs.
 
     Attributes:
         lengths: (b,) int64 on the CPU, the slices' numbers of tokens; all 0 where the body has nothing to do.
-        hidden: (b, n, d) the hidden row after each token, zero beyond a slice's end; made by `run` if n > 0.
-        last: (b, d) the hidden row after each slice; made by either.
+        hidden: (b, n, d) the hidden row after each token, zero beyond a slice's end; by `encode` if n > 0.
+        last: (b, d) the hidden row after each slice; by either.
         state: the body before, then after each slice, batched.
     """
 
@@ -37,11 +36,11 @@ class Bucket:
         self._after: list[tuple[Tensor, tuple[Tensor, ...]]] = []
         if self.steps:
             rows = [
-                piece.sequence.tokens[piece.sequence.position : piece.end] + (0,) * (self.steps - piece.count)
+                piece.node.tokens[piece.node.position : piece.end] + (0,) * (self.steps - piece.count)
                 for piece in slices
             ]
             self._ids = torch.tensor(rows, device=device)
-            self.state = model.stack_states([piece.sequence.state for piece in slices])
+            self.state = model.stack_states([piece.node.state for piece in slices])
 
     @cached_property
     def before(self) -> Tensor:
@@ -53,7 +52,7 @@ class Bucket:
         """Tokens by which the rows are lengthened to the longest one's."""
         return len(self.slices) * self.steps - sum(piece.count for piece in self.slices)
 
-    def run(self, model: LanguageModel) -> None:
+    def encode(self, model: LanguageModel) -> None:
         """Runs the body on the slices, if they have tokens."""
         if not self.steps:
             self.last = self.before
@@ -61,8 +60,8 @@ class Bucket:
         self.hidden, self.state = model.encode(self._ids, self.lengths, self.state)
         self.last = last_rows(self.hidden, self.lengths)
 
-    def run_last(self, model: LanguageModel) -> None:
-        """`run` for predictions, which need no hidden row but the last."""
+    def encode_last(self, model: LanguageModel) -> None:
+        """`encode` for predictions, which need no hidden row but the last."""
         if not self.steps:
             self.last = self.before
             return
@@ -76,8 +75,8 @@ class Bucket:
 
     @property
     def continues(self) -> bool:
-        """Whether a sequence, or a child of one, goes on after its slice."""
-        return any(not piece.completes or piece.sequence.children for piece in self.slices)
+        """Whether a node, or a child of one, goes on after its slice."""
+        return any(not piece.completes or piece.node.children for piece in self.slices)
 
     def split(self, model: LanguageModel) -> None:
         """Makes the row and the state after each slice, in memory of their own, for `move_on`."""
@@ -86,14 +85,14 @@ class Bucket:
             self._after = list(zip(rows, model.split_state(self.state), strict=True))
 
     def move_on(self) -> None:
-        """Moves the sequences past their slices. Those that were not split need no state any more."""
+        """Moves the nodes past their slices. Those that were not split need no state from now on."""
         for piece, (hidden, state) in zip(self.slices, self._after, strict=False):
-            piece.sequence.hidden, piece.sequence.state = hidden, state
+            piece.node.hidden, piece.node.state = hidden, state
         for piece in self.slices:
-            piece.sequence.position = piece.end
+            piece.node.position = piece.end
 
 
-def split_by_length(slices: Many[Slice]) -> Iterator[list[Slice]]:
+def split_by_length(slices: Sequence[Slice]) -> Iterator[list[Slice]]:
     """Rows to run side by side, so that the padding of each part stays below its tokens plus `SPARE_TOKENS`.
 
     Slices without a token, which only the head has something to do for, are a part of their own.
@@ -111,6 +110,6 @@ def split_by_length(slices: Many[Slice]) -> Iterator[list[Slice]]:
 
 
 def _hidden(piece: Slice) -> Tensor:
-    hidden = piece.sequence.hidden
-    assert hidden is not None  # noqa: S101 -- `Batcher.next` gives each sequence a state before it is cut
+    hidden = piece.node.hidden
+    assert hidden is not None  # noqa: S101 -- `Batcher.next` gives each node a state before it is cut
     return hidden

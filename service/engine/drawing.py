@@ -1,7 +1,6 @@
 """Words drawn for a batch: each row's own temperature, bias and random numbers."""
 
-from collections.abc import Iterator
-from collections.abc import Sequence as Many
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from torch import Tensor
@@ -14,7 +13,7 @@ _WORD = (1 << 64) - 1
 
 
 def draw(
-    model: LanguageModel, hidden: Tensor, samplings: Many[Sampling]
+    model: LanguageModel, hidden: Tensor, samplings: Sequence[Sampling]
 ) -> tuple[list[tuple[int, float]], list[list[int]]]:
     """A word and its log-probability for each row of `hidden` (B, d), and the clusters opened to find it."""
     drawn: list[tuple[int, float]] = [(0, 0.0)] * len(samplings)

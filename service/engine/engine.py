@@ -1,10 +1,11 @@
 """Owns the model and the device; one loop: schedule, run, answer.
 
-    submit (any thread) -> Batcher -> an engine thread: next -> Runner.run -> finish -> futures
+    any thread:         submit -> Batcher.accept
+    an engine's thread: Batcher.next -> Runner.answer -> futures -> Batcher.finish
 
-Threads meet in the batcher: whoever submits; the engine's, which alone touch the model, each with a batch of
-its own; and a timer that answers what is overdue whatever the engine does meanwhile. None of them uses the
-CPU while nothing is asked.
+Threads meet in the batcher: those that submit; the engine's, which alone touch the model, each with a batch
+of its own; and a timer that answers what is overdue while the engine does anything else. None of them uses
+the CPU while nothing is asked.
 
 While one engine thread's batch is on the device, the next is put together, prepared and, on a CPU, run by
 another: see benchmarks/results for what that gives.
@@ -18,25 +19,25 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
-from typing import Literal
 
 import torch
 
 from models.bundle import Bundle
 from models.kernels.cpu.library import thread_count
+from service.contract.changes import Changes
+from service.contract.engine import State
 from service.contract.errors import DeadlineExceeded, Draining, HeadfirstError, NotReady
 from service.contract.messages import Answer, Message
 from service.contract.wakeups import together
 from service.engine.batcher import Batcher
-from service.engine.queue import Batch
-from service.engine.runner import Outcome, Runner, warm_up
+from service.engine.runner import Outcome, Runner
 from service.engine.state_cache import StateCache
+from service.engine.warm_up import warm_up
+from service.engine.work import Batch
 from service.metrics.registry import Metrics
 from service.settings.settings import Settings
 
 logger = logging.getLogger(__name__)
-
-State = Literal["starting", "ready", "draining", "dead"]
 
 ENGINE_NICE = 5
 """An engine thread's niceness over its process's: with it a core gives a third of the time that one without
@@ -50,15 +51,16 @@ class Engine:
     """Answers messages with the model, many at a time.
 
     Args:
-        bundle: the model; nobody else may use it while the engine runs.
+        bundle: the model; the engine alone may use it while it runs.
         settings: the limits and budgets.
         metrics: gets all that the engine measures; several engines may share it.
     """
 
     def __init__(self, bundle: Bundle, settings: Settings, metrics: Metrics) -> None:
         self._bundle = bundle
-        self._settings = settings
         self._metrics = metrics
+        self.changes = Changes()
+        """Announces each change of `state`, after it."""
         self._state: State = "starting"
         self._reason = "the model is warming up"
         self._lock = threading.Lock()
@@ -75,8 +77,9 @@ class Engine:
         self._batcher.close(self._not_ready)
         self._cache = StateCache(settings.state_cache_bytes)
         self._began: dict[int, float] = {}
-        self._hangs = False
         """When the batch of each thread that runs one began, by the thread's number."""
+        self._hangs = False
+        """Whether the engine was given up: its threads are not waited for."""
         self._leader = self._thread("engine", self._lead)
         self._helpers = [
             self._thread(f"engine-{number}", partial(self._help, number))
@@ -122,6 +125,11 @@ class Engine:
         began = min(self._began.copy().values(), default=None)
         return 0.0 if began is None else time.monotonic() - began
 
+    @property
+    def idle(self) -> bool:
+        """Whether all threads sleep: nothing is asked, and the last answers are given and counted."""
+        return self._batcher.idle()
+
     def start(self) -> None:
         """Starts the threads and returns at once; the warm-up runs on the engine's."""
         self._leader.start()
@@ -138,7 +146,7 @@ class Engine:
             QueueFull: there is no room for all of them; `retry_after` says when there may be.
             TooLarge: there never will be.
         """
-        return list(self._batcher.submit(messages))
+        return list(self._batcher.accept(messages))
 
     def drain(self, timeout: float) -> bool:
         """Accepts nothing more and waits, `timeout` seconds at most, until what was accepted is answered.
@@ -149,6 +157,7 @@ class Engine:
             if self._state != "dead":
                 self._state, self._reason = "draining", "the server is shutting down"
                 self._batcher.close(Draining)
+        self.changes.announce()
         drained = self._batcher.wait_idle(timeout)
         self._abandon(Draining)
         return drained and self._state != "dead"
@@ -162,7 +171,7 @@ class Engine:
         self._metrics.forget(self)
 
     def fail(self, reason: str) -> None:
-        """Gives the engine up, and what it runs: for whoever sees that it is stalled for good."""
+        """Gives the engine up, and what it runs: its process sees that it is stalled for good."""
         logger.critical("The engine is given up: %s.", reason)
         self._hangs = True
         self._die(reason)
@@ -171,7 +180,7 @@ class Engine:
         return threading.Thread(target=self._guard, args=[work], name=f"headfirst-{name}", daemon=True)
 
     def _guard(self, work: Callable[[], None]) -> None:
-        """What the threads run: neither of them ends unnoticed."""
+        """What the threads run: none of them ends unnoticed."""
         try:
             work()
         except BaseException as error:
@@ -186,6 +195,7 @@ class Engine:
                 self._batcher.close(self._not_ready)
         self._batcher.stop()
         self._abandon(self._not_ready)
+        self.changes.announce()
 
     def _abandon(self, make_error: Callable[[], HeadfirstError]) -> None:
         with together():
@@ -214,8 +224,9 @@ class Engine:
         runner = Runner(self._bundle, self._cache, self._metrics)
         with self._lock:
             if self._state == "starting":
-                self._state, self._reason = "ready", ""
                 self._batcher.open()
+                self._state, self._reason = "ready", ""
+        self.changes.announce()
         return runner
 
     @torch.inference_mode()
@@ -230,7 +241,7 @@ class Engine:
             if wanted != threads:
                 set_threads(wanted)
                 threads = wanted
-            outcome = runner.run(batch.slices)
+            outcome = runner.answer(batch.slices)
             self._answer(batch, outcome)
             del self._began[number]
 

@@ -3,7 +3,7 @@ scores in one mode."""
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Sequence as Many
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -15,7 +15,7 @@ from models.softmax.topk import TopK
 from service.contract.messages import Predict
 from service.engine.buckets import Bucket
 from service.engine.drawing import draw
-from service.engine.work import Sequence
+from service.engine.work import Node
 
 K_BUCKETS = (16, 128, 1024)
 """Rows whose k lies between the same two are searched together, so that no row pays for another's k =
@@ -55,21 +55,21 @@ class Head:
     def __init__(self, bundle: Bundle) -> None:
         self._model = bundle.model
         self._device = bundle.device
-        self._vocabulary = bundle.vocabulary
+        self._vocabulary, self._words = bundle.vocabulary, len(bundle.vocabulary)
         # Bounded by nature, too: the prefixes of one length have no more words than the vocabulary.
         self._starting_with = lru_cache(PREFIXES)(self._find_starting_with)
 
-    def predict(self, parts: Many[Bucket]) -> list[tuple[Sequence, Found]]:
-        """The words that are asked for after each sequence which completes in its slice."""
+    def search(self, buckets: Sequence[Bucket]) -> list[tuple[Node, Found]]:
+        """The words that are asked for after each node which completes in its slice."""
         rows, asking = [], []
-        for part in parts:
-            completing = [row for row, piece in enumerate(part.slices) if piece.completes]
-            rows.append(_rows(part.last, completing))
-            asking += [part.slices[row].sequence for row in completing]
+        for bucket in buckets:
+            completing = [row for row, piece in enumerate(bucket.slices) if piece.completes]
+            rows.append(_rows(bucket.last, completing))
+            asking += [bucket.slices[row].node for row in completing]
         hidden = torch.cat(rows)
-        messages = [sequence.jobs[0].message for sequence in asking]
+        messages = [node.jobs[0].message for node in asking]
         asked = [message for message in messages if isinstance(message, Predict)]
-        found = self._search(asked, hidden)
+        found = self._search_alike(asked, hidden)
         self._draw(asked, hidden, found)
         return list(zip(asking, found, strict=True))
 
@@ -85,12 +85,12 @@ class Head:
             words.drawn = word
             words.clusters = tuple(sorted({*words.clusters, *clusters}))
 
-    def _search(self, messages: list[Predict], hidden: Tensor) -> list[Found]:
+    def _search_alike(self, messages: list[Predict], hidden: Tensor) -> list[Found]:
         """The words for each message's row of `hidden` (B, d)."""
         found = {row: Found((), (), (), 0.0) for row, message in enumerate(messages) if not message.k}
         for rows in self._alike(messages):
             asked = [messages[row] for row in rows]
-            ks = [min(message.k, len(self._vocabulary)) for message in asked]
+            ks = [min(message.k, self._words) for message in asked]
             allowed = [self._starting_with(message.prefix) for message in asked if message.prefix]
             top, errors = self._topk(_rows(hidden, rows), ks, allowed or None, asked[0].fast)
             clusters: list[list[int]] = [[] for _ in rows]
@@ -111,45 +111,45 @@ class Head:
             return top, errors.tolist()
         return self._model.topk(hidden, ks, allowed), [0.0] * len(ks)
 
-    def score(self, parts: Many[Bucket]) -> list[tuple[Sequence, Scores]]:
-        """Of each slice's targets: token i of a sequence after its hidden row i."""
-        counts: list[tuple[Sequence, int]] = []
+    def score(self, buckets: Sequence[Bucket]) -> list[tuple[Node, Scores]]:
+        """Of each slice's targets: token i of a node after its hidden row i."""
+        counts: list[tuple[Node, int]] = []
         rows: list[Tensor] = []
         targets: list[int] = []
         fast: list[bool] = []
-        for part in parts:
-            width = part.steps + 1
+        for bucket in buckets:
+            width = bucket.steps + 1
             index: list[int] = []
-            for row, piece in enumerate(part.slices):
-                sequence = piece.sequence
-                low = max(sequence.position, sequence.unscored)
-                high = len(sequence.tokens) if piece.completes else piece.end
-                first = row * width - sequence.position
+            for row, piece in enumerate(bucket.slices):
+                node = piece.node
+                low = max(node.position, node.unscored)
+                high = len(node.tokens) if piece.completes else piece.end
+                first = row * width - node.position
                 index += range(first + low, first + high)
-                targets += sequence.tokens[low:high]
+                targets += node.tokens[low:high]
                 count = max(0, high - low)
-                fast += [sequence.fast] * count
-                counts.append((sequence, count))
-            rows.append(_rows(part.shifted(), index))
+                fast += [node.fast] * count
+                counts.append((node, count))
+            rows.append(_rows(bucket.shifted(), index))
         if not targets:
-            return [(sequence, Scores([], 0.0)) for sequence, _ in counts]
+            return [(node, Scores([], 0.0)) for node, _ in counts]
         wanted = torch.tensor(targets, device=self._device)
         hidden = torch.cat(rows)
         logprobs, errors = self._target_logprobs(hidden, wanted, fast)
         found, at = [], 0
-        for sequence, count in counts:
-            error = max(errors[at : at + count], default=0.0) if sequence.fast else 0.0
-            found.append((sequence, Scores(logprobs[at : at + count], error)))
+        for node, count in counts:
+            error = max(errors[at : at + count], default=0.0) if node.fast else 0.0
+            found.append((node, Scores(logprobs[at : at + count], error)))
             at += count
         self._add_tops(hidden, counts, [scores for _, scores in found])
         return found
 
-    def _add_tops(self, hidden: Tensor, counts: list[tuple[Sequence, int]], found: list[Scores]) -> None:
+    def _add_tops(self, hidden: Tensor, counts: list[tuple[Node, int]], found: list[Scores]) -> None:
         """Adds the best words after each of `hidden` (N, d) to the slices that ask for them."""
         at = 0
-        for (sequence, count), scores in zip(counts, found, strict=True):
-            if sequence.top and count:
-                k = min(sequence.top, len(self._vocabulary))
+        for (node, count), scores in zip(counts, found, strict=True):
+            if node.top and count:
+                k = min(node.top, self._words)
                 best = self._model.topk(hidden[at : at + count], k)
                 scores.tops = [
                     (tuple(ids), tuple(logprobs))
@@ -183,7 +183,7 @@ class Head:
             alike[bisect_left(K_BUCKETS, message.k), bool(message.prefix), message.fast].append(row)
         searches = []
         for rows in alike.values():
-            k = max(min(messages[row].k, len(self._vocabulary)) for row in rows)
+            k = max(min(messages[row].k, self._words) for row in rows)
             size = max(1, TOPK_ELEMENTS // k)
             searches += [rows[at : at + size] for at in range(0, len(rows), size)]
         return searches

@@ -1,18 +1,18 @@
-"""Score messages -> sequences that compute what they share once.
+"""Score messages -> trees of nodes: what messages share is computed once.
 
 Hypotheses of an n-best list agree in their first words. Sorted, they are a tree whose inner nodes are
 shared prefixes: each node is run once, its children start from its final state, and a message's
-log-probabilities are those on its path. This is the radix tree of the token sequences, less the nodes that
+log-probabilities are those on its path. This is the radix tree of the token nodes, less the nodes that
 would save too little.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence as Many
+from collections.abc import Sequence
 from itertools import groupby
 from typing import NamedTuple
 
 from service.contract.messages import Score
-from service.engine.work import Job, Sequence
+from service.engine.work import Job, Node
 
 MIN_SAVED_TOKENS = 16
 """A node is made only where it saves so many tokens. It costs a step more before its children can run, and
@@ -31,10 +31,10 @@ class _Span(NamedTuple):
     paths: list[_Path]
     start: int
     depth: int
-    parent: Sequence | None
+    parent: Node | None
 
 
-def score_sequences(jobs: Many[Job]) -> list[Sequence]:
+def score_nodes(jobs: Sequence[Job]) -> list[Node]:
     """The roots of the trees that answer `jobs`, whose messages are `Score`; at least one tree a context,
     mode and number of best words."""
     alike: dict[tuple[tuple[int, ...], bool, int], list[_Path]] = defaultdict(list)
@@ -47,10 +47,10 @@ def score_sequences(jobs: Many[Job]) -> list[Sequence]:
     return [root for (context, *_), paths in alike.items() for root in _tree(paths, len(context))]
 
 
-def _tree(paths: list[_Path], context: int) -> list[Sequence]:
+def _tree(paths: list[_Path], context: int) -> list[Node]:
     """The roots over `paths`, which share their first `context` tokens. Not recursive: it may be very
     deep."""
-    roots: list[Sequence] = []
+    roots: list[Node] = []
     spans = [_Span(sorted(paths, key=lambda path: path.tokens), 0, 0, None)]
     while spans:
         span = spans.pop()
@@ -79,12 +79,10 @@ def _common(span: _Span) -> int:
 
 
 def _node(
-    members: list[_Path], ends: list[_Path], start: int, end: int, context: int, parent: Sequence | None
-) -> Sequence:
+    members: list[_Path], ends: list[_Path], start: int, end: int, context: int, parent: Node | None
+) -> Node:
     tokens = members[0].tokens[start:end]
     # The last token of a leaf is scored, never run: nothing follows it.
     inputs = len(tokens) if len(members) > len(ends) else max(0, len(tokens) - 1)
     unscored = min(len(tokens), max(0, context - start))
-    return Sequence(
-        tokens, inputs, unscored, [path.job for path in members], [path.job for path in ends], parent
-    )
+    return Node(tokens, inputs, unscored, [path.job for path in members], [path.job for path in ends], parent)

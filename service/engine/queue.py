@@ -2,11 +2,11 @@
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Set
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from service.contract.errors import QueueFull, TooLarge
-from service.engine.work import Group, Job, Sequence, Slice
+from service.contract.retry_after import retry_after
+from service.engine.work import Group, Node, Slice
 
 MIN_SLICE_TOKENS = 16
 """Sequences are not cut shorter, but for lack of budget: below this a step's fixed cost shows."""
@@ -15,8 +15,6 @@ GROWTH_STEPS = 256
 RATE_MEMORY_SECONDS = 10.0
 RATE_WEIGHT = 0.25
 """Of the last batch in the seconds that a token is expected to take."""
-FIRST_RETRY_SECONDS = 1.0
-MAX_RETRY_SECONDS = 300.0
 
 
 class Queue:
@@ -31,8 +29,8 @@ class Queue:
 
     Args:
         budget: tokens a batch at most.
-        slice_tokens: tokens of one sequence in a batch at most; a group's turn is no less.
-        share: this lane's part of the engine's time while the other lane waits too.
+        slice_tokens: tokens of one node in a batch at most; a group's turn is no less.
+        share: this queue's part of the engine's time while the other queue waits too.
         max_inputs: messages that it holds at most, those that are being computed included.
         max_tokens: tokens that these messages have at most.
     """
@@ -50,16 +48,16 @@ class Queue:
         self.tokens = 0
         """Tokens of these messages."""
         self.clock = 0.0
-        """Engine seconds that this lane had, divided by its share: the lane that is behind goes first."""
-        self._rotation: OrderedDict[Group, None] = OrderedDict()
+        """Engine seconds that this queue had, divided by its share: the queue that is behind goes first."""
+        self.waiting: OrderedDict[Group, None] = OrderedDict()
+        """The groups of which something waits to be put into a batch, in the order of their turns."""
         self._served_tokens = 0.0
         self._served_seconds = 0.0
         self._token_seconds = 0.0
 
-    @property
-    def waiting(self) -> bool:
-        """Whether anything waits to be put into a batch."""
-        return bool(self._rotation)
+    def has_work(self, now: float) -> bool:
+        """Whether `take` would return anything."""
+        return any(group.alive(node, now) for group in self.waiting for node in group.waiting)
 
     def check_room(self, inputs: int, tokens: int) -> None:
         """Raises unless there is room for so many more messages and tokens.
@@ -76,44 +74,44 @@ class Queue:
                 code="request_too_large",
             )
         if self.inputs + inputs > max_inputs or self.tokens + tokens > max_tokens:
-            raise QueueFull(retry_after=self.retry_after())
+            raise QueueFull(retry_after=retry_after(self.tokens, self._served_tokens, self._served_seconds))
 
     def add(self, group: Group) -> None:
         """Lets the group take turns, from the back; one that already does keeps its place."""
-        self._rotation[group] = None
+        self.waiting[group] = None
 
     def remove(self, group: Group) -> None:
-        """Drops a group for whose answers nobody waits any more."""
+        """Drops a group whose answers are of no use any more."""
         group.waiting.clear()
-        self._rotation.pop(group, None)
+        self.waiting.pop(group, None)
 
-    def take(self, now: float, begin: Callable[[Sequence], None], threads: int = 1) -> list[Slice]:
-        """The next batch, at most the budget's worth; empty if nobody waits for what was queued.
+    def take(self, now: float, begin: Callable[[Node], None], threads: int = 1) -> list[Slice]:
+        """The next batch, at most the budget's worth; empty if all that was queued is overdue or cancelled.
 
         One of several `threads` that run batches at once takes no more than its part of what is unanswered,
         so that the others have something to do, too: each row costs the same in a batch of any size but the
         smallest.
 
-        `begin` is called with each sequence that has no state yet, before its cost is asked: it may move the
-        sequence forward to a cached one.
+        `begin` is called with each node that has no state yet, before its cost is asked: it may move the
+        node forward to a cached one.
         """
         taken: dict[Group, list[Slice]] = {}
         budget = left = min(self.budget, max(self.slice_tokens, -(-self.tokens // threads)))
-        turns = len(self._rotation)
-        while left > 0 and self._rotation:
-            group = next(iter(self._rotation))
+        turns = len(self.waiting)
+        while left > 0 and self.waiting:
+            group = next(iter(self.waiting))
             share = min(left, max(self.slice_tokens, left // max(1, turns)))
             cost = self._take_turn(
                 group, taken.setdefault(group, []), share, now, begin, alone=left == budget
             )
             left -= cost
-            turns -= 1  # After everybody's turn, the next in line may have all that is left.
+            turns -= 1  # After each group's turn, the next in line may have all that is left.
             if not group.waiting:
-                del self._rotation[group]
+                del self.waiting[group]
             elif cost:
-                self._rotation.move_to_end(group)
+                self.waiting.move_to_end(group)
             else:
-                break  # What is left is too little for its turn: it goes first in the next batch.
+                break  # The rest of the budget is smaller than its turn: it goes first in the next batch.
         return [piece for slices in taken.values() for piece in slices]
 
     def _take_turn(
@@ -122,7 +120,7 @@ class Queue:
         slices: list[Slice],
         share: int,
         now: float,
-        begin: Callable[[Sequence], None],
+        begin: Callable[[Node], None],
         *,
         alone: bool,
     ) -> int:
@@ -130,24 +128,24 @@ class Queue:
         cost. A piece that only the share would cut short is left for the next turn, unless it would be
         `alone` in its batch."""
         left = share
-        # With more sequences than the share has room for, shorter slices of more of them.
+        # With more nodes than the share has room for, shorter slices of more of them.
         even = share // max(1, len(group.waiting))
         most = min(self.slice_tokens, max(MIN_SLICE_TOKENS, even))
         while group.waiting and left > 0:
-            sequence = group.waiting[0]
-            if not group.alive(sequence, now):
+            node = group.waiting[0]
+            if not group.alive(node, now):
                 group.waiting.popleft()
                 continue
-            if slices and slices[-1].sequence.children and not sequence.children:
+            if slices and slices[-1].node.children and not node.children:
                 break  # A tree's inner nodes first: then all its leaves can be run side by side.
-            if sequence.hidden is None:
-                begin(sequence)
-            wanted = min(sequence.cost, most)
+            if node.hidden is None:
+                begin(node)
+            wanted = min(node.cost, most)
             if wanted > left and (left < share or not alone):
                 break
             group.waiting.popleft()
-            count = min(wanted, left, max(0, sequence.inputs - sequence.position))
-            slices.append(Slice(sequence, count))
+            count = min(wanted, left, max(0, node.inputs - node.position))
+            slices.append(Slice(node, count))
             left -= slices[-1].cost
         return share - left
 
@@ -156,61 +154,26 @@ class Queue:
         self.budget = max(1, self.budget // 2)
 
     def served(self, tokens: int, seconds: float) -> None:
-        """Notes that messages of so many tokens were answered in this time, for `retry_after`."""
+        """Notes that messages of so many tokens were answered in this time."""
         decay = math.exp(-seconds / RATE_MEMORY_SECONDS)
         self._served_tokens = self._served_tokens * decay + tokens
         self._served_seconds = self._served_seconds * decay + seconds
 
     def charge(self, seconds: float) -> None:
-        """Counts engine time against this lane."""
+        """Counts engine time against this queue."""
         self.clock += seconds / self.share
 
     def expected_seconds(self, tokens: int) -> float:
         """What a batch of so many tokens will take, by the last ones; 0 before there was one."""
         return tokens * self._token_seconds
 
-    def ended(self, batch: "Batch", seconds: float) -> None:
-        """Counts a batch's time, notes how long its tokens took, and gives a part of a shrunk budget back."""
-        self.charge(seconds - batch.charged)
+    def ended(self, tokens: int, seconds: float, charged: float) -> None:
+        """Notes how long a batch of so many tokens took, and gives a part of a shrunk budget back.
+
+        Args:
+            charged: the part of its seconds that is counted already.
+        """
+        self.charge(seconds - charged)
         weight = RATE_WEIGHT if self._token_seconds else 1
-        self._token_seconds += (seconds / batch.tokens - self._token_seconds) * weight
+        self._token_seconds += (seconds / tokens - self._token_seconds) * weight
         self.budget = min(self.full_budget, self.budget + -(-self.full_budget // GROWTH_STEPS))
-
-    def retry_after(self) -> float:
-        """Seconds until what is accepted now will have been answered, at the present rate."""
-        if self._served_tokens == 0:
-            return FIRST_RETRY_SECONDS
-        return min(MAX_RETRY_SECONDS, self.tokens * self._served_seconds / self._served_tokens)
-
-
-@dataclass(slots=True, eq=False)
-class Batch:
-    """Slices to run at once, all of one lane. `begun` are the jobs that wait no more; `started` is when
-    that was. `charged` seconds were counted against the lane already. `alone`: nothing else ran or waited
-    then."""
-
-    lane: Queue
-    slices: list[Slice]
-    begun: list[Job]
-    started: float
-    charged: float = 0.0
-    alone: bool = False
-
-    @property
-    def tokens(self) -> int:
-        """What the slices cost together."""
-        return sum(piece.cost for piece in self.slices)
-
-
-def begun_now(slices: list[Slice], unanswered: Set[Job], now: float) -> list[Job]:
-    """The jobs that wait no more, because `slices` are the first to be run for them."""
-    begun = [
-        job
-        for piece in slices
-        if piece.sequence.parent is None  # All jobs of a tree begin with its root.
-        for job in piece.sequence.jobs
-        if job.taken is None and job in unanswered
-    ]
-    for job in begun:
-        job.taken = now
-    return begun

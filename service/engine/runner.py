@@ -1,4 +1,4 @@
-"""A batch on the model: slices -> answers; and what to do when the model fails."""
+"""A batch on the model: slices -> answers; halves a batch on which the model fails."""
 
 import logging
 import time
@@ -14,19 +14,14 @@ from torch import Tensor
 
 from models.bundle import Bundle
 from service.contract.errors import InferenceFailed
-from service.contract.messages import Answer, Predict, Predicted, Score, Scored
+from service.contract.messages import Answer, Predict, Predicted, Scored
 from service.engine.buckets import Bucket, split_by_length
-from service.engine.head import K_BUCKETS, Found, Head, Scores
+from service.engine.head import Found, Head, Scores
 from service.engine.state_cache import Entry, StateCache, prefix_keys
-from service.engine.work import Group, Job, Sequence, Slice
+from service.engine.work import Job, Node, Slice
 from service.metrics.registry import STAGES, Metrics
 
 logger = logging.getLogger(__name__)
-
-WARM_UP_SHAPES = ((1, 1), (8, 1), (64, 1), (1, 16), (8, 16), (64, 16))
-"""Rows and tokens a row."""
-WARM_UP_ROWS = {"cpu": (1, 64), "cuda": tuple(2**i for i in range(11))}
-"""Rows of a search: on a GPU each power of two is a bucket with a graph of its own."""
 
 
 @dataclass(slots=True)
@@ -35,12 +30,12 @@ class Outcome:
 
     Args:
         answers: to be given.
-        unfinished: sequences to go on with, and those that could not begin before.
+        unfinished: nodes to go on with, and those that could not begin before.
         out_of_memory: whether the device had too little for the batch as it was.
     """
 
     answers: list[tuple[Job, Answer | InferenceFailed]] = field(default_factory=list)
-    unfinished: list[Sequence] = field(default_factory=list)
+    unfinished: list[Node] = field(default_factory=list)
     out_of_memory: bool = False
 
 
@@ -87,27 +82,27 @@ class Runner:
         """(d,) the hidden row after the start word."""
         return self._start.hidden
 
-    def begin(self, sequence: Sequence) -> None:
-        """Gives a sequence the state it starts from: after the longest cached prefix of its context, or the
+    def begin(self, node: Node) -> None:
+        """Gives a node the state it starts from: after the longest cached prefix of its context, or the
         start."""
-        context = sequence.tokens[: sequence.unscored]
+        context = node.tokens[: node.unscored]
         if self._cache.capacity:
-            sequence.keys = prefix_keys(context)
-        found = self._cache.find(context, sequence.keys)
-        if found is not None or not sequence.tokens:
+            node.keys = prefix_keys(context)
+        found = self._cache.find(context, node.keys)
+        if found is not None or not node.tokens:
             self._metrics.state_cache_hits_total.inc()
         elif context:
             self._metrics.state_cache_misses_total.inc()
         entry = self._start if found is None else found
-        sequence.position, sequence.state, sequence.hidden = len(entry.tokens), entry.state, entry.hidden
-        for job in sequence.jobs:
+        node.position, node.state, node.hidden = len(entry.tokens), entry.state, entry.hidden
+        for job in node.jobs:
             job.cached = len(entry.tokens)
 
-    def run(self, slices: list[Slice]) -> Outcome:
-        """Runs the slices, all predictions or all scoring, and moves their sequences on.
+    def answer(self, slices: list[Slice]) -> Outcome:
+        """Runs the slices, all predictions or all scoring, and moves their nodes on.
 
         What fails is halved and tried again, so that only the guilty input fails. What runs out of memory
-        is halved too, down to a single token of a single sequence.
+        is halved too, down to a single token of a single node.
 
         Raises:
             Exception: the model fails on the start word as well: then it is no input's fault.
@@ -126,80 +121,80 @@ class Runner:
 
     def _step(self, slices: list[Slice], outcome: Outcome) -> None:
         """Body, head, answers. Nothing is changed before everything that can fail is done."""
-        predicts = isinstance(slices[0].sequence.jobs[0].message, Predict)
+        predicts = isinstance(slices[0].node.jobs[0].message, Predict)
         started = self._clock()
-        parts = [Bucket(self._model, self._device, some) for some in split_by_length(slices)]
+        buckets = [Bucket(self._model, self._device, some) for some in split_by_length(slices)]
         self._lap("prepare", started)
         with self._device_turn:
             started = self._clock()
-            for part in parts:
+            for bucket in buckets:
                 if predicts:
-                    part.run_last(self._model)
+                    bucket.encode_last(self._model)
                 else:
-                    part.run(self._model)
-                if (predicts and self._cache.capacity) or part.continues:
-                    part.split(self._model)
+                    bucket.encode(self._model)
+                if (predicts and self._cache.capacity) or bucket.continues:
+                    bucket.split(self._model)
             ran = self._lap("body", started)
             if predicts:
-                words = self._head.predict(parts)
+                words = self._head.search(buckets)
                 ended = self._lap("topk", ran)
             else:
-                scores = self._head.score(parts)
+                scores = self._head.score(buckets)
                 ended = self._lap("score", ran)
         for piece in slices:
-            piece.sequence.body_seconds += ran - started
-            piece.sequence.head_seconds += ended - ran
-        for part in parts:
-            part.move_on()
-            self._metrics.batch_padding_tokens_total.inc(part.padding)
-        unfinished = [piece.sequence for piece in slices if not piece.sequence.finished]
+            piece.node.body_seconds += ran - started
+            piece.node.head_seconds += ended - ran
+        for bucket in buckets:
+            bucket.move_on()
+            self._metrics.batch_padding_tokens_total.inc(bucket.padding)
+        unfinished = [piece.node for piece in slices if not piece.node.finished]
         outcome.unfinished += unfinished
         if predicts:
-            for sequence in unfinished:  # A long text that was pasted may be asked for with another end.
-                self._keep(sequence)
+            for node in unfinished:  # A long text that was pasted may be asked for with another end.
+                self._keep(node)
             self._answer_predictions(words, len(slices), ended, outcome)
         else:
             self._answer_scores(scores, len(slices), ended, outcome)
         self._lap("answer", ended)
 
     def _answer_predictions(
-        self, found: list[tuple[Sequence, Found]], batch_size: int, now: float, outcome: Outcome
+        self, found: list[tuple[Node, Found]], batch_size: int, now: float, outcome: Outcome
     ) -> None:
-        for sequence, words in found:
-            (job,) = sequence.jobs
-            timing = job.timing(now, batch_size, sequence.body_seconds, sequence.head_seconds)
+        for node, words in found:
+            (job,) = node.jobs
+            timing = job.timing(now, batch_size, node.body_seconds, node.head_seconds)
             answer = Predicted(words.ids, words.logprobs, words.clusters, timing, words.error, words.drawn)
             outcome.answers.append((job, answer))
-            if job.cached < len(sequence.tokens):
-                self._keep(sequence)
+            if job.cached < len(node.tokens):
+                self._keep(node)
         self._metrics.cluster_rows_total.inc(len(found))
         for cluster, rows in Counter(chain.from_iterable(words.clusters for _, words in found)).items():
             self._expansions[cluster].inc(rows)
 
-    def _keep(self, sequence: Sequence) -> None:
-        assert sequence.hidden is not None  # noqa: S101 -- it has run
-        end = sequence.position
+    def _keep(self, node: Node) -> None:
+        assert node.hidden is not None  # noqa: S101 -- it has run
+        end = node.position
         # A context that is part of a scored text has no more keys than it has tokens.
-        key = sequence.keys[end] if end < len(sequence.keys) else None
-        self._cache.put(sequence.tokens[:end], sequence.state, sequence.hidden, key)
+        key = node.keys[end] if end < len(node.keys) else None
+        self._cache.put(node.tokens[:end], node.state, node.hidden, key)
 
     def _answer_scores(
-        self, scored: list[tuple[Sequence, Scores]], batch_size: int, now: float, outcome: Outcome
+        self, scored: list[tuple[Node, Scores]], batch_size: int, now: float, outcome: Outcome
     ) -> None:
-        for sequence, scores in scored:
-            sequence.logprobs += scores.logprobs
-            sequence.error = max(sequence.error, scores.error)
-            sequence.tops += scores.tops
-            if not sequence.finished:
+        for node, scores in scored:
+            node.logprobs += scores.logprobs
+            node.error = max(node.error, scores.error)
+            node.tops += scores.tops
+            if not node.finished:
                 continue
-            for child in sequence.children:
-                child.state, child.hidden = sequence.state, sequence.hidden
-            outcome.unfinished += sequence.children
+            for child in node.children:
+                child.state, child.hidden = node.state, node.hidden
+            outcome.unfinished += node.children
             # The children have it all now; what refers to itself would be freed late.
-            sequence.state, sequence.hidden, sequence.children = (), None, []
-            for job in sequence.ends:
-                timing = job.timing(now, batch_size, *sequence.path_seconds())
-                answer = Scored(sequence.path_logprobs(), timing, sequence.path_error(), sequence.path_tops())
+            node.state, node.hidden, node.children = (), None, []
+            for job in node.ends:
+                timing = job.timing(now, batch_size, *node.path_seconds())
+                answer = Scored(node.path_logprobs(), timing, node.path_error(), node.path_tops())
                 outcome.answers.append((job, answer))
 
     def _lap(self, stage: str, started: float) -> float:
@@ -221,21 +216,21 @@ class Runner:
         if len(slices) > 1:
             half = len(slices) // 2
             return [slices[half:], slices[:half]]
-        sequence, count = slices[0].sequence, slices[0].count
+        node, count = slices[0].node, slices[0].count
         if out_of_memory and (freed or count > 1):
-            return [[Slice(sequence, (count + 1) // 2)]]
+            return [[Slice(node, (count + 1) // 2)]]
         logger.error(
             "The model failed on an input.",
             exc_info=error,
-            extra={"fields": {"id": sequence.jobs[0].message.id, "inputs": len(sequence.jobs)}},
+            extra={"fields": {"id": node.jobs[0].message.id, "inputs": len(node.jobs)}},
         )
-        self._metrics.inference_failures_total.inc(len(sequence.jobs))
-        outcome.answers += [(job, InferenceFailed()) for job in sequence.jobs]
+        self._metrics.inference_failures_total.inc(len(node.jobs))
+        outcome.answers += [(job, InferenceFailed()) for job in node.jobs]
         self._run_start()
         return []
 
     def _run_start(self) -> Entry:
-        """The body after the start word, from which every sequence begins; and a search for one word
+        """The body after the start word, from which every node begins; and a search for one word
         there."""
         with self._device_turn:
             ids = torch.tensor([[self._start_id]], device=self._device)
@@ -252,43 +247,3 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and any(
         words in str(error) for words in ("out of memory", "not enough memory", "can't allocate memory")
     )
-
-
-def warm_up(bundle: Bundle) -> None:
-    """Runs batches of typical shapes and every bucket of the search, so that no client waits for what the
-    first of a shape sets up.
-
-    Uses a cache and metrics of its own: what is served starts at zero.
-    """
-    runner = Runner(bundle, StateCache(1 << 20), Metrics(bundle.config.n_clusters))
-    size = len(bundle.vocabulary)
-    for rows, count in WARM_UP_SHAPES:
-        for kind in (Predict, Score):
-            slices = []
-            for row in range(rows):
-                tokens = tuple(7919 * (row + i) % size for i in range(count))  # From all over the vocabulary.
-                message = (
-                    Predict("", tokens, 10, None, None) if kind is Predict else Score("", (), tokens, None)
-                )
-                job = Job(message, Group(), 0.0)
-                known = count if kind is Predict else 0
-                sequence = Sequence(tokens, max(known, count - 1), known, [job], [job])
-                runner.begin(sequence)
-                slices.append(Slice(sequence, sequence.inputs - sequence.position))
-            runner.run(slices)
-    _warm_up_search(bundle, runner)
-
-
-def _warm_up_search(bundle: Bundle, runner: Runner) -> None:
-    """Searches of every number of rows and of every size of k, with and without a prefix, in both modes."""
-    model, size = bundle.model, len(bundle.vocabulary)
-    prefixed = bundle.vocabulary.starting_with("a").to(bundle.device)
-    row = runner.start_hidden
-    for rows in WARM_UP_ROWS.get(bundle.device.type, (1,)):
-        hidden = row.expand(rows, -1).contiguous()
-        for k in {min(bucket, size) for bucket in K_BUCKETS}:
-            model.topk(hidden, k).ids.tolist()
-        for allowed in (None, [prefixed] * rows):
-            model.topk(hidden, min(K_BUCKETS[0], size), allowed).ids.tolist()
-            model.topk_bounded(hidden, min(K_BUCKETS[0], size), allowed)[0].ids.tolist()
-        model.target_logprobs_bounded(hidden, torch.zeros(rows, dtype=torch.int64, device=bundle.device))

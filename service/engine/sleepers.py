@@ -1,4 +1,4 @@
-"""The engine's threads while they have nothing to do: who is woken."""
+"""The engine's threads while they have nothing to do, and which of them is woken."""
 
 import threading
 

@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -26,15 +26,14 @@ class Job(Future[Answer]):
         self.message = message
         self.group = group
         self.submitted = submitted
+        self.size = message.size
+        """What it counts for in the queue's bound, in tokens."""
+        self.deadline = math.inf if message.deadline is None else message.deadline
+        """When its answer is late."""
         self.taken: float | None = None
         """When its first batch was put together."""
         self.cached = 0
         """Tokens that need not be run because the state after them was cached."""
-
-    @property
-    def deadline(self) -> float:
-        """When nobody waits any more."""
-        return math.inf if self.message.deadline is None else self.message.deadline
 
     def timing(self, now: float, batch_size: int, body: float = 0.0, head: float = 0.0) -> Timing:
         """Where the time went, for an answer given `now`, after so many seconds in body and head."""
@@ -42,7 +41,7 @@ class Job(Future[Answer]):
         return Timing(taken - self.submitted, now - taken, batch_size, self.cached, body, head)
 
     def resolve(self, answer: Answer | HeadfirstError) -> None:
-        """Gives the answer to whoever waits; a job that was cancelled meanwhile stays so.
+        """Resolves the future; a job that was cancelled meanwhile stays so.
 
         To be called at most once: `Batcher` hands each job out to be answered once.
         """
@@ -55,30 +54,30 @@ class Job(Future[Answer]):
 
 
 class Group:
-    """The messages of one `submit` call that share a lane, and those of their sequences that wait."""
+    """The messages of one `accept` call that share a queue, and those of their nodes that wait."""
 
     def __init__(self) -> None:
         self.unanswered: set[Job] = set()
-        self.waiting: deque[Sequence] = deque()
+        self.waiting: deque[Node] = deque()
 
-    def put_back(self, sequence: "Sequence") -> None:
-        """Lets a sequence wait again: in front, so that few are begun at a time, as does a tree's inner node
+    def put_back(self, node: "Node") -> None:
+        """Lets a node wait again: in front, so that few are begun at a time, as does a tree's inner node
         that can begin now; its leaves at the back."""
-        if sequence.position or sequence.children:
-            self.waiting.appendleft(sequence)
+        if node.position or node.children:
+            self.waiting.appendleft(node)
         else:
-            self.waiting.append(sequence)
+            self.waiting.append(node)
 
-    def alive(self, sequence: "Sequence", now: float) -> bool:
-        """Whether anybody still waits for this sequence of the group."""
-        return any(job in self.unanswered and now < job.deadline for job in sequence.jobs)
+    def alive(self, node: "Node", now: float) -> bool:
+        """Whether an answer that needs this node of the group is still waited for."""
+        return any(job in self.unanswered and now < job.deadline for job in node.jobs)
 
 
 @dataclass(slots=True, eq=False)
-class Sequence:
+class Node:
     """Tokens that run through the body one after another, in as many steps as the budget asks for.
 
-    A `Predict` is one sequence: all tokens are run, the hidden row after the last one is asked for k words.
+    A `Predict` is one node: all tokens are run, the hidden row after the last one is asked for k words.
     A `Score` is one too, or a path of several from a root of the prefix tree: token i is scored with the
     hidden row after i tokens, so the last token of a leaf is scored but never run.
 
@@ -86,9 +85,9 @@ class Sequence:
         tokens: ids, without the start word and without the parents' tokens.
         inputs: how many of `tokens` are run.
         unscored: how many of the first tokens are context.
-        jobs: the messages that need this sequence or one below it, all of one group.
-        ends: those of them whose last token is this sequence's.
-        parent: the sequence from whose final state this one starts; None starts after the start word.
+        jobs: the messages that need this node or one below it, all of one group.
+        ends: those of them whose last token is this node's.
+        parent: the node from whose final state this one starts; None starts after the start word.
     """
 
     tokens: tuple[int, ...]
@@ -96,8 +95,8 @@ class Sequence:
     unscored: int
     jobs: list[Job]
     ends: list[Job]
-    parent: "Sequence | None" = None
-    children: "list[Sequence]" = field(default_factory=list)
+    parent: "Node | None" = None
+    children: "list[Node]" = field(default_factory=list)
     position: int = 0
     """Tokens run so far."""
     keys: list[int] = field(default_factory=list)
@@ -105,7 +104,7 @@ class Sequence:
     state: tuple[Tensor, ...] = ()
     """The body after them: one row, no batch dimension."""
     hidden: Tensor | None = None
-    """(d,) the hidden row after them; None until the sequence has a state to start from."""
+    """(d,) the hidden row after them; None until the node has a state to start from."""
     logprobs: list[float] = field(default_factory=list)
     """Of the tokens scored so far."""
     error: float = 0.0
@@ -143,59 +142,94 @@ class Sequence:
         return self.position >= self.inputs
 
     def path_logprobs(self) -> tuple[float, ...]:
-        """The log-probabilities of all scored tokens from the root of the tree to this sequence's end."""
+        """The log-probabilities of all scored tokens from the root of the tree to this node's end."""
         path = list(self._path())
-        return tuple(value for sequence in reversed(path) for value in sequence.logprobs)
+        return tuple(value for node in reversed(path) for value in node.logprobs)
 
     def path_tops(self) -> tuple[tuple[tuple[int, ...], tuple[float, ...]], ...]:
         """The best words in those tokens' places, if asked for."""
         path = list(self._path())
-        return tuple(words for sequence in reversed(path) for words in sequence.tops)
+        return tuple(words for node in reversed(path) for words in node.tops)
 
     def path_error(self) -> float:
         """The most by which one of those may be off."""
-        return max(sequence.error for sequence in self._path())
+        return max(node.error for node in self._path())
 
     def path_seconds(self) -> tuple[float, float]:
-        """What the batches of all those sequences took, in body and head."""
+        """What the batches of all those nodes took, in body and head."""
         path = list(self._path())
         return sum(one.body_seconds for one in path), sum(one.head_seconds for one in path)
 
-    def _path(self) -> "Iterator[Sequence]":
-        sequence: Sequence | None = self
-        while sequence is not None:
-            yield sequence
-            sequence = sequence.parent
+    def _path(self) -> "Iterator[Node]":
+        node: Node | None = self
+        while node is not None:
+            yield node
+            node = node.parent
 
 
 @dataclass(slots=True, eq=False)
 class Slice:
-    """A row of a batch: the next `count` tokens of a sequence, 0 where only the head has something to do."""
+    """A row of a batch: the next `count` tokens of a node, 0 where only the head has something to do.
 
-    sequence: Sequence
+    A node stands still while a slice of it is in a batch, so that what follows from its position is known
+    when the slice is cut.
+    """
+
+    node: Node
     count: int
+    cost: int = field(init=False)
+    """Its share of the batch's budget, in tokens."""
+    end: int = field(init=False)
+    """The node's position after it."""
+    completes: bool = field(init=False)
+    """Whether the node has run all its tokens after it."""
 
-    @property
-    def cost(self) -> int:
-        """Its share of the batch's budget, in tokens."""
-        return max(1, self.count)
-
-    @property
-    def end(self) -> int:
-        """The sequence's position after it."""
-        return self.sequence.position + self.count
-
-    @property
-    def completes(self) -> bool:
-        """Whether the sequence has run all its tokens after it."""
-        return self.end >= self.sequence.inputs
+    def __post_init__(self) -> None:
+        self.cost = max(1, self.count)
+        self.end = self.node.position + self.count
+        self.completes = self.end >= self.node.inputs
 
 
-def predict_sequences(jobs: Iterable[Job]) -> list[Sequence]:
-    """One sequence for each of `jobs`, whose messages are `Predict`: all tokens are context."""
-    sequences = []
+@dataclass(slots=True, eq=False)
+class Batch:
+    """Slices to run at once, all of messages of one `kind`, which cost `tokens` together.
+
+    `begun` are the jobs that wait no more; `started` is when that was. `charged` seconds were counted against
+    the kind's queue already. `alone`: nothing else ran or waited then.
+    """
+
+    slices: list[Slice]
+    begun: list[Job]
+    started: float
+    charged: float = 0.0
+    alone: bool = False
+    tokens: int = field(init=False)
+    kind: type[Message] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tokens = sum([piece.cost for piece in self.slices])
+        self.kind = type(self.slices[0].node.jobs[0].message)
+
+
+def begun_now(slices: list[Slice], unanswered: Set[Job], now: float) -> list[Job]:
+    """The jobs that wait no more, because `slices` are the first to be run for them."""
+    begun = [
+        job
+        for piece in slices
+        if piece.node.parent is None  # All jobs of a tree begin with its root.
+        for job in piece.node.jobs
+        if job.taken is None and job in unanswered
+    ]
+    for job in begun:
+        job.taken = now
+    return begun
+
+
+def predict_nodes(jobs: Iterable[Job]) -> list[Node]:
+    """One node for each of `jobs`, whose messages are `Predict`: all tokens are context."""
+    nodes = []
     for job in jobs:
         assert isinstance(job.message, Predict)  # noqa: S101 -- narrows the type
         tokens = job.message.tokens
-        sequences.append(Sequence(tokens, len(tokens), len(tokens), [job], [job]))
-    return sequences
+        nodes.append(Node(tokens, len(tokens), len(tokens), [job], [job]))
+    return nodes

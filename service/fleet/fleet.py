@@ -1,7 +1,7 @@
 """The models of this process and their engines: started, loaded again, watched, ended.
 
-A reload loads the new bundles beside the old ones and warms their engines. Only then does whoever uses them
-switch, all at once; an old engine ends when the last request has been answered that began with it. So no
+A reload loads the new bundles beside the old ones and warms their engines. Only then do new requests switch
+to them, all at once; an old engine ends when the last request has been answered that began with it. So no
 request fails, and a bundle that cannot be served changes nothing.
 """
 
@@ -10,55 +10,23 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from models.bundle import Bundle, BundleError
+from service.contract.changes import Changes
+from service.contract.engine import OwnEngine, State, Users
 from service.contract.errors import Draining, HeadfirstError, ReloadFailed, ReloadRunning
 from service.contract.messages import Reloaded
 from service.engine.engine import Engine
-from service.fleet import served
-from service.fleet.loading import LoadedModel, check_cache, give_back_memory, load
+from service.fleet.loading import Examples, LoadedModel, check_cache, load
+from service.fleet.memory import give_back_memory
 from service.fleet.served import Catalog, Served
 from service.metrics.registry import Metrics
 from service.settings.settings import Settings
 
 logger = logging.getLogger("headfirst")
 
-WARM_SECONDS = 0.01
-"""How often the state of an engine is looked at that warms up."""
-
-
-class Running(served.Engine, Protocol):
-    """As much of `service.engine.engine.Engine` as its process uses."""
-
-    @property
-    def stalled(self) -> float:
-        """Seconds since the batch began that is being run; 0 while none is."""
-
-    def start(self) -> None:
-        """Starts; returns at once."""
-
-    def fail(self, reason: str) -> None:
-        """Gives the engine up."""
-
-    def drain(self, timeout: float) -> bool:
-        """Accepts nothing more; whether all that was accepted is answered within `timeout` seconds."""
-
-    def stop(self) -> None:
-        """Ends; what is not answered fails."""
-
-
-class Users(Protocol):
-    """Whoever asks the engines, as far as a reload has to do with them."""
-
-    async def switch(self, models: Sequence[Served]) -> None:
-        """New requests ask these from now on, in the place of those of the same names."""
-
-    async def finish(self) -> None:
-        """Returns when no request is left that asks what a `switch` took away."""
-
-
-MakeEngine = Callable[[Bundle, Settings, Metrics], Running]
+MakeEngine = Callable[[Bundle, Settings, Metrics], OwnEngine]
 
 
 class Fleet:
@@ -68,7 +36,7 @@ class Fleet:
         settings: of the server; the memory for cached states is divided evenly.
         metrics: of all engines.
         loaded: at least one model, the first being that of requests which name none.
-        copies: as in `load`.
+        describe, copies: as in `load`.
     """
 
     def __init__(
@@ -76,6 +44,7 @@ class Fleet:
         settings: Settings,
         metrics: Metrics,
         loaded: Sequence[LoadedModel],
+        describe: Callable[[Bundle], Examples],
         copies: Path | None = None,
         make_engine: MakeEngine = Engine,
     ) -> None:
@@ -83,24 +52,28 @@ class Fleet:
         share = settings.state_cache_bytes // self._models
         self._settings = settings.model_copy(update={"state_cache_bytes": share})
         self._metrics = metrics
+        self._describe = describe
         self._copies = copies
         self._make_engine = make_engine
-        self._engines: list[Running] = []
+        self._engines: list[OwnEngine] = []
         self._reloading = False
         self._retiring: asyncio.Task[None] | None = None
         self._ending = False
+        self.changes = Changes()
+        """Announces each change of an engine's state."""
         self.catalog = Catalog([self._add(each) for each in loaded])
 
     def _add(self, loaded: LoadedModel) -> Served:
         check_cache(loaded.bundle, self._settings, self._models)
         engine = self._make_engine(loaded.bundle, self._settings, self._metrics)
+        engine.changes.forward(self.changes)
         self._engines.append(engine)
         return Served(loaded.bundle, engine, loaded.card, loaded.examples, loaded.tokenizer)
 
     # -- as one engine ----------------------------------------------------------------------------------
 
     @property
-    def state(self) -> served.State:
+    def state(self) -> State:
         """The worst of the models'."""
         return self.catalog.state
 
@@ -122,7 +95,7 @@ class Fleet:
         return all(drained)
 
     def stop(self) -> None:
-        """Ends all engines; what is not answered fails."""
+        """Stops all engines; open messages fail with NotReady."""
         self._ending = True
         for engine in list(self._engines):
             engine.stop()
@@ -135,14 +108,14 @@ class Fleet:
 
     # -- loading again ----------------------------------------------------------------------------------
 
-    async def reload(self, names: Sequence[str] | None, users: Users) -> list[Reloaded]:
+    async def reload(self, names: Sequence[str] | None, users: Users[Served]) -> list[Reloaded]:
         """Loads the models of these names, or all, from where they were loaded first: all of them or none.
 
-        It runs to its end even if nobody waits for it any more. There are never more than two engines of a
+        It runs to its end even if its caller has left. There are never more than two engines of a
         model: the next reload begins when the old ones of the last have ended.
 
         Raises:
-            ModelNotFound: there is none of a name.
+            ModelNotFound: one of the names is not served.
             ReloadRunning: one runs already.
             ReloadFailed: a bundle cannot be served; the message is one line that names the fault.
             Draining: the server is about to exit.
@@ -153,9 +126,12 @@ class Fleet:
         if self._reloading:
             raise ReloadRunning
         self._reloading = True
-        return await asyncio.shield(asyncio.get_running_loop().create_task(self._reload(old, users)))
+        reload = asyncio.get_running_loop().create_task(self._reload(old, users))
+        # A failure is logged; after its caller has left, asyncio would report it once more.
+        reload.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return await asyncio.shield(reload)
 
-    async def _reload(self, old: list[Served], users: Users) -> list[Reloaded]:
+    async def _reload(self, old: list[Served], users: Users[Served]) -> list[Reloaded]:
         started = time.monotonic()
         try:
             if self._retiring is not None:
@@ -189,16 +165,17 @@ class Fleet:
         """Loads and warms what is at their paths now; leaves nothing behind if that fails."""
         sources = {source.name: source for source in self._settings.sources}
         new: list[Served] = []
-        engines: list[Running] = []
+        engines: list[OwnEngine] = []
         try:
             for each in old:
-                loaded = await asyncio.to_thread(load, sources[each.name], self._settings, self._copies)
+                loaded = await asyncio.to_thread(
+                    load, sources[each.name], self._settings, self._describe, self._copies
+                )
                 new.append(self._add(loaded))
                 engines.append(self._engines[-1])
                 engines[-1].start()
             for engine in engines:
-                while engine.state == "starting":  # noqa: ASYNC110 -- it is another thread's, and tells nobody
-                    await asyncio.sleep(WARM_SECONDS)
+                await engine.changes.until(lambda: engine.state != "starting")  # noqa: B023 -- awaited here
                 if engine.state != "ready":
                     raise Draining if self._ending else ReloadFailed(f"The new engine is {engine.reason}.")
         except BaseException:
@@ -206,13 +183,13 @@ class Fleet:
             raise
         return new
 
-    async def _retire(self, old: list[Served], users: Users) -> None:
+    async def _retire(self, old: list[Served], users: Users[Served]) -> None:
         await users.finish()
         await self._end([engine for engine in self._engines if any(engine is each.engine for each in old)])
         old.clear()
         give_back_memory()
 
-    async def _end(self, engines: Sequence[Running]) -> None:
+    async def _end(self, engines: Sequence[OwnEngine]) -> None:
         for engine in engines:
             await asyncio.to_thread(engine.stop)
             self._engines.remove(engine)

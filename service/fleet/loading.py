@@ -1,12 +1,9 @@
-"""Loading a model to be served, and what is done before the first request."""
+"""Loading a model to be served."""
 
-import ctypes
-import gc
 import logging
 import shutil
-import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,25 +12,18 @@ import torch
 
 import service
 from models.bodies.base import FLOAT_BYTES
-from models.bundle import CONTENT, TOKENIZER, Bundle, BundleError, digest
+from models.bundle import CONTENT, TOKENIZER, WEIGHTS, Bundle, BundleError, digest
+from service.contract.model_card import ModelCard
 from service.engine.state_cache import ENTRY_BYTES, TOKEN_BYTES
-from service.http.api.examples import describe
-from service.http.api.models import card
-from service.http.schemas.native import ModelCard
 from service.settings.model_sources import ModelSource
 from service.settings.settings import Settings
 
 logger = logging.getLogger("headfirst")
 
-SWITCH_SECONDS = 0.0005
-"""How long a thread that prepares a large request may keep the event loop's and the engine's waiting.
-With the usual 5 ms a prediction beside it took three times as long."""
-
 DIGEST_CHARS = 16
 
-GC_THRESHOLD = 20_000
-"""New containers after which those that are young are looked through for cycles. With the usual 700, a few
-hundred requests that wait are looked through a hundred times a second, for a tenth of the time."""
+Examples = Mapping[str, dict[str, Any]]
+"""Answers of a model for the OpenAPI page, by path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +32,20 @@ class LoadedModel:
 
     bundle: Bundle
     card: ModelCard
-    examples: Mapping[str, dict[str, Any]]
+    examples: Examples
     tokenizer: Path | None
 
 
-def load(source: ModelSource, settings: Settings, copies: Path | None = None) -> LoadedModel:
+def load(
+    source: ModelSource,
+    settings: Settings,
+    describe: Callable[[Bundle], Examples],
+    copies: Path | None = None,
+) -> LoadedModel:
     """Loads what is at a model's path now.
 
     Args:
+        describe: asks the bundle for its examples, before an engine has it.
         copies: where to leave a copy of tokenizer.json for HTTP workers, named after its content.
 
     Raises:
@@ -68,6 +64,24 @@ def load(source: ModelSource, settings: Settings, copies: Path | None = None) ->
     loaded = LoadedModel(bundle, card(bundle, content), describe(bundle), tokenizer)
     _log(loaded, started)
     return loaded
+
+
+def card(bundle: Bundle, digest: str | None = None) -> ModelCard:
+    """What there is to tell about a loaded bundle, and its `digest`, if known."""
+    return ModelCard(
+        id=bundle.name,
+        created=int((bundle.path / WEIGHTS).stat().st_mtime),
+        name=bundle.name,
+        architecture=bundle.config.architecture,
+        vocabulary_size=bundle.config.vocabulary_size,
+        cutoffs=list(bundle.config.cutoffs),
+        clusters=bundle.config.n_clusters,
+        parameters=bundle.model.parameter_count(),
+        dtype=bundle.dtype,
+        device=str(bundle.device),
+        kernels=bundle.model.kernels,
+        digest=digest,
+    )
 
 
 def check_cache(bundle: Bundle, settings: Settings, models: int = 1) -> None:
@@ -91,26 +105,6 @@ def check_cache(bundle: Bundle, settings: Settings, models: int = 1) -> None:
         f" {needed * models} at least, several times that for several clients, or 0 to keep none",
         extra={"fields": {"model": bundle.name, "state_bytes": needed, "state_cache_bytes": capacity}},
     )
-
-
-def settle() -> None:
-    """To be called when all is loaded that lives as long as the process, before it serves."""
-    # What stays is not looked through again at every collection.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GC_THRESHOLD, *gc.get_threshold()[1:])
-    sys.setswitchinterval(SWITCH_SECONDS)
-
-
-def give_back_memory() -> None:
-    """Returns to the system what an ended engine had: neither the allocator nor CUDA's does that alone."""
-    gc.collect()
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        torch.cuda.empty_cache()
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # Of glibc; musl has none.
-        if trim is not None:
-            trim(0)
 
 
 def _log(loaded: LoadedModel, started: float) -> None:

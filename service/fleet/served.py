@@ -1,34 +1,16 @@
-"""The models that requests can ask: vocabulary and engine of each, and which of them a name means."""
+"""The models that requests can ask: vocabulary and engine of each, by name."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
 from models.bundle import Bundle
+from service.contract.engine import Engine, State
 from service.contract.errors import ModelNotFound
-from service.contract.messages import Answer, Message
-from service.http.schemas.native import ModelCard
-
-State = Literal["starting", "ready", "draining", "dead"]
+from service.contract.model_card import ModelCard
 
 _WORST_FIRST: tuple[State, ...] = ("dead", "draining", "starting")
-
-
-class Engine(Protocol):
-    """As much of `service.engine.engine.Engine` as HTTP uses."""
-
-    @property
-    def state(self) -> State:
-        """Whether it accepts messages, and if not, whether it ever will."""
-
-    @property
-    def reason(self) -> str:
-        """Why it is not ready; for a person."""
-
-    def submit(self, messages: Sequence[Message]) -> Sequence[Future[Answer]]:
-        """Accepts all messages or none; raises QueueFull, NotReady, Draining or TooLarge."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,9 +20,9 @@ class Served:
     A request takes one of these and keeps it to its end, whatever is loaded meanwhile.
 
     Args:
-        bundle: in an HTTP worker, one without weights.
+        bundle: without weights in an HTTP worker.
         examples: the model's own answers for the OpenAPI page, by path.
-        tokenizer: a file with the vocabulary that nobody changes, where HTTP workers read it.
+        tokenizer: a copy of tokenizer.json that stays as it is, where HTTP workers read it.
     """
 
     bundle: Bundle

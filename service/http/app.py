@@ -1,24 +1,20 @@
 """The app: routes and what surrounds them, around the served models."""
 
-from fastapi import FastAPI
-from starlette.types import ASGIApp, Receive, Scope, Send
-
 import service
 from service.fleet.served import Catalog
 from service.http.api import admin, health, kserve, models, playground, predict, score
 from service.http.api import metrics as metrics_route
 from service.http.edge.admission import Admission
-from service.http.edge.keys import Key
-from service.http.edge.lifecycle import Lifecycle
-from service.http.edge.middleware import Guard, LimitBody, Observe
+from service.http.edge.middleware import Guard, Observe
 from service.http.edge.refusals import Refusals
 from service.http.openai import completions, tokenizer
 from service.http.request.context import Context
-from service.http.request.routing import Dispatch
+from service.http.request.routing import DirectApp, Dispatch
+from service.http.telemetry.endpoints import STATUSES, Endpoints
 from service.http.telemetry.recorder import Recorder
 from service.http.telemetry.tracing import Tracing
 from service.metrics.registry import Metrics
-from service.settings.reading import read_api_key
+from service.settings.reading import read_admin_key, read_api_key
 from service.settings.settings import Settings
 
 DESCRIPTION = """\
@@ -34,11 +30,14 @@ Word-level language models with an adaptive softmax: *which words come next?* an
 """
 
 
-class HeadfirstApp(FastAPI):
-    """FastAPI's routes and documentation, with our three layers in the place of all of its own.
+class HeadfirstApp(DirectApp):
+    """The routes, their documentation, and our two layers around them.
 
     `Observe` answers every exception itself, so that there is one place where an error gets its shape. The
     page at /docs is FastAPI's: its scripts come from a public CDN, `/openapi.json` from here alone.
+
+    Attributes:
+        refusals: what a server may refuse before it calls `answer`.
     """
 
     def __init__(self, context: Context, tracing: Tracing | None = None) -> None:
@@ -52,28 +51,14 @@ class HeadfirstApp(FastAPI):
             redirect_slashes=False,
         )
         self.context = context
-        api_key = read_api_key(context.settings)
-        key = None if api_key is None else Key(api_key)
-        self._admission = Admission(context.lifecycle, key)
-        self._recorder = Recorder(context.metrics, tracing)
-        self.refusals = Refusals(self._admission, self._recorder)
         for route in (predict, score, completions, tokenizer, models, kserve, health, admin, metrics_route):
             route.add(self, context)
-        playground.add(self)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Straight to our layers: what FastAPI does before (mounting, telemetry) costs more than they do."""
-        if self.middleware_stack is None:
-            self.middleware_stack = self.build_middleware_stack()
-        scope["app"] = self
-        await self.middleware_stack(scope, receive, send)
-
-    def build_middleware_stack(self) -> ASGIApp:
-        """From the inside out: the routes, body limit, key and admission, id and log and metrics."""
-        context = self.context
-        stack: ASGIApp = LimitBody(Dispatch(self), context.settings.max_body_bytes)
-        stack = Guard(stack, self._admission)
-        return Observe(stack, self._recorder, context.lifecycle)
+        endpoints = Endpoints(playground.add(self))
+        recorder = Recorder(context.metrics, endpoints, tracing)
+        admission = context.admission
+        self.refusals = Refusals(admission, endpoints, recorder)
+        guard = Guard(Dispatch(self), admission, context.settings.max_body_bytes)
+        self.answer = Observe(guard, recorder, admission)
 
 
 def create_app(
@@ -84,6 +69,8 @@ def create_app(
     Raises:
         ConfigurationError: a key cannot be read.
     """
-    lifecycle = Lifecycle(settings.max_concurrent_requests)
+    keys = read_api_key(settings), read_admin_key(settings)
+    admission = Admission(settings.max_concurrent_requests, *keys)
+    metrics.describe_endpoints(STATUSES)
     metrics.describe_models(served.card for served in models)
-    return HeadfirstApp(Context(settings, models, metrics, lifecycle), tracing)
+    return HeadfirstApp(Context(settings, models, metrics, admission), tracing)

@@ -5,17 +5,16 @@ import contextlib
 import logging
 import os
 import signal
-import socket
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from functools import partial
-from typing import Literal, Protocol, cast
+from typing import cast
 
 import uvicorn
 
+from service.contract.engine import Drainable
 from service.http.app import HeadfirstApp
 from service.http.edge.protocol import HttpProtocol
-from service.settings.settings import ConfigurationError
 
 logger = logging.getLogger("headfirst")
 
@@ -23,29 +22,15 @@ QUIET_SECONDS = 0.2
 """After its last answer the server listens on for this long, so that requests on their way get a 503."""
 
 KEEP_ALIVE_SECONDS = 75
-"""Longer than the idle time of common load balancers, so that it is they who close an idle connection."""
+"""Longer than the idle time of common load balancers, so that these close an idle connection first."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-class Drainable(Protocol):
-    """As much of the engine as starting and ending needs."""
-
-    @property
-    def state(self) -> Literal["starting", "ready", "draining", "dead"]:
-        """`starting` until it is warm."""
-
-    def drain(self, timeout: float) -> bool:
-        """Finishes what was accepted; whether all of it was done within `timeout` seconds."""
-
-    def stop(self) -> None:
-        """Ends; what is still unanswered fails."""
 
 
 class Server(uvicorn.Server):
     """Serves `app` on a bound socket until a signal, then drains `engine` within `drain_timeout` seconds.
 
-    uvicorn's own shutdown closes the listening socket first, and nobody could ask for the readiness any more.
+    uvicorn's own shutdown closes the listening socket first, and a probe could not ask for the readiness.
     A second signal ends the process at once.
     """
 
@@ -54,7 +39,8 @@ class Server(uvicorn.Server):
         self._closing_seconds = min(1.5, drain_timeout / 2)
         super().__init__(
             uvicorn.Config(
-                app,
+                app.answer,
+                interface="asgi3",
                 http=cast(type[asyncio.Protocol], partial(HttpProtocol, refusals=app.refusals)),
                 log_config=None,
                 access_log=False,
@@ -67,10 +53,9 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=1,
             )
         )
-        self._lifecycle = app.context.lifecycle
+        self._admission = app.context.admission
         self._engine = engine
         self._drain_timeout = drain_timeout
-        self._warming: asyncio.Task[None] | None = None
         self._draining: asyncio.Task[None] | None = None
 
     @contextlib.contextmanager
@@ -85,25 +70,12 @@ class Server(uvicorn.Server):
             for number in _SIGNALS:
                 loop.remove_signal_handler(number)
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listens, and says where."""
-        await super().startup(sockets)
-        log_urls(sockets or [])
-        self._warming = asyncio.get_running_loop().create_task(self._tell_ready())
-
-    async def _tell_ready(self) -> None:
-        started = time.monotonic()
-        while self._engine.state == "starting":  # noqa: ASYNC110 -- it is another thread's, and soon over
-            await asyncio.sleep(0.01)
-        fields = {"seconds": round(time.monotonic() - started, 3)}
-        logger.info(self._engine.state, extra={"fields": fields})
-
     def _on_signal(self, number: signal.Signals) -> None:
         if self._draining is not None:
             logger.warning("second signal: exits at once", extra={"fields": {"signal": number.name}})
             os._exit(128 + number)
-        self._lifecycle.draining = True
-        fields = {"signal": number.name, "in_flight": self._lifecycle.in_flight}
+        self._admission.draining = True
+        fields = {"signal": number.name, "in_flight": self._admission.in_flight}
         logger.info("draining; a second signal exits at once", extra={"fields": fields})
         self._draining = asyncio.get_running_loop().create_task(self._drain())
 
@@ -112,11 +84,11 @@ class Server(uvicorn.Server):
         budget = self._drain_timeout - self._closing_seconds
         try:
             async with asyncio.timeout(budget):
-                await self._lifecycle.wait_idle()
+                await self._admission.wait_idle()
                 await asyncio.sleep(QUIET_SECONDS)
         except TimeoutError:
-            if self._lifecycle.in_flight:
-                fields = {"in_flight": self._lifecycle.in_flight}
+            if self._admission.in_flight:
+                fields = {"in_flight": self._admission.in_flight}
                 logger.warning("drain timeout: unanswered requests get 503", extra={"fields": fields})
         left = max(0.0, budget - (time.monotonic() - started))
         try:
@@ -124,40 +96,3 @@ class Server(uvicorn.Server):
             await asyncio.to_thread(self._engine.stop)
         finally:
             self.should_exit = True
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """A socket bound to an address, not listening yet.
-
-    Raises:
-        ConfigurationError: there is no such address here, or the port is taken or not allowed.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listening = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise ConfigurationError(f"--host {host}: {error.strerror}") from error
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-    except OSError as error:
-        listening.close()
-        raise ConfigurationError(f"--host {host} --port {port}: {error.strerror}") from error
-    listening.setblocking(False)
-    return listening
-
-
-def log_urls(sockets: Iterable[socket.socket]) -> None:
-    """Says where each of the sockets can be reached."""
-    for listening in sockets:
-        url = _url(listening)
-        logger.info(f"playground {url}/  documentation {url}/docs", extra={"fields": {"url": url}})
-
-
-def _url(listening: socket.socket) -> str:
-    """Where to click; an address that stands for all of them is shown as this machine's own."""
-    host, port = listening.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 -- shown, not bound
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -11,8 +11,8 @@ from models.config.model import ModelConfig
 from models.text.tokenizer import SpecialWords
 from models.text.vocabulary import Vocabulary
 from models.weightless import weightless
+from service.contract.model_card import ModelCard
 from service.fleet.served import Served
-from service.http.schemas.native import ModelCard
 
 
 class Announcement(msgspec.Struct, frozen=True):
@@ -64,7 +64,7 @@ class Announcement(msgspec.Struct, frozen=True):
         """The bundle without weights: its model has shapes only (torch's "meta" device) and cannot run.
 
         Raises:
-            BundleError: the copy of tokenizer.json is gone, or is none.
+            BundleError: the copy of tokenizer.json is gone, or is not a tokenizer's.
         """
         config = ModelConfig.model_validate_json(self.config)
         try:

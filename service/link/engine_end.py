@@ -3,30 +3,55 @@
 import asyncio
 import logging
 import threading
+from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import Any, Protocol, cast
 
 import msgspec
 
 from service.contract.errors import HeadfirstError, InternalError, NotReady
-from service.contract.messages import Answer, Message, Predicted
+from service.contract.messages import Answer, Message, Predicted, Reloaded
 from service.contract.wakeups import wake
+from service.fleet.served import Served
 from service.link import wire
 from service.link.socket_writer import SocketWriter
-from service.metrics.registry import Metrics
-
-if TYPE_CHECKING:
-    from service.link.engine_server import EngineServer
+from service.metrics.samples import Sample
 
 logger = logging.getLogger(__name__)
+
+
+class Host(Protocol):
+    """What the ends of all connections share: the engines, and the set of connections."""
+
+    @property
+    def engines(self) -> Mapping[int, Served]:
+        """The models that messages can ask, by the number of their engine."""
+
+    def samples(self) -> tuple[Sample, ...]:
+        """The engines' metrics that are not 0."""
+
+    async def reload(self, names: Sequence[str] | None) -> Sequence[Reloaded]:
+        """Loads models again; raises as `Fleet.reload`."""
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Runs `work` beside all else."""
+
+    def opened(self, end: "EngineEnd") -> None:
+        """A worker has connected."""
+
+    def closed(self, end: "EngineEnd") -> None:
+        """A worker's connection has ended."""
+
+    def followed(self) -> None:
+        """A worker has switched to the last models, or has finished with those before."""
 
 
 class EngineEnd(asyncio.Protocol):
     """One worker: its messages, and their futures until they are done."""
 
-    def __init__(self, server: "EngineServer") -> None:
-        self._server = server
+    def __init__(self, host: Host) -> None:
+        self._host = host
         self._loop = asyncio.get_running_loop()
         self._splitter = wire.Splitter()
         self._transport: asyncio.Transport | None = None
@@ -34,7 +59,7 @@ class EngineEnd(asyncio.Protocol):
         self._futures: dict[tuple[int, int], Future[Answer]] = {}
         self.switched = self.finished = 0
         """The last `Models` whose `Switched` and `Finished` have come."""
-        # Filled by an engine's threads, whichever of them ends a batch sends its answers.
+        # Filled by the engines' threads; each sends the answers of the batch that it has run.
         self._lock = threading.Lock()
         self._done: list[tuple[int, int, Future[Answer]]] = []
 
@@ -44,7 +69,7 @@ class EngineEnd(asyncio.Protocol):
         """A worker is there."""
         self._transport = cast(asyncio.Transport, transport)
         self._out = SocketWriter(self._transport, self._loop)
-        self._server.opened(self)
+        self._host.opened(self)
 
     def data_received(self, data: bytes) -> None:
         """Bytes of frames, in whatever pieces they come."""
@@ -52,13 +77,13 @@ class EngineEnd(asyncio.Protocol):
             try:
                 question = wire.decode_question(body)
             except msgspec.DecodeError:
-                logger.exception("a worker sent what is no message; its connection is closed")
+                logger.exception("a worker sent something else than a message; its connection is closed")
                 self.close()
                 return
             self._take(question)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The worker is gone; nobody waits for what it asked."""
+        """The worker is gone: what it asked is cancelled."""
         self._transport = None
         if self._out is not None:
             self._out.close()
@@ -66,7 +91,7 @@ class EngineEnd(asyncio.Protocol):
         self._futures.clear()
         for future in futures:
             future.cancel()
-        self._server.closed(self)
+        self._host.closed(self)
 
     def close(self) -> None:
         """Ends the connection."""
@@ -83,33 +108,33 @@ class EngineEnd(asyncio.Protocol):
     def _take(self, question: wire.Question) -> None:
         match question:
             case wire.AskPredict() | wire.AskScore():
-                self._submit(question.number, question.engine, question.messages)
+                self._ask(question.number, question.engine, question.messages)
             case wire.Cancel():
                 for index in question.indexes:
                     future = self._futures.pop((question.number, index), None)
                     if future is not None:
                         future.cancel()
             case wire.AskSamples():
-                self.send(wire.Samples(question.number, samples(self._server.metrics)))
+                self.send(wire.Samples(question.number, self._host.samples()))
             case wire.AskReload():
-                self._server.start(self._reload(question.number, question.names))
+                self._host.start(self._reload(question.number, question.names))
             case wire.Switched():
                 self.switched = question.number
-                self._server.changed()
+                self._host.followed()
             case wire.Finished():
                 self.finished = question.number
-                self._server.changed()
+                self._host.followed()
 
     async def _reload(self, number: int, names: tuple[str, ...] | None) -> None:
         try:
-            models = await self._server.fleet.reload(names, self._server)
+            models = await self._host.reload(names)
         except HeadfirstError as error:
             self.send(wire.Refused(number, wire.Fault.of(error)))
         else:
             self.send(wire.ReloadDone(number, tuple(models)))
 
-    def _submit(self, number: int, engine: int, messages: tuple[Message, ...]) -> None:
-        served = self._server.engines.get(engine)
+    def _ask(self, number: int, engine: int, messages: tuple[Message, ...]) -> None:
+        served = self._host.engines.get(engine)
         if served is None:
             self.send(wire.Refused(number, wire.Fault.of(NotReady("There is no such engine any more."))))
             return
@@ -154,14 +179,3 @@ def _frame(number: int, index: int, future: Future[Answer]) -> wire.Frame:
     if isinstance(answer, Predicted):
         return wire.PredictedOne(number, index, answer)
     return wire.ScoredOne(number, index, answer)
-
-
-def samples(metrics: Metrics) -> tuple[wire.Sample, ...]:
-    """The values of all metrics of ours that are not 0."""
-    return tuple(
-        wire.Sample(sample.name, dict(sample.labels), sample.value)
-        for family in metrics.registry.collect()
-        if family.name.startswith("headfirst_")
-        for sample in family.samples
-        if sample.value
-    )

@@ -1,10 +1,10 @@
 """What an HTTP worker has instead of engines: the engine process at the other end of a socket.
 
-Whatever is asked is a frame out and a future that waits; the frame that comes back resolves it. When the
-connection ends, the engine process has: all that wait get 503 at once. The socket listens in the supervisor,
-so that the next connection is there at once, and the next engine process takes it when it has loaded.
+A question is a frame out and a future that waits; the frame that comes back resolves it. When the connection
+ends, the engine process has ended: all futures that wait get 503 at once. The socket listens in the
+supervisor, so that the next connection is there at once; the next engine process takes it when it has loaded.
 
-On each connection the engine process tells first which models it has, and again after each reload. Their
+On each connection the engine process announces first which models it has, and again after each reload. Their
 numbers mean nothing on another connection: tokens never reach an engine that does not know them.
 """
 
@@ -14,16 +14,17 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
+from service.contract.engine import State, Users
 from service.contract.errors import Draining, HeadfirstError, NotReady
 from service.contract.messages import Answer, Message, Reloaded
-from service.fleet.served import State
 from service.link import wire
 from service.link.announcement import Announcement
 from service.link.pending import Pending
 from service.link.remote_engine import RemoteEngine
 from service.link.worker_end import WorkerEnd
+from service.metrics.samples import Sample
 
 logger = logging.getLogger(__name__)
 
@@ -31,18 +32,13 @@ RECONNECT_SECONDS = 0.1
 """Pause after a connection that could not be made: the supervisor is gone, or very many wait before us."""
 
 
-class Follower(Protocol):
-    """Whoever asks the models."""
-
-    async def switch(self, models: Sequence[tuple[Announcement, RemoteEngine]]) -> None:
-        """New requests ask these from now on, and no others."""
-
-    async def finish(self) -> None:
-        """Returns when no request is left that asks what a `switch` took away."""
+ModelUsers = Users[tuple[Announcement, RemoteEngine]]
+"""The requests of a worker, which ask what the engine process has announced."""
 
 
 class EngineLink:
-    """All engines of the engine process. Made before the event loop runs, connected by `run` on it.
+    """All engines of the engine process. Made before the event loop runs, connected on it by
+    `keep_connected`.
 
     Futures are resolved on the event loop's thread; `submit` and their `cancel` may be called by any.
 
@@ -52,7 +48,7 @@ class EngineLink:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._follower: Follower | None = None
+        self._users: ModelUsers | None = None
         self._following: set[asyncio.Task[None]] = set()
         self._known = False
         self._told = False
@@ -73,25 +69,22 @@ class EngineLink:
         """Why it is not ready; empty when it is."""
         return "the vocabulary is being read" if self._state == "ready" and not self._known else self._reason
 
-    def model(self) -> RemoteEngine:
-        """A model of which it is not known yet how to ask for it."""
-        return RemoteEngine(self, None, 0)
+    def engine(self, connection: WorkerEnd | None = None, number: int = 0) -> RemoteEngine:
+        """The engine that `connection` announced by this number; without one, an engine that is not ready."""
+        return RemoteEngine(self, partial(self.ask, connection, number))
 
     # -- asking, from any thread ------------------------------------------------------------------------
 
-    def submit(
-        self, messages: Sequence[Message], connection: WorkerEnd | None, engine: int
+    def ask(
+        self, connection: WorkerEnd | None, engine: int, messages: Sequence[Message]
     ) -> list[Future[Answer]]:
-        """Sends all messages to one of the engines. Their futures get the answers or a `HeadfirstError`.
-
-        `QueueFull` and `TooLarge`, which an `Engine` raises here, come to all futures at once. Cancelling one
-        tells the engine.
+        """Sends all messages to one of the engines. Cancelling one of their futures tells the engine.
 
         Args:
-            connection: that on which the engine's number was told.
+            connection: that on which the engine's number was announced.
 
         Raises:
-            NotReady, Draining: the engine accepts nothing now.
+            NotReady, Draining: nothing is accepted now, or that connection has ended.
         """
         futures: list[Future[Answer]] = [Future() for _ in messages]
         with self._lock:
@@ -103,20 +96,20 @@ class EngineLink:
         self._send(connection, wire.encode_ask(number, engine, messages))
         return futures
 
-    def samples(self) -> Future[tuple[wire.Sample, ...]]:
-        """The engines' metrics that are not 0; NotReady or Draining if nobody is there who knows."""
-        return self._ask(wire.AskSamples)
+    def samples(self) -> Future[tuple[Sample, ...]]:
+        """The engines' metrics that are not 0; NotReady or Draining without an engine process."""
+        return self._question(wire.AskSamples)
 
     async def reload(self, names: Sequence[str] | None) -> tuple[Reloaded, ...]:
         """Lets the engine process load models again; raises as `Fleet.reload`, also NotReady."""
         asked = None if names is None else tuple(names)
-        return await asyncio.wrap_future(self._ask(lambda number: wire.AskReload(number, asked)))
+        return await asyncio.wrap_future(self._question(lambda number: wire.AskReload(number, asked)))
 
-    def _ask(self, question: Callable[[int], wire.Frame]) -> Future[Any]:
+    def _question(self, question: Callable[[int], wire.Frame]) -> Future[Any]:
         future: Future[Any] = Future()
         with self._lock:
             connection = self._connection
-            # A connection that nobody has taken yet would let it wait.
+            # A connection that no engine process has accepted yet would let it wait.
             if connection is None or self._state in ("starting", "dead"):
                 future.set_exception(self._unready())
                 return future
@@ -147,14 +140,14 @@ class EngineLink:
 
     # -- the connection, on the event loop --------------------------------------------------------------
 
-    async def run(self, follower: Follower) -> None:
-        """Keeps a connection until `stop`, and tells `follower` what is served.
+    async def keep_connected(self, users: ModelUsers) -> None:
+        """Keeps a connection until `stop`, and switches `users` to what is served.
 
         Raises:
-            Exception: the follower could not follow.
+            Exception: that of `users.switch`.
         """
         self._loop = asyncio.get_running_loop()
-        self._follower = follower
+        self._users = users
         while self._state not in ("draining", "dead"):
             connection = WorkerEnd(self._receive)
             try:
@@ -182,14 +175,14 @@ class EngineLink:
         self._pending.abandon(self._unready)
 
     async def _follow(self, connection: WorkerEnd, told: wire.Models) -> None:
-        assert self._follower is not None  # noqa: S101 -- connections are made after it is there
-        models = [(model, RemoteEngine(self, connection, model.engine)) for model in told.models]
-        await self._follower.switch(models)
+        assert self._users is not None  # noqa: S101 -- connections are made after it is there
+        models = [(model, self.engine(connection, model.engine)) for model in told.models]
+        await self._users.switch(models)
         with self._lock:
             self._known = True
         self._tell_ready()
         self._send(connection, wire.encode(wire.Switched(told.number)))
-        await self._follower.finish()
+        await self._users.finish()
         self._send(connection, wire.encode(wire.Finished(told.number)))
 
     def _tell_ready(self) -> None:
@@ -246,7 +239,7 @@ class EngineLink:
         return NotReady(f"The model is not ready: {self.reason or 'the engine process was restarted'}.")
 
     def _send(self, connection: WorkerEnd | None, frame: bytes) -> None:
-        """A frame for a connection that has ended since is dropped: who waits for its answer was told."""
+        """A frame for a connection that has ended since is dropped: the future of its answer has failed."""
         if connection is not None:
             self._call(partial(connection.write, frame))
 

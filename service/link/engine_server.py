@@ -6,21 +6,24 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any
 
+from service.contract.changes import Changes
 from service.contract.errors import HeadfirstError
+from service.contract.messages import Reloaded
 from service.fleet.fleet import Fleet
 from service.fleet.served import Served
 from service.link import wire
 from service.link.announcement import Announcement
 from service.link.engine_end import EngineEnd
 from service.metrics.registry import Metrics
+from service.metrics.samples import Sample, samples
 
 logger = logging.getLogger(__name__)
 
-STARTING_SECONDS = 0.01
 WATCH_SECONDS = 0.5
-"""How often the state of the engines is looked at: while they warm up, and afterwards."""
+"""How often an engine that hangs is looked for."""
 
 
 class EngineServer:
@@ -45,32 +48,35 @@ class EngineServer:
         self.metrics = metrics
         self.connections: set[EngineEnd] = set()
         self.engines: dict[int, Served] = {}
-        """Whom messages can ask, by number."""
+        """The models that messages can ask, by the number of their engine."""
         self._on_ready = on_ready
         self._on_alive = on_alive
         self._alive_seconds = alive_seconds
         self._stopping = False
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._changes = Changes()
+        """Announces each change of an engine's state, of the connections and of what these have told."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._number = 1
         """Of the last `Models`."""
         self._last_engine = 0
         self.models = self._list_models()
-        """What it says."""
+        """The last announcement."""
 
     async def serve(self, listening: socket.socket) -> bool:
         """Starts the engines and serves until one dies, or until SIGTERM came and no worker is connected any
         more. Whether it was the latter. SIGHUP loads all models again.
 
-        The order of a shutdown is so right whoever gets the signal first: workers finish, then the engine.
+        So the order of a shutdown is right, whichever process gets the signal first: workers finish, then the
+        engine.
         """
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self.stop)
         loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         server = await loop.create_unix_server(lambda: EngineEnd(self), sock=listening)
+        self.fleet.changes.forward(self._changes)
         self.fleet.start()
         watch = loop.create_task(self._watch())
-        ended = loop.create_task(self._until(lambda: self._stopping and not self.connections))
+        ended = loop.create_task(self._changes.until(lambda: self._stopping and not self.connections))
         try:
             await asyncio.wait([watch, ended], return_when=asyncio.FIRST_COMPLETED)
             if watch.done():
@@ -81,7 +87,7 @@ class EngineServer:
             for task in (watch, ended, *self._tasks):
                 task.cancel()
             server.close()
-            # Until here the futures had somebody to go to.
+            # Until here the futures' answers had a connection to go to.
             for connection in list(self.connections):
                 connection.close()
             self.fleet.stop()
@@ -91,36 +97,31 @@ class EngineServer:
     def stop(self) -> None:
         """Ends `serve` as soon as no worker is connected."""
         self._stopping = True
-        self.changed()
+        self._changes.announce()
 
-    def opened(self, connection: "EngineEnd") -> None:
-        """A worker is there."""
-        self.connections.add(connection)
-        connection.send(
-            wire.Models(self._number, self.models), wire.State(self.fleet.state, self.fleet.reason)
-        )
+    def opened(self, end: EngineEnd) -> None:
+        """A worker has connected."""
+        self.connections.add(end)
+        end.send(wire.Models(self._number, self.models), wire.State(self.fleet.state, self.fleet.reason))
 
-    def closed(self, connection: "EngineEnd") -> None:
-        """A worker is gone."""
-        self.connections.discard(connection)
-        self.changed()
+    def closed(self, end: EngineEnd) -> None:
+        """A worker's connection has ended."""
+        self.connections.discard(end)
+        self._changes.announce()
 
-    def changed(self) -> None:
-        """Something is other than it was that somebody may wait for."""
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+    def followed(self) -> None:
+        """A worker has switched to the last models, or has finished with those before."""
+        self._changes.announce()
 
-    async def _until(self, condition: Callable[[], bool]) -> None:
-        while not condition():
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiters.add(waiter)
-            try:
-                await waiter
-            finally:
-                self._waiters.discard(waiter)
+    def samples(self) -> tuple[Sample, ...]:
+        """The engines' metrics that are not 0."""
+        return samples(self.metrics.registry)
 
     # -- loading again ----------------------------------------------------------------------------------
+
+    async def reload(self, names: Sequence[str] | None) -> list[Reloaded]:
+        """Loads models again; raises as `Fleet.reload`."""
+        return await self.fleet.reload(names, self)
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Runs `work` beside all else."""
@@ -134,11 +135,11 @@ class EngineServer:
         self.models = self._list_models()
         for connection in self.connections:
             connection.send(wire.Models(self._number, self.models))
-        await self._until(lambda: all(each.switched == self._number for each in self.connections))
+        await self._changes.until(lambda: all(each.switched == self._number for each in self.connections))
 
     async def finish(self) -> None:
-        """Returns when no worker's request asks any more what the last `switch` took away."""
-        await self._until(lambda: all(each.finished == self._number for each in self.connections))
+        """Returns when no worker has a request left that asks what the last `switch` took away."""
+        await self._changes.until(lambda: all(each.finished == self._number for each in self.connections))
         used = {model.engine for model in self.models}
         gone = [self.engines.pop(number) for number in list(self.engines) if number not in used]
         kept = {served.tokenizer for served in self.engines.values()}
@@ -161,7 +162,7 @@ class EngineServer:
 
     async def _reload_all(self) -> None:
         try:
-            await self.fleet.reload(None, self)
+            await self.reload(None)
         except HeadfirstError as error:  # The fleet has logged what was wrong with a bundle.
             logger.warning(f"no model was reloaded: {error.message}")
 
@@ -169,9 +170,7 @@ class EngineServer:
 
     async def _watch(self) -> None:
         """Returns when an engine is dead."""
-        # Its states are other threads', and it tells nobody when one changes.
-        while self.fleet.state == "starting":  # noqa: ASYNC110
-            await asyncio.sleep(STARTING_SECONDS)
+        await self._changes.until(lambda: self.fleet.state != "starting")
         if self.fleet.state == "ready":
             for connection in self.connections:
                 connection.send(wire.State(self.fleet.state, self.fleet.reason))
@@ -181,6 +180,8 @@ class EngineServer:
             if time.monotonic() - told >= self._alive_seconds:
                 told = time.monotonic()
                 self._on_alive()
-            await asyncio.sleep(WATCH_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(WATCH_SECONDS):
+                    await self._changes.until(lambda: self.fleet.state == "dead")
             self.fleet.check()
         logger.error(f"the engine process ends: {self.fleet.reason}")

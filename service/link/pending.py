@@ -15,14 +15,14 @@ class Pending:
     No future is resolved under the lock, nor one that was cancelled.
 
     Args:
-        lock: reentrant, as whoever cancels inside a callback of another future comes back in.
+        lock: reentrant: a callback of one future may cancel another, on the same thread.
     """
 
     def __init__(self, lock: threading.RLock) -> None:
         self._lock = lock
         self._number = 0
         self._messages: dict[int, dict[int, Future[Answer]]] = {}
-        # What is no message to an engine: samples and reloads.
+        # Questions to the engine process and not to an engine: samples and reloads.
         self._others: dict[int, Future[Any]] = {}
 
     @property
@@ -45,8 +45,7 @@ class Pending:
             return self._number
 
     def take(self, number: int, index: int) -> Future[Answer] | None:
-        """The message's future to resolve; None if it was cancelled, which nobody can do any more
-        afterwards."""
+        """The message's future to resolve; None if it was cancelled. After this call it no longer can be."""
         with self._lock:
             future = self._pop(number, index)
         return future if future is not None and future.set_running_or_notify_cancel() else None
@@ -57,7 +56,7 @@ class Pending:
             return self._pop(number, index) is not None
 
     def answer(self, number: int, answer: object) -> None:
-        """Resolves what is no message."""
+        """Resolves a question for samples or a reload."""
         with self._lock:
             future = self._others.pop(number, None)
         if future is not None and future.set_running_or_notify_cancel():

@@ -1,4 +1,4 @@
-"""Bytes out over a connection, written by whichever thread has them.
+"""Bytes out over a connection, written by the thread that has them.
 
 An event loop's transport may be used by its own thread only. To hand it what an engine's thread has would
 wake the loop, which then waits for the interpreter, only to make one system call.
@@ -18,7 +18,7 @@ class SocketWriter:
     the transport.
 
     Args:
-        transport: of a stream socket; ended by whoever made it, after `close`.
+        transport: of a stream socket; its protocol ends it, after `close`.
         loop: the transport's.
     """
 
@@ -69,7 +69,7 @@ class SocketWriter:
         except (BlockingIOError, InterruptedError):
             return 0
         except OSError:
-            # Whoever has the transport is told that it has ended, if it does not see that itself.
+            # The transport's protocol gets `connection_lost`, should the transport not see the end itself.
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
             return len(data)

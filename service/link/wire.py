@@ -28,6 +28,7 @@ from service.contract.errors import (
 )
 from service.contract.messages import Message, Predict, Predicted, Reloaded, Score, Scored
 from service.link.announcement import Announcement
+from service.metrics.samples import Sample
 
 _LENGTH_BYTES = 4
 
@@ -70,7 +71,7 @@ class AskScore(Frame, frozen=True, tag=2):
 
 
 class Cancel(Frame, frozen=True, tag=3):
-    """Nobody waits for these messages any more."""
+    """The worker has no use for the answers to these messages any more."""
 
     number: int
     indexes: tuple[int, ...]
@@ -168,14 +169,6 @@ class Refused(Frame, frozen=True, tag=9):
 
     number: int
     fault: Fault
-
-
-class Sample(msgspec.Struct, frozen=True, array_like=True):
-    """One value of a metric."""
-
-    name: str
-    labels: dict[str, str]
-    value: float
 
 
 class Samples(Frame, frozen=True, tag=10):

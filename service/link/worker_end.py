@@ -8,7 +8,7 @@ from service.link import wire
 
 
 class WorkerEnd(asyncio.Protocol):
-    """WorkerEnd in, frames out; `lost` is done when it has ended."""
+    """Bytes in, frames out; `lost` is done when the connection has ended."""
 
     def __init__(self, receive: "Callable[[WorkerEnd, bytes], None]") -> None:
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -15,8 +15,8 @@ _UTIME, _STARTTIME = 11, 19
 
 
 def write_processes(directory: Path, pids: Iterable[int], engine_restarts: int = 0) -> None:
-    """Tells those who are asked for metrics which processes there are, the parent first, and how often an
-    engine process took another's place."""
+    """Writes which processes there are, the parent first, and how often an engine process took another's
+    place, for the workers' metrics pages."""
     temporary = directory / f"{_FILE}.new"
     temporary.write_text(json.dumps({"pids": list(pids), "engine_restarts": engine_restarts}))
     temporary.replace(directory / _FILE)

@@ -4,8 +4,7 @@ All series exist before the first request, so that a rate over the first one is 
 empty. Names have the prefix `headfirst_` and base units; labels have few values, fixed at start.
 """
 
-from collections.abc import Iterable
-from typing import Literal, Protocol
+from collections.abc import Iterable, Mapping
 
 from prometheus_client import (
     CollectorRegistry,
@@ -20,7 +19,8 @@ from prometheus_client import (
 )
 from prometheus_client.openmetrics import exposition as openmetrics
 
-from service.http.schemas.native import ModelCard
+from service.contract.engine import OwnEngine
+from service.contract.model_card import MODEL_LABELS, ModelCard, model_labels
 
 # A `_created` series beside every counter would double the page and no rule of ours reads one.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -48,75 +48,6 @@ REASONS = (
 
 RELOADS = ("success", "failure")
 
-_MODEL = (200, 400, 401, 404, 405, 413, 422, 429, 499, 500, 503, 504)
-_PAGE = (200, 304, 404, 405, 413, 500)
-ENDPOINTS: dict[str, tuple[int, ...]] = {
-    "/v1/predict": _MODEL,
-    "/v1/score": _MODEL,
-    "/v1/completions": _MODEL,
-    "/tokenize": _MODEL,
-    "/detokenize": _MODEL,
-    "/tokenizer_info": (200, 401, 405, 413, 500),
-    "/v1/models/{name}": (200, 401, 404, 405, 413, 500),
-    "/v2/models/{model}/infer": _MODEL,
-    "/v2/models/{model}": (200, 401, 404, 405, 413, 500, 503),
-    "/v2": (200, 405, 413, 500),
-    "/v2/health/live": (200, 405, 413, 500, 503),
-    "/v2/health/ready": (200, 405, 413, 500, 503),
-    "/v1/models": (200, 401, 405, 413, 500),
-    "/health": (200, 405, 413, 500, 503),
-    "/health/live": (200, 405, 413, 500, 503),
-    "/health/ready": (200, 405, 413, 500, 503),
-    "/admin/reload": (200, 400, 401, 403, 404, 405, 409, 413, 422, 500, 503),
-    "/metrics": (200, 405, 413, 500),
-    "/docs": (200, 405, 413, 500),
-    "/openapi.json": (200, 405, 413, 500),
-    "/": _PAGE,
-    "/{file}": _PAGE,
-    "other": (401, 404, 405, 413, 500),
-}
-"""Route templates and the statuses that each can answer; `other` is every path that no route knows."""
-
-
-MODEL_LABELS = ("model", "architecture", "vocabulary_size", "clusters", "parameters", "dtype", "device")
-
-
-def model_labels(card: ModelCard) -> list[str]:
-    """The values of `MODEL_LABELS` for a model."""
-    return [
-        card.name,
-        card.architecture,
-        str(card.vocabulary_size),
-        str(card.clusters),
-        str(card.parameters),
-        card.dtype,
-        card.device,
-    ]
-
-
-class Watched(Protocol):
-    """As much of an engine as is read when somebody asks for the page."""
-
-    @property
-    def model(self) -> str:
-        """The name under which its model is served."""
-
-    @property
-    def state(self) -> Literal["starting", "ready", "draining", "dead"]:
-        """Whether it accepts messages."""
-
-    @property
-    def queue_depth(self) -> int:
-        """Messages that wait for their first batch."""
-
-    @property
-    def queue_tokens(self) -> int:
-        """Tokens of all messages that are accepted and not answered."""
-
-    @property
-    def cache_bytes(self) -> int:
-        """Memory held by cached states."""
-
 
 class Metrics:
     """The registry and its metrics; an attribute is named as its metric without the prefix.
@@ -132,7 +63,7 @@ class Metrics:
 
     def __init__(self, n_clusters: int = 0) -> None:
         self.registry = CollectorRegistry()
-        self._engines: tuple[Watched, ...] = ()
+        self._engines: tuple[OwnEngine, ...] = ()
 
         self.requests_total = self._counter(
             "requests_total", "Answered HTTP requests", ["endpoint", "status"]
@@ -197,10 +128,6 @@ class Metrics:
             MODEL_LABELS,
         )
 
-        for endpoint, statuses in ENDPOINTS.items():
-            self.request_duration_seconds.labels(endpoint)
-            for status in statuses:
-                self.requests_total.labels(endpoint, str(status))
         _create(self.rejected_total, REASONS)
         _create(self.step_duration_seconds, STAGES)
         _create(self.model_reloads_total, RELOADS)
@@ -210,7 +137,7 @@ class Metrics:
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
 
-    def watch(self, engine: Watched) -> None:
+    def watch(self, engine: OwnEngine) -> None:
         """Shows the engine's gauges with those of the others."""
         self._engines = (*self._engines, engine)
         self.queue_depth.set_function(lambda: sum(each.queue_depth for each in self._engines))
@@ -218,7 +145,7 @@ class Metrics:
         self.state_cache_bytes.set_function(lambda: sum(each.cache_bytes for each in self._engines))
         self.engine_ready.set_function(self._all_ready)
 
-    def forget(self, engine: Watched) -> None:
+    def forget(self, engine: OwnEngine) -> None:
         """Shows the engine's gauges no more; what it counted stays."""
         self._engines = tuple(each for each in self._engines if each is not engine)
 
@@ -226,6 +153,13 @@ class Metrics:
         """A model that is being reloaded has two engines, of which one is enough."""
         ready = {each.model for each in self._engines if each.state == "ready"}
         return bool(ready) and all(each.model in ready for each in self._engines)
+
+    def describe_endpoints(self, statuses: Mapping[str, Iterable[int]]) -> None:
+        """Makes the series of HTTP's endpoints: for each of them the statuses that it can answer."""
+        for endpoint, possible in statuses.items():
+            self.request_duration_seconds.labels(endpoint)
+            for status in possible:
+                self.requests_total.labels(endpoint, str(status))
 
     def describe_models(self, models: Iterable[ModelCard]) -> None:
         """Sets `model_info` to the models that are served from now on."""

@@ -3,7 +3,7 @@
 Each worker's numbers are in files that all workers can read (prometheus_client's multiprocess mode). A worker
 that is killed loses none, and the one that takes its place counts on in its files, so that no counter ever
 goes back: sums asked of the living would. The engine's numbers are its own, since some are functions of its
-queue: whoever is scraped asks it. They begin at 0 when it is restarted, as any process's do.
+queue: the worker that is scraped asks it. They begin at 0 when it is restarted, as any process's do.
 """
 
 import os
@@ -14,12 +14,13 @@ from typing import Any
 from prometheus_client import CollectorRegistry, PlatformCollector, values
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
-from prometheus_client.samples import Exemplar, Sample
+from prometheus_client.samples import Exemplar
+from prometheus_client.samples import Sample as PageSample
 
-from service.http.schemas.native import ModelCard
-from service.link import wire
+from service.contract.model_card import MODEL_LABELS, ModelCard, model_labels
 from service.metrics.process_group import ProcessGroupCollector, engine_restarts
-from service.metrics.registry import MODEL_LABELS, Metrics, encode, model_labels
+from service.metrics.registry import Metrics, encode
+from service.metrics.samples import Sample
 
 RESTARTS = "headfirst_engine_restarts_total"
 
@@ -37,7 +38,7 @@ class WorkerMetrics(Metrics):
     """
 
     def __init__(
-        self, n_clusters: int, directory: Path, worker: str, engine: Callable[[], Sequence[wire.Sample]]
+        self, n_clusters: int, directory: Path, worker: str, engine: Callable[[], Sequence[Sample]]
     ) -> None:
         os.environ[_DIRECTORY_VARIABLE] = str(directory)
         values.ValueClass = _with_exemplars(values.MultiProcessValue(lambda: worker))  # type: ignore[no-untyped-call]
@@ -67,7 +68,7 @@ class WorkerMetrics(Metrics):
 
     def _collect(self) -> Iterable[Metric]:
         """What one side counts is 0 on the other, so that the sum is right for every series."""
-        told = [*self._engine(), wire.Sample(RESTARTS, {}, engine_restarts(self._directory))]
+        told = [*self._engine(), Sample(RESTARTS, {}, engine_restarts(self._directory))]
         left = {_key(sample.name, sample.labels): sample for sample in told}
         exemplars = self._own_exemplars()
         for family in self._files.collect():  # type: ignore[no-untyped-call]
@@ -75,11 +76,11 @@ class WorkerMetrics(Metrics):
             for name, labels, value, *_ in family.samples:
                 sample = left.pop(_key(name, labels), None)
                 total = value + (0.0 if sample is None else sample.value)
-                sums.append(Sample(name, labels, total, None, exemplars.get(_key(name, labels))))
+                sums.append(PageSample(name, labels, total, None, exemplars.get(_key(name, labels))))
             names = {sample.name for sample in sums}
             # Labels that the workers have not: a model that came by a reload may have more clusters.
             more = [sample for sample in left.values() if sample.name in names]
-            family.samples = sums + [Sample(sample.name, sample.labels, sample.value) for sample in more]
+            family.samples = sums + [PageSample(sample.name, sample.labels, sample.value) for sample in more]
             yield family
         yield self._info
 
@@ -118,7 +119,7 @@ def _with_exemplars(value_class: Any) -> Any:
 
 
 def forget_gauges(directory: Path, worker: str) -> None:
-    """To be called when a worker has ended: what it had in progress is not any more."""
+    """To be called when a worker has ended: it has nothing in progress from now on."""
     mark_process_dead(worker, str(directory))  # type: ignore[no-untyped-call]
 
 

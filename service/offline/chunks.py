@@ -1,4 +1,8 @@
-"""Long texts through the body: a bounded number of steps at a time, by carried state."""
+"""Runs long texts through the body: a bounded number of steps at a time, by carried state.
+
+Simpler than the server's batches (`service.engine`) by design: all texts are known at the start and belong to
+one caller, so there are no turns, deadlines or cached states.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +16,17 @@ from models.bodies.base import RowState
 from models.language_model import LanguageModel
 
 STEPS: Final = 512
-"""Words of one text that are run in one call at most."""
+"""Words of one text in one call of the body, at most."""
 
 
-class Chunk(NamedTuple):
-    """Hidden rows of the rows that still run.
+class HiddenChunk(NamedTuple):
+    """Hidden rows of the texts that are not at their end yet.
 
     Attributes:
-        start: words of each row that were run before.
-        hidden: (b, t, d), zero beyond a row's end; the b first rows of all.
+        start: words of each text that were run before.
+        hidden: (b, t, d), zero beyond a text's end; of the b first texts.
         lengths: (b,) int64 on the CPU, 1 to t.
-        states: each row's state after the chunk, made where `run` was asked for them.
+        states: each text's state after the chunk; empty unless `run` has `keep_states`.
     """
 
     start: int
@@ -37,7 +41,7 @@ def run(
     states: Sequence[RowState],
     steps: int = STEPS,
     keep_states: bool = False,
-) -> Iterator[Chunk]:
+) -> Iterator[HiddenChunk]:
     """Runs `ids`, the longest row first, from their `states`, at most `steps` words of each row at a time."""
     lengths = torch.tensor([len(row) for row in ids])
     state = model.stack_states(states) if states else ()
@@ -54,7 +58,7 @@ def run(
             piece = words[start : start + longest]
             row[: len(piece)] = torch.tensor(piece, dtype=torch.int64)
         hidden, state = model.encode(padded.to(model.device), left, state)
-        yield Chunk(start, hidden, left, model.split_state(state) if keep_states else [])
+        yield HiddenChunk(start, hidden, left, model.split_state(state) if keep_states else [])
 
 
 def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:

@@ -15,12 +15,13 @@ from typing import IO, Final, NamedTuple, cast
 
 CHUNK_BYTES: Final = 1 << 16
 FIRST_WINDOW_BYTES: Final = 1 << 14
-"""The first window is small, so that the first results come soon; each later one is twice as large, up to"""
+"""The first window is small, so that the first results come soon; each later one is twice as large, up to
+`WINDOW_BYTES`."""
 WINDOW_BYTES: Final = 1 << 18
 WINDOW_LINES: Final = 4096
 MAX_LINE_BYTES: Final = 1 << 20
 PATIENCE: Final = 0.1
-"""Seconds without a byte from a pipe or a terminal after which the lines that came are held no longer."""
+"""Seconds without a byte from a pipe or a terminal after which the lines read so far make a window."""
 
 _OPENERS: Final[dict[str, Callable[[IO[bytes]], IO[bytes]]]] = {
     ".gz": lambda file: cast("IO[bytes]", gzip.GzipFile(fileobj=file)),
@@ -29,7 +30,7 @@ _OPENERS: Final[dict[str, Callable[[IO[bytes]], IO[bytes]]]] = {
 
 
 class LinesError(ValueError):
-    """What is wrong with the input, in one line."""
+    """The fault of the input, in one line."""
 
 
 class Window(NamedTuple):
@@ -44,8 +45,8 @@ class Lines:
 
     Args:
         stream: what to read; decompressed.
-        name: what errors call it.
-        raw: the file below, whose position tells how much is read; None means `stream`.
+        name: the input's name in errors.
+        raw: the file below `stream`, whose position tells how much is read; None means `stream` itself.
         max_line_bytes: a longer line is an error.
     """
 
@@ -94,14 +95,14 @@ class Lines:
             yield cls(raw if opener is None else opener(raw), path, raw, max_line_bytes)
 
     def position(self) -> int:
-        """Bytes of the file that are read; 0 for a pipe."""
+        """Bytes read from the file; 0 for a pipe."""
         return 0 if self.size is None else self._raw.tell()
 
     def windows(self) -> Iterator[Window]:
         """All lines in order. A window is cut early when a pipe falls silent.
 
         Raises:
-            LinesError: a line is too long or not UTF-8, or the file is damaged. The lines before are yielded.
+            LinesError: a line is too long or not UTF-8, or the file is damaged; after the lines before it.
         """
         first, texts, held, room = 1, list[str](), 0, FIRST_WINDOW_BYTES
         fault: LinesError | None = None
@@ -129,7 +130,7 @@ class Lines:
             if self._silent():
                 yield b""
             chunk = self._read()
-            if chunk is None:  # somebody made the pipe non-blocking, and it is empty
+            if chunk is None:  # the pipe is non-blocking, and empty
                 continue
             first, *others = chunk.split(b"\n")
             pending += first
@@ -166,7 +167,7 @@ class Lines:
 
 
 def _standard_input() -> IO[bytes]:
-    """Standard input without a buffer, so that what it has is all that is there to wait for."""
+    """Standard input without a buffer, so that `select` sees all bytes that are still unread."""
     if sys.stdin is None:
         raise LinesError("standard input is closed")
     try:

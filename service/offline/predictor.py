@@ -1,4 +1,7 @@
-"""Which words come next, in this process: texts -> batches of similar length -> the k best words."""
+"""Predicts next words in this process: texts -> batches of similar length -> the k best words.
+
+Simpler than the server's engine by design; see `service.offline.chunks`.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from service.offline.chunks import batches, run
 
 BATCH_TOKENS: Final = 4096
 SEARCH_ELEMENTS: Final = 1 << 22
-"""Rows times words of one search at most."""
+"""Rows times words of one search, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ class PredictedText:
     """The most by which a log-probability may be off."""
 
     def result(self) -> dict[str, Any]:
-        """What ``/v1/predict`` answers for it."""
+        """The result as ``/v1/predict`` answers it."""
         words = [
             predicted_word(word, logprob) for word, logprob in zip(self.words, self.logprobs, strict=True)
         ]
@@ -81,7 +84,7 @@ class Predictor:
         return [found[index] for index in range(len(texts))]
 
     def _predict(self, rows: list[list[int]], start: RowState) -> list[PredictedText]:
-        """For `rows`, the longest first."""
+        """The results of `rows`, which come the longest first."""
         last: dict[int, torch.Tensor] = {}
         for chunk in run(self._model, rows, [start] * len(rows)):
             for row, count in enumerate(chunk.lengths.tolist()):

@@ -4,13 +4,13 @@ JSON lines: one object a text, as ``/v1/score`` answers it; `perplexity` is null
 
 TSV, a row a text: ``line logprob perplexity word_count unknown_words``; perplexity is ``NA`` without words.
 TSV, a row a word: ``line position word logprob surprisal known``; `position` counts from 1, `surprisal` is in
-bits, `known` is true or false. A text without words has no row; `line` tells which. No field is quoted or
-escaped: tokenization makes white space of tabs and line ends, so no word holds one; one that did would be an
-error (`csv.Error`), not a broken row.
+bits, `known` is true or false. A text without words has no row, which the gap in `line` shows. No field is
+quoted or escaped: tokenization makes white space of tabs and line ends, so no word holds one; one that did
+would be an error (`csv.Error`), not a broken row.
 
 CSV: the same rows, with commas, and with quotes where RFC 4180 asks for them.
 
-Words can be ``NA``, ``"`` or ``#``, so a reader must take them as they are::
+Words can be ``NA``, ``"`` or ``#``, so readers have to take them literally::
 
     R:      read.delim("scores.tsv", quote = "", na.strings = character())
     pandas: read_csv("scores.tsv", sep="\t", quoting=csv.QUOTE_NONE, keep_default_na=False)
@@ -46,7 +46,7 @@ class Tsv(csv.Dialect):
 
 
 class Csv(csv.excel):
-    """RFC 4180, but for the line ends, which are those of all our output."""
+    """RFC 4180, but lines end in a line feed, as in all our output."""
 
     lineterminator = "\n"
 

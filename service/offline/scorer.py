@@ -1,4 +1,7 @@
-"""How probable texts are, in this process: tokens -> batches of similar length -> log-probabilities."""
+"""Scores texts in this process: tokens -> batches of similar length -> log-probabilities.
+
+Simpler than the server's engine by design; see `service.offline.chunks`.
+"""
 
 from __future__ import annotations
 
@@ -35,16 +38,16 @@ class ScoredText:
 
     @property
     def logprob(self) -> float:
-        """Of the whole text; 0 for one without words."""
+        """Log-probability of the whole text; 0 without words."""
         return round(math.fsum(self.logprobs), DIGITS)
 
     @property
     def perplexity(self) -> float:
-        """exp(-logprob / words); infinite where no double holds it, NaN without words."""
+        """exp(-logprob / words); infinite where it exceeds a double, NaN without words."""
         return perplexity(self.logprob, len(self.logprobs))
 
     def result(self, per_word: bool) -> dict[str, Any]:
-        """What ``/v1/score`` answers for it."""
+        """The result as ``/v1/score`` answers it."""
         words = scored_words(self.tokens, self.logprobs, self.unknown_id) if per_word else None
         return score_result(self.logprob, len(self.tokens), self.unknown_words, self.error, words)
 
@@ -76,8 +79,7 @@ class Scorer:
         self._model, self._vocabulary = bundle.model, bundle.vocabulary
         self._batch_tokens, self._steps = batch_tokens, min(STEPS, batch_tokens)
         self._fast, self._pretokenized = fast, pretokenized
-        end = self._vocabulary.end_id
-        self._end = [Token(end, self._vocabulary.word(end))] if end_of_sentence else []
+        self._end_of_sentence = end_of_sentence
         # The start word and the context are run once, not once a text.
         with torch.inference_mode():
             (history,) = self._vocabulary.encode_batch([context], pretokenized)
@@ -89,16 +91,18 @@ class Scorer:
     def score(
         self, texts: Sequence[str], on_batch: Callable[[float], None] = lambda share: None
     ) -> list[ScoredText]:
-        """One result a text, in order. A text without words has none to score, not even ``</s>``.
+        """One result a text, in order. In a text without words not even ``</s>`` is scored.
 
-        `on_batch` hears after each batch of the share of the words that it was, for progress.
+        `on_batch` is called after each batch with its share of the words, for progress.
 
         Raises:
             ValueError: a text is not valid Unicode.
         """
         texts_tokens = [
-            tokens + self._end if tokens else []
-            for tokens in self._vocabulary.tokenize_batch(texts, self._pretokenized)
+            [*tokens, self._vocabulary.end_of(text)] if tokens and self._end_of_sentence else tokens
+            for text, tokens in zip(
+                texts, self._vocabulary.tokenize_batch(texts, self._pretokenized), strict=True
+            )
         ]
         targets = [[token.id for token in tokens] for tokens in texts_tokens]
         total = sum(map(len, targets))
@@ -120,7 +124,7 @@ class Scorer:
 
     @torch.inference_mode()
     def _logprobs(self, rows: Sequence[list[int]]) -> list[list[tuple[float, float]]]:
-        """Of every word of `rows`, the longest first, with the most by which it may be off."""
+        """Log-probability and its error bound, for every word of `rows`, which come the longest first."""
         model, device = self._model, self._model.device
         first = torch.tensor([row[0] for row in rows], device=device)
         found = [[pair] for pair in self._target_logprobs(self._hidden.expand(len(rows), -1), first)]

@@ -1,4 +1,4 @@
-"""What scored texts amount to, all together."""
+"""Totals of scored texts."""
 
 from __future__ import annotations
 

@@ -12,12 +12,14 @@ import uvloop
 
 from models.bundle import BundleError
 from service.fleet.fleet import Fleet
-from service.fleet.loading import load, settle
+from service.fleet.loading import load
+from service.fleet.memory import settle
+from service.http.api.examples import describe
 from service.link import wire
 from service.link.announcement import Announcement
 from service.link.engine_server import EngineServer
 from service.metrics.registry import Metrics
-from service.processes.child import CRASHED
+from service.processes.children import CRASHED
 from service.settings.settings import Settings
 
 logger = logging.getLogger("headfirst")
@@ -67,13 +69,13 @@ def run_engine(settings: Settings, listening: socket.socket, events: int, direct
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     try:
-        loaded = [load(source, settings, directory) for source in settings.sources]
+        loaded = [load(source, settings, describe, directory) for source in settings.sources]
     except BundleError as error:
         _tell(events, Broken(str(error)))
         return CRASHED
     metrics = Metrics(max(each.card.clusters for each in loaded))
-    fleet = Fleet(settings, metrics, loaded, directory)
-    del loaded  # Who holds a model holds its memory.
+    fleet = Fleet(settings, metrics, loaded, describe, directory)
+    del loaded  # A reference to a model would keep its memory after a reload.
     alive_seconds = min(ALIVE_SECONDS, settings.engine_timeout / 4)
     server = EngineServer(
         fleet, metrics, lambda: _tell(events, Ready()), lambda: _tell(events, Alive()), alive_seconds

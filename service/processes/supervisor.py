@@ -2,14 +2,15 @@
 
 It starts them, starts again what ends, and ends them in the right order: workers stop admission and finish,
 then the engine. A process that fails again and again is given up: the others end in that order, and the exit
-status is 1, for whoever restarts containers. So readiness tells of an engine that is being restarted, and
-liveness fails only with the server. An engine process that tells no more that it is alive is killed.
+status is 1, which restarts a container. So readiness tells of an engine that is being restarted, and
+liveness fails only with the server. An engine process that sends no `Alive` any more is killed.
 
-It has one thread, which waits for a signal, an event of the engine process or the time of the next step.
+It has one thread, which waits for a signal, an event of the engine process or the next scheduled action.
 """
 
 import logging
 import os
+import sched
 import selectors
 import shutil
 import signal
@@ -17,23 +18,20 @@ import socket
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from models.bundle import Bundle
 from service import logs
-from service.http.server import log_urls
 from service.link import wire
 from service.link.announcement import Announcement
 from service.metrics.workers import forget_gauges
-from service.processes.backoff import Backoff
-from service.processes.child import Child, how_it_ended
-from service.processes.children import ENGINE, Children
+from service.processes.children import ENGINE, Backoff, Child, Children, how_it_ended
 from service.processes.engine import Alive, Broken, Loaded, Ready, decode_event, run_engine
-from service.processes.listening import listen, listen_at
-from service.processes.signals import signals_as_bytes
-from service.processes.steps import Steps
+from service.processes.events import cancel_all, handle_next, signals_as_bytes
+from service.processes.listening import listen, listen_at, log_urls
 from service.processes.worker import SOCKET, run_worker
 from service.settings.settings import ConfigurationError, Settings
 
@@ -65,7 +63,7 @@ class Supervisor:
             raise
         self._children = Children(self._directory)
         self._backoffs: defaultdict[str, Backoff] = defaultdict(Backoff)
-        self._steps = Steps()
+        self._schedule = sched.scheduler(time.monotonic)
         self._engine_socket = socket.socket(socket.AF_UNIX)
         self._selector = selectors.DefaultSelector()
         self._models: list[tuple[Announcement, Bundle]] = []
@@ -88,7 +86,7 @@ class Supervisor:
                 listen_at(self._directory / SOCKET, self._engine_socket)
                 self._start_engine()
                 while self._children or not self._stopping:
-                    self._wait()
+                    handle_next(self._selector, self._schedule)
         finally:
             self._children.kill()
             for each in (*self._listening, self._engine_socket):
@@ -100,10 +98,8 @@ class Supervisor:
             raise self._failure
         return self._status
 
-    def _wait(self) -> None:
-        for key, _ in self._selector.select(self._steps.timeout()):
-            key.data()
-        self._steps.run()
+    def _after(self, seconds: float, action: Callable[[], object]) -> None:
+        self._schedule.enter(seconds, 0, action)
 
     # -- starting ---------------------------------------------------------------------------------------
 
@@ -145,10 +141,10 @@ class Supervisor:
         if engine is not None:
             seconds = round(self._ready_at - engine.started, 3)
             logger.info("the engine is warm", extra={"fields": {"seconds": seconds}})
-            self._steps.after(self._settings.engine_timeout / 4, partial(self._check_engine, engine))
+            self._after(self._settings.engine_timeout / 4, partial(self._check_engine, engine))
 
     def _check_engine(self, engine: Child) -> None:
-        """Kills an engine process whose event loop hangs, which can tell nobody."""
+        """Kills an engine process whose event loop hangs: it can send no event about that."""
         if self._alive_at is None or self._children.named(ENGINE) is not engine:
             return
         if time.monotonic() - self._alive_at > self._settings.engine_timeout:
@@ -156,7 +152,7 @@ class Supervisor:
             logger.error("the engine process hangs: it is killed", extra={"fields": {"seconds": seconds}})
             engine.signal(signal.SIGKILL)
         else:
-            self._steps.after(self._settings.engine_timeout / 4, partial(self._check_engine, engine))
+            self._after(self._settings.engine_timeout / 4, partial(self._check_engine, engine))
 
     def _on_loaded(self, event: Loaded) -> None:
         # After a reload a new worker reads the new vocabulary by itself.
@@ -190,10 +186,10 @@ class Supervisor:
             return
         logger.error("a process ended; it is started again", extra={"fields": fields | {"seconds": delay}})
         if child.name == ENGINE:
-            self._steps.after(delay, self._restart_engine)
+            self._after(delay, self._restart_engine)
         else:
             index = int(child.name.removeprefix("worker-")) - 1
-            self._steps.after(delay, partial(self._restart_worker, index))
+            self._after(delay, partial(self._restart_worker, index))
 
     def _restart_engine(self) -> None:
         if not self._stopping:
@@ -239,12 +235,12 @@ class Supervisor:
 
     def _stop(self) -> None:
         self._stopping = True
-        self._steps.clear()
+        cancel_all(self._schedule)
         # The workers have their own; a port that is closed when they are done tells clients so at once.
         for listening in self._listening:
             listening.close()
         self._children.signal_workers(signal.SIGTERM)
-        self._steps.after(
+        self._after(
             self._settings.drain_timeout + GRACE_SECONDS,
             partial(self._children.signal_workers, signal.SIGKILL),
         )
@@ -255,7 +251,7 @@ class Supervisor:
         engine = self._children.named(ENGINE)
         if engine is not None and len(self._children) == 1:
             engine.signal(signal.SIGTERM)
-            self._steps.after(ENGINE_GRACE_SECONDS, self._children.kill)
+            self._after(ENGINE_GRACE_SECONDS, self._children.kill)
 
 
 def _private_directory() -> Path:

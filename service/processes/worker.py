@@ -8,22 +8,20 @@ import socket
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
-import uvicorn
-
 from models.bundle import Bundle
 from service.contract.errors import Unavailable
-from service.fleet.loading import settle
+from service.fleet.memory import settle
 from service.fleet.served import Catalog, Served
 from service.http.app import HeadfirstApp, create_app
 from service.http.request.context import Context
 from service.http.server import Server
 from service.http.telemetry.tracing import open_tracing
-from service.link import wire
 from service.link.announcement import Announcement
 from service.link.engine_link import EngineLink
 from service.link.remote_engine import RemoteEngine
+from service.metrics.samples import Sample
 from service.metrics.workers import WorkerMetrics
-from service.processes.child import CRASHED
+from service.processes.children import CRASHED
 from service.settings.settings import Settings
 
 logger = logging.getLogger("headfirst")
@@ -40,10 +38,10 @@ Known = Sequence[tuple[Announcement, Bundle]]
 
 
 class Follower:
-    """Keeps up with what the engine process has.
+    """Gives the app the models that the engine process announces.
 
     Args:
-        known: what need not be read.
+        known: models whose vocabularies are in memory.
     """
 
     def __init__(self, context: Context, known: Known) -> None:
@@ -63,12 +61,12 @@ class Follower:
         await self._context.switch(served)
 
     async def finish(self) -> None:
-        """Returns when no request asks any more what was there before the last `switch`."""
+        """Returns when no request is left that asks what was there before the last `switch`."""
         await self._context.finish()
 
 
 class WorkerServer(Server):
-    """`Server` that leaves to the supervisor what is to be said once, and what to do about signals."""
+    """`Server` on an engine link. Its signals come from the supervisor, which decides about a second one."""
 
     def __init__(
         self, app: HeadfirstApp, engine: EngineLink, follower: Follower, drain_timeout: float
@@ -91,9 +89,9 @@ class WorkerServer(Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Connects to the engine process and listens."""
-        self._link = asyncio.get_running_loop().create_task(self._remote.run(self._follower))
+        self._link = asyncio.get_running_loop().create_task(self._remote.keep_connected(self._follower))
         self._link.add_done_callback(self._on_unlinked)
-        await uvicorn.Server.startup(self, sockets)
+        await super().startup(sockets)
 
     def _on_signal(self, number: signal.Signals) -> None:
         if self._draining is None:
@@ -118,14 +116,14 @@ def run_worker(settings: Settings, known: Known, listening: socket.socket, direc
     settings = settings.model_copy(update={"max_concurrent_requests": limit})
     engine = EngineLink(str(directory / SOCKET))
     catalog = Catalog(
-        Served(bundle, engine.model(), told.model_card(), told.examples) for told, bundle in known
+        Served(bundle, engine.engine(), told.model_card(), told.examples) for told, bundle in known
     )
     clusters = max(served.card.clusters for served in catalog)
     metrics = WorkerMetrics(clusters, directory, name, lambda: _samples(engine))
     tracing = open_tracing(settings)
     app = create_app(settings, catalog, metrics, tracing)
     app.context.reload = engine.reload
-    # Takes some 20 ms, which the first reader of /docs would make everybody else wait.
+    # Takes some 20 ms; made for the first reader of /docs, it would let all other clients wait.
     app.openapi()
     settle()
     server = WorkerServer(app, engine, Follower(app.context, known), settings.drain_timeout)
@@ -135,7 +133,7 @@ def run_worker(settings: Settings, known: Known, listening: socket.socket, direc
     return CRASHED if server.failed else 0
 
 
-def _samples(engine: EngineLink) -> Sequence[wire.Sample]:
+def _samples(engine: EngineLink) -> Sequence[Sample]:
     try:
         return engine.samples().result(SAMPLES_SECONDS)
     except TimeoutError:

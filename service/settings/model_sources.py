@@ -1,4 +1,4 @@
-"""Which bundle is served under which name: what `--model` says."""
+"""The models of `--model`: a bundle and a name for each."""
 
 import json
 from collections.abc import Sequence

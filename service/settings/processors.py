@@ -1,4 +1,4 @@
-"""How many processors this process may use."""
+"""The number of processors that this process may use."""
 
 import os
 from pathlib import Path
@@ -7,15 +7,16 @@ _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 def processors(quota: Path = _QUOTA) -> float:
-    """Those that the system lets it run on, or less where its control group, a container's limit, has less.
+    """The processors that the system lets the process run on, or the limit of its control group if lower.
 
     Args:
-        quota: Linux' file of the group's limit (cgroup v2), "MICROSECONDS PERIOD" or "max PERIOD".
+        quota: Linux' file of the group's limit, a container's (cgroup v2): "MICROSECONDS PERIOD" or
+            "max PERIOD".
     """
-    # macOS cannot say on which.
+    # macOS has no such call.
     count = float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     try:
         limit, period = quota.read_text("ascii").split()
-    except (OSError, ValueError):  # No such group, or another version's.
+    except (OSError, ValueError):  # No such group, or one of another version.
         return count
     return count if limit == "max" else min(count, int(limit) / int(period))

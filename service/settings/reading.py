@@ -49,7 +49,7 @@ def read_api_key(settings: Settings) -> bytes | None:
 
 
 def read_admin_key(settings: Settings) -> bytes | None:
-    """Likewise the key for /admin/reload; None where the API key opens that, or nothing does."""
+    """The key for /admin/reload, likewise; None where the API key serves for it, or it is closed."""
     return _read_key("--admin-key", settings.admin_key, settings.admin_key_file)
 
 

@@ -1,4 +1,4 @@
-"""What can be set about the server: one class, from which flags, environment variables and help are made.
+"""The server's settings: one class, from which flags, environment variables and help are made.
 
 Every field is a flag of `headfirst serve` in kebab case (`max_k` is `--max-k`) and a variable with our
 prefix (`HEADFIRST_MAX_K`). A flag wins over a variable, a variable over the default. A field's docstring is

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from service.http.telemetry.endpoints import STATUSES
 from service.metrics.registry import Metrics
 from tests.support.engines import model_card
 
@@ -20,6 +21,7 @@ SCRAPED = frozenset({"job", "instance"})
 def exposed() -> dict[str, list[Labels]]:
     """Every series of a server that has just started: name -> label sets."""
     metrics = Metrics(n_clusters=2)
+    metrics.describe_endpoints(STATUSES)
     metrics.describe_models([model_card()])
     series: dict[str, list[Labels]] = {"up": [{}]}
     for family in metrics.registry.collect():

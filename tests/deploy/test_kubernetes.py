@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from service.metrics.registry import ENDPOINTS
+from service.http.telemetry.endpoints import STATUSES
 from service.settings.reading import load_settings, unknown_variables
 from tests.deploy.manifests import VERSIONS, Manifests
 from tests.deploy.tools import DEPLOY, linter, run
@@ -132,7 +132,7 @@ def test_the_probes_ask_routes_that_exist(manifests: Manifests) -> None:
         name: manifests.container[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")
     }
     assert {probe["port"] for probe in paths.values()} == {"http"}
-    assert all(probe["path"] in ENDPOINTS for probe in paths.values())
+    assert all(probe["path"] in STATUSES for probe in paths.values())
     assert paths["liveness"]["path"] == "/health/live"
     assert paths["readiness"]["path"] == "/health/ready"
 
@@ -175,7 +175,7 @@ def test_the_monitor_finds_the_service_and_gives_the_rules_their_job(manifests: 
     assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
     (endpoint,) = monitor["spec"]["endpoints"]
     assert endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
-    assert endpoint["path"] in ENDPOINTS
+    assert endpoint["path"] in STATUSES
     assert service["metadata"]["labels"][monitor["spec"]["jobLabel"]] == "headfirst"
 
 

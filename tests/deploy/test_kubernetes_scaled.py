@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from service.contract.errors import NotFound
-from service.metrics.registry import ENDPOINTS
+from service.http.telemetry.endpoints import STATUSES
 from service.settings.settings import Settings
 from tests.deploy import promql
 from tests.deploy.manifests import VERSIONS, Manifests
@@ -121,7 +121,7 @@ def test_the_route_leads_to_the_service() -> None:
     # One replica's figures, and what is for its keepers, are not for the world.
     hidden = [match["path"]["value"] for match in inside["matches"]]
     assert hidden == ["/metrics", "/admin"]
-    assert all(any(path.startswith(each) for path in ENDPOINTS) for each in hidden)
+    assert all(any(path.startswith(each) for path in STATUSES) for each in hidden)
     assert "backendRefs" not in inside
     (filter_,) = inside["filters"]
     assert filter_["extensionRef"]["name"] == scaled()["HTTPRouteFilter"]["metadata"]["name"]
@@ -153,7 +153,7 @@ def test_an_upgrade_loses_no_request() -> None:
     policy, pod, container = spec("BackendTrafficPolicy"), scaled().pod, scaled().container
     health = policy["healthCheck"]["active"]
     assert health["http"]["path"] == "/health/ready"
-    assert "/health/ready" in ENDPOINTS
+    assert "/health/ready" in STATUSES
     drain = float(scaled()["ConfigMap"]["data"]["HEADFIRST_DRAIN_TIMEOUT"])
     pause = float(container["lifecycle"]["preStop"]["exec"]["command"][1])
     noticed = (seconds(health["interval"]) + seconds(health["timeout"])) * health["unhealthyThreshold"]

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from service.metrics.registry import ENDPOINTS, Metrics
+from service.http.telemetry.endpoints import STATUSES
+from service.metrics.registry import Metrics
 from service.settings.settings import Settings, flag
 from tests.docs import shell
 from tests.docs.generators import DOCS, load_generator
@@ -182,4 +183,4 @@ def test_the_reference_is_as_the_app_says(reference: Any) -> None:
     assert text == module.PAGE.read_text("utf-8"), "run: python docs/generate_http.py"
     calls = set(re.findall(r"^## \w+ (/\S*)", text, re.MULTILINE))
     assert {"/v1/predict", "/v1/score", "/v1/completions", "/v2/models/{model}/infer", "/metrics"} <= calls
-    assert {path for path in ENDPOINTS if path.startswith("/v1/")} <= calls
+    assert {path for path in STATUSES if path.startswith("/v1/")} <= calls

@@ -11,9 +11,9 @@ from starlette.types import Message
 
 from models.bundle import Bundle
 from service.contract import messages as contract
+from service.fleet.loading import card
 from service.fleet.served import Catalog, Served
 from service.http.api.examples import describe
-from service.http.api.models import card
 from service.http.app import HeadfirstApp, create_app
 from service.metrics.registry import Metrics
 from service.settings.settings import Settings
@@ -32,7 +32,7 @@ class LocalApp:
         self.metrics = Metrics(bundle.config.n_clusters)
         served = Served(bundle, self.engine, card(bundle), describe(bundle))
         self.app: HeadfirstApp = create_app(settings, Catalog([served]), self.metrics)
-        self.lifecycle = self.app.context.lifecycle
+        self.admission = self.app.context.admission
 
     def client(self) -> httpx.AsyncClient:
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)

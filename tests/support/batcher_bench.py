@@ -6,8 +6,7 @@ import torch
 
 from service.contract.messages import Predict, Score
 from service.engine.batcher import Batcher
-from service.engine.queue import Batch
-from service.engine.work import Job, Sequence
+from service.engine.work import Batch, Job, Node
 
 HIDDEN = torch.zeros(1)
 
@@ -25,8 +24,11 @@ class Bench:
 
     def __init__(self, batch_tokens: int = 256, score_tokens: int = 128, **limits: int) -> None:
         self.now = 0.0
+        self.clock = lambda: self.now
         self.rejected: Counter[str] = Counter()
         self.answered: Counter[Job] = Counter()
+        self.gone: Counter[Job] = Counter()
+        """Jobs that left without an answer, as far as a test has noted them."""
         self.jobs: list[Job] = []
         self.batcher = Batcher(
             batch_tokens=batch_tokens,
@@ -34,22 +36,22 @@ class Bench:
             max_inputs=limits.get("max_inputs", 10_000),
             max_tokens=limits.get("max_tokens", 1_000_000),
             rejected=lambda reason: self.rejected.update([reason]),
-            clock=lambda: self.now,
+            clock=lambda: self.clock(),
             threads=limits.get("threads", 1),
         )
 
     def submit(self, *messages: Predict | Score) -> list[Job]:
-        jobs = self.batcher.submit(messages)
+        jobs = self.batcher.accept(messages)
         self.jobs += jobs
         return jobs
 
-    def begin(self, sequence: Sequence) -> None:
-        assert sequence.hidden is None
-        sequence.hidden = HIDDEN
+    def begin(self, node: Node) -> None:
+        assert node.hidden is None
+        node.hidden = HIDDEN
 
     def next(self) -> Batch:
         """The next batch; never blocks."""
-        assert any(lane.waiting for lane in self.batcher._lanes)
+        assert self.batcher.has_work()
         batch = self.batcher.next(self.begin)
         assert batch is not None
         return batch
@@ -57,18 +59,18 @@ class Bench:
     def run(self, batch: Batch, seconds: float = 0.01) -> None:
         """What the engine does with a batch."""
         self.now += seconds
-        unfinished: list[Sequence] = []
+        unfinished: list[Node] = []
         tokens = 0
         for piece in batch.slices:
-            sequence = piece.sequence
-            sequence.position = piece.end
-            if not sequence.finished:
-                unfinished.append(sequence)
+            node = piece.node
+            node.position = piece.end
+            if not node.finished:
+                unfinished.append(node)
                 continue
-            for child in sequence.children:
+            for child in node.children:
                 child.hidden = HIDDEN
-            unfinished += sequence.children
-            for job in sequence.ends:
+            unfinished += node.children
+            for job in node.ends:
                 if self.batcher.release(job):
                     self.answered[job] += 1
                     tokens += job.message.size
@@ -80,15 +82,16 @@ class Bench:
         return batch
 
     @property
-    def waiting(self) -> bool:
-        return any(lane.waiting for lane in self.batcher._lanes)
+    def open(self) -> list[Job]:
+        """Jobs that are neither answered nor gone."""
+        return [job for job in self.jobs if not self.answered[job] and not self.gone[job]]
 
     def run_all(self) -> list[Batch]:
         batches = []
-        while self.waiting:
+        while self.batcher.has_work():
             batches.append(self.step())
         return batches
 
 
 def messages_of(batch: Batch) -> list[Predict | Score]:
-    return [job.message for piece in batch.slices for job in piece.sequence.jobs]
+    return [job.message for piece in batch.slices for job in piece.node.jobs]

@@ -11,9 +11,16 @@ from torch import Tensor
 from models.bodies.base import Body
 from models.bodies.gated_convolution import GatedConvolutionBody
 from models.bodies.lstm import LSTMBody
+from models.bodies.rnn import RNNBody
 from models.bodies.transformer import TransformerBody
 from models.bodies.transformer_xl import TransformerXLBody
-from models.config.bodies import GatedConvolutionConfig, LSTMConfig, TransformerConfig, TransformerXLConfig
+from models.config.bodies import (
+    GatedConvolutionConfig,
+    LSTMConfig,
+    RNNConfig,
+    TransformerConfig,
+    TransformerXLConfig,
+)
 
 LSTM_HIDDEN = 6
 
@@ -33,6 +40,20 @@ def lstm(config: LSTMConfig) -> LSTMBody:
     for weight in body.parameters():
         weight.add_(torch.randn_like(weight) * 0.1)  # biases that are not zero
     return body
+
+
+RNN_INPUT, RNN_UNITS = 5, 7
+
+RNNS = {
+    f"{cell}, {layers} layers": RNNConfig.model_validate({"type": cell, "layers": layers, "units": RNN_UNITS})
+    for cell in ("gru", "rnn_tanh", "rnn_relu")
+    for layers in (1, 3)
+}
+
+
+def rnn(config: RNNConfig) -> RNNBody:
+    torch.manual_seed(0)
+    return RNNBody(config, RNN_INPUT).eval().requires_grad_(False)
 
 
 TRANSFORMER_UNITS = 16

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 
 from models.bundle import Bundle
+from service.contract.changes import Changes
+from service.contract.engine import State
 from service.contract.messages import Answer, Message, Predict, Predicted, Score, Scored, Timing
-from service.http.schemas.native import ModelCard
+from service.contract.model_card import ModelCard
 
 TIMING = Timing(queue_seconds=0.001, engine_seconds=0.002, batch_size=3, cached_tokens=4)
 
@@ -60,7 +62,8 @@ class FakeEngine:
     """Answers each message by `answer`, in a thread of its own; `hold` keeps it from beginning."""
 
     def __init__(self, answer: Callable[[Message], Answer]) -> None:
-        self.state = "ready"
+        self.changes = Changes()
+        self._state: State = "ready"
         self.reason = ""
         self.answer = answer
         self.refusal: Exception | None = None
@@ -69,6 +72,15 @@ class FakeEngine:
         self.hold = threading.Event()
         self.hold.set()
         self._thread = ThreadPoolExecutor(1)
+
+    @property
+    def state(self) -> State:
+        return self._state
+
+    @state.setter
+    def state(self, state: State) -> None:
+        self._state = state
+        self.changes.announce()
 
     def submit(self, messages: Sequence[Predict | Score]) -> list[Future[Answer]]:
         """All or nothing, as the real one."""

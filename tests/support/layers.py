@@ -56,7 +56,7 @@ def random_layer(layout: Layout, seed: int, scale: float = 1.0) -> AdaptiveSoftm
     generator = torch.Generator().manual_seed(seed)
     softmax = AdaptiveSoftmax(layout.config, layout.excluded).requires_grad_(False)
     for weight in softmax.parameters():
-        weight.copy_(torch.randn(weight.shape, generator=generator) * scale / weight.shape[-1] ** 0.5)
+        weight.copy_(torch.randn(weight.shape, generator=generator) * scale / max(1, weight.shape[-1]) ** 0.5)
     return softmax
 
 
@@ -134,7 +134,7 @@ def layouts(draw: st.DrawFn, max_clusters: int = 12, max_size: int = 7) -> Layou
         st.lists(
             st.tuples(
                 st.lists(st.integers(1, max_size), min_size=1, max_size=max(1, max_clusters // 4)).map(tuple),
-                st.integers(1, 6),
+                st.integers(0, 6),
             ),
             max_size=4,
         )

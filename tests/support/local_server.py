@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 
-from service.http.server import Server, bind
+from service.http.server import Server
+from service.processes.listening import bind
 from tests.support.asgi import LocalApp
 
 
@@ -14,7 +15,6 @@ class Ending:
     """The engine as a server sees it at its end: notes the calls."""
 
     def __init__(self, app: LocalApp) -> None:
-        self.state = "starting"
         self.calls: list[str] = []
         self._app = app
 

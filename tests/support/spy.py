@@ -85,27 +85,23 @@ class Watched:
 
     def start(self) -> None:
         """Returns when the warm-up is done."""
-        ready = threading.Event()
-        open_batcher = self.engine._batcher.open
-
-        def open_and_tell() -> None:
-            open_batcher()
-            ready.set()
-
-        self.engine._batcher.open = open_and_tell  # type: ignore[method-assign]
         self.engine.start()
-        assert ready.wait(WAIT_SECONDS)
+        self.wait_until("ready")
         self.spy.forget()
+
+    def wait_until(self, state: str) -> None:
+        """Returns when the engine has this state."""
+        changed = threading.Event()
+        with self.engine.changes.subscribed(changed.set):
+            while self.engine.state != state:
+                assert changed.wait(WAIT_SECONDS), f"it is {self.engine.state}: {self.engine.reason}"
+                changed.clear()
 
     def wait_idle(self) -> None:
         """Returns when every message is answered and counted, and the engine's threads and its timer
         sleep: a thread goes on for a moment after its answers, without an announcement."""
-        batcher, end = self.engine._batcher, time.monotonic() + WAIT_SECONDS
-        while True:
-            with batcher._lock:
-                timer: Any = batcher._deadline
-                if len(batcher._sleepers) == self.engine._engine_threads and timer._waiters:
-                    return
+        end = time.monotonic() + WAIT_SECONDS
+        while not self.engine.idle:
             assert time.monotonic() < end, "a thread is awake"
             time.sleep(0.001)
 

@@ -28,7 +28,6 @@ torch's head has its cluster columns in natural order and an optional bias; its 
 
 from __future__ import annotations
 
-import json
 from fnmatch import fnmatchcase
 from itertools import count
 from pathlib import Path
@@ -42,6 +41,7 @@ from models.importers.base import CheckpointError, Converted, Weights
 from models.importers.lstm import take_lstm
 from models.importers.pickles.checkpoint import attributes, load, load_safetensors
 from models.importers.torch_adaptive.description import Modules, Sizes, beside, describe, find
+from models.importers.words import read_words
 from models.text.tokenizer import SpecialWords
 from models.text.vocabulary import Vocabulary
 
@@ -102,25 +102,6 @@ def convert(source: Path) -> Converted:
         (toml, *files),
         "natural",
     )
-
-
-def read_words(file: Path) -> list[str]:
-    """Words by id: one a line, or a JSON list. Raises CheckpointError."""
-    try:
-        text = file.read_text(encoding="utf-8")
-        words = json.loads(text) if file.suffix == ".json" else text.removesuffix("\n").split("\n")
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{file}: {error}") from None
-    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-        raise CheckpointError(f"{file}: is not a list of words")
-    words = [word.removesuffix("\r") for word in words]
-    seen: dict[str, int] = {}
-    for line, word in enumerate(words, 1):
-        if not word:
-            raise CheckpointError(f"{file}: word {line} is empty")
-        if seen.setdefault(word, line) != line:
-            raise CheckpointError(f"{file}: word {line}, {word!r}, is word {seen[word]}, too")
-    return words
 
 
 def _state(files: list[Path], modules: Modules) -> dict[str, Any]:

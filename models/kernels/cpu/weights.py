@@ -74,12 +74,13 @@ class PackedSoftmax:
             projection = softmax.projection_weight(band)
             rows, half = self._keep(projection)
             check(call.hf_model_projection(model, band, rows, len(projection), half))
-        tails = [self._keep(tail) for tail in softmax.tails]
+        weights = [softmax.tail_weight(band) for band in range(len(softmax.tails))]
+        tails = [self._keep(weight) for weight in weights]
         biases = [self._bias(one) for one in softmax.tail_biases or [None] * len(tails)]
         done = dict.fromkeys(range(len(tails)), 0)
         for cluster, (low, high) in enumerate(pairwise(softmax.cutoffs)):
             band = softmax.band_of[cluster]
-            (rows, half), width, at = tails[band], softmax.tails[band].shape[1], done[band]
+            (rows, half), width, at = tails[band], weights[band].shape[1], done[band]
             bias = biases[band]
             check(
                 call.hf_model_cluster(

@@ -106,11 +106,12 @@ class PackedWeights:
 
     def _pack_tails(self, softmax: AdaptiveSoftmax) -> None:
         c0, cutoffs, sizes = self.shortlist, softmax.cutoffs, softmax.cluster_sizes
-        widths = [_up(tail.shape[1], WIDTH) for tail in softmax.tails]
+        tails = [softmax.tail_weight(band) for band in range(len(softmax.tails))]
+        widths = [_up(tail.shape[1], WIDTH) for tail in tails]
         self.max_width = max(widths, default=WIDTH)
         parts = [
             F.pad(tail.to(self.dtype), (0, width - tail.shape[1])).flatten()
-            for tail, width in zip(softmax.tails, widths, strict=True)
+            for tail, width in zip(tails, widths, strict=True)
         ]
         ends = torch.zeros(TILE * self.max_width, dtype=self.dtype, device=self.device)
         self.tails = torch.cat([*parts, ends])

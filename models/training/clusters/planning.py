@@ -92,9 +92,13 @@ def training_sizes(vocabulary_size: int, batch: int) -> list[tuple[int, int]]:
 
 def measured_widths(widths: Widths) -> list[int]:
     """The widths that are measured; others lie between them."""
+    return sorted({widths.hidden_size, *_cluster_widths(widths)}, reverse=True)
+
+
+def _cluster_widths(widths: Widths) -> set[int]:
     if widths.bands:
-        return sorted({widths.hidden_size, *(width for width, _ in widths.bands)}, reverse=True)
-    return sorted({widths.hidden_size, *(widths.of_cluster(i) for i in range(3))}, reverse=True)
+        return {width for width, _ in widths.bands}
+    return {widths.of_cluster(i) for i in range(3)}
 
 
 def serving_plans(
@@ -111,8 +115,7 @@ def serving_plans(
         costs, times = words_scored(rows, k), TimeModels({}, {})
     else:
         head, times = measure_serving(
-            widths.hidden_size, [w for w in measured_widths(widths) if w != widths.hidden_size], device,
-            int(rows.grid[-1]),
+            widths.hidden_size, sorted(_cluster_widths(widths), reverse=True), device, int(rows.grid[-1])
         )  # fmt: skip
         costs = ServingCosts(rows, k, head, times, widths)
     return Recommendation(_plans(costs, clusters), costs, times)

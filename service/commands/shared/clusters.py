@@ -1,4 +1,4 @@
-"""The options of commands that say how the vocabulary is cut: ``--cutoffs`` and ``--bands``."""
+"""How the vocabulary is cut into clusters: the options ``--cutoffs`` and ``--bands``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DEFAULT_CLUSTERS = 64
 
 @dataclass(frozen=True, slots=True)
 class CutoffsRequest:
-    """What `headfirst train` was asked for.
+    """The clusters that `headfirst train` was asked for.
 
     Attributes:
         cutoffs: ``geometric``, ``auto``, or the edges with commas.
@@ -38,10 +38,10 @@ class CutoffsRequest:
     precision: str
 
     def edges(self, counts: Counts, device: torch.device, work: Path) -> tuple[int, ...]:
-        """The cluster edges. A plan, once made, is kept in `work`: a resumed run has the same.
+        """The cluster edges. A plan is kept in `work`, so that a resumed run has the same.
 
         Raises:
-            ValueError: edges that are none, or that do not fit the vocabulary.
+            ValueError: the edges are not numbers, or do not fit the vocabulary.
         """
         from models.training.clusters.cutoffs import geometric_cutoffs
 

@@ -1,4 +1,4 @@
-"""`headfirst score --input FILE`: the rows of a data set, in parts; a run that was killed goes on."""
+"""`headfirst score --input FILE`: the rows of a data set, in parts; the next run continues a killed one."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 
 def score_data_set(path: Path, place: Place, options: ScoringOptions, data_set: DataSetOptions) -> None:
-    """Scores the rows of `path` that are not scored yet, makes one file of all parts, says what they are.
+    """Scores the rows of `path` that are not scored yet, joins all parts in one file, reports the totals.
 
-    The parts are in a folder beside the output, until that is there.
+    The parts are in a folder beside the output until the output is complete.
 
     Raises:
-        UserError: what has to be changed.
+        UserError: a file, an option or the model does not fit.
     """
     from models.bundle import DEFAULT
     from service.offline.bulk.checkpoint import Checkpoint
@@ -124,11 +124,11 @@ def _join(form: Format, spans: Sequence[Span], checkpoint: Checkpoint, output: P
 
 
 class JobProgress:
-    """A bar on a terminal; elsewhere a line now and then.
+    """The progress of a job: a bar on a terminal, elsewhere a line now and then.
 
     Args:
         size: rows in all.
-        done: what the parts that are done amount to; those that follow are added.
+        done: totals of the finished parts; further parts are added to it.
     """
 
     def __init__(self, size: int, done: Tally) -> None:
@@ -137,7 +137,7 @@ class JobProgress:
         self._bar, self._reports = ReadingBar(self, shared=False), Reports()
 
     def position(self) -> int:
-        """Rows up to the end of the part that is at work."""
+        """Rows up to the end of the current part."""
         return self._reached
 
     def __enter__(self) -> None:
@@ -147,16 +147,16 @@ class JobProgress:
         self._bar.__exit__(*error)
 
     def begin(self, span: Span) -> None:
-        """A part is at work."""
+        """Begins a part."""
         self._reached += span.rows
         self._bar.begin()
 
     def advance(self, share: float) -> None:
-        """That share of the part is done."""
+        """Advances by a share of the part."""
         self._bar.advance(share)
 
     def end(self, tally: Tally) -> None:
-        """The part is done."""
+        """Ends the part."""
         self._done.add(tally)
         with self._bar.end(str(self)):
             self._reports.tell(str(self))

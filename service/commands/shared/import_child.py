@@ -1,4 +1,4 @@
-"""The child process of `headfirst import`: what a checkpoint asks for is asked for here, within bounds.
+"""The child process of `headfirst import`: reads a checkpoint within bounds of memory.
 
 Writes JSON lines to standard output: ``{"step": ...}`` as it goes, at the end ``{"done": ...}`` or
 ``{"error": ...}``. Its data segment is limited (RLIMIT_DATA, Linux; elsewhere there is no such limit that
@@ -23,7 +23,7 @@ TIMES: Final = 6
 def main() -> None:
     """Runs ``python -m service.commands.shared.import_child`` with the options as one JSON object."""
     options = json.loads(sys.argv[1])
-    # What libraries print must not stand between the lines.
+    # Whatever libraries print goes to standard error, not between the lines.
     out = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
 
@@ -37,8 +37,7 @@ def main() -> None:
     except (ValueError, OSError) as error:
         say("error", str(error))
     except Exception as error:
-        # Whatever a forged file leads an importer into is the file's fault; torch reports a failed
-        # allocation as a RuntimeError.
+        # A forged file can raise any error in an importer; torch reports a failed allocation as RuntimeError.
         if "allocate memory" in str(error) or "not enough memory" in str(error):
             say("error", f"{options['source']}: needs more memory than {_limit_text(options)}")
         else:
@@ -79,6 +78,7 @@ def run(options: dict[str, Any], say: Any) -> dict[str, Any]:
         facts: dict[str, Any] = {
             "files": [str(file) for file in converted.files],
             "column_order": converted.column_order,
+            "n_clusters": converted.config.n_clusters,
             "notes": list(converted.notes),
             "limited": limited,
         }

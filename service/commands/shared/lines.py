@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 
 def score_lines(file: str, place: Place, options: ScoringOptions) -> None:
-    """Scores the lines of `file`, or of standard input; says in one line what they amount to.
+    """Scores the lines of `file`, or of standard input; reports the totals in one line.
 
     Raises:
-        UserError: what has to be changed. The lines before a faulty one are written.
+        UserError: a file, an option, the model or a line does not fit. The lines before it are written.
     """
     from service.offline.lines import Lines, LinesError
 
@@ -66,7 +66,7 @@ def _scorer(bundle: Bundle, options: ScoringOptions) -> Scorer:
 
 
 def _rows(row_format: RowFormat, per_word: bool) -> tuple[str, Rows]:
-    """The header, and what makes the rows."""
+    """The header, and the function that makes the rows."""
     from service.offline.rows import Csv, Tsv, json_rows, table_rows
 
     if row_format is RowFormat.JSONL:

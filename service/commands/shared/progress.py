@@ -32,12 +32,12 @@ class Bar:
     """One bar; not drawn where standard error is not a terminal.
 
     Args:
-        columns: what it shows, beside its note: columns of rich.
-        total: where it ends; None if that is unknown.
+        columns: rich's columns, in their order.
+        total: where it ends; None if unknown.
         done: where it begins.
-        note: text of the column `NOTE`.
-        by_hand: drawn at each `to`, not by a thread of rich's, which would take time from what is timed, or
-            draw between results that share the terminal.
+        note: the text of `note_column`.
+        by_hand: drawn at each `by` and `to`, not by a thread of rich's: that would take time from what is
+            timed, or draw between results that share the terminal.
         transient: erased at its end.
     """
 
@@ -71,15 +71,15 @@ class Bar:
         self._progress.stop()
 
     def by(self, amount: float) -> None:
-        """So much more is done."""
+        """Advances by an amount."""
         self._progress.update(self._task, advance=amount, refresh=self._by_hand)
 
     def to(self, done: float, note: str) -> None:
-        """So much is done."""
+        """Advances to an amount; shows another note."""
         self._progress.update(self._task, completed=done, description=note, refresh=self._by_hand)
 
     def say(self, line: str) -> None:
-        """Writes a line above the bar, drawn or not."""
+        """Writes a line, above the bar if that is drawn."""
         self.console.print(line, markup=False, soft_wrap=True)
 
 
@@ -104,7 +104,7 @@ class Reports:
 
 @contextmanager
 def counting(what: str, total: int | None, unit: str = "sizes") -> Iterator[Callable[[int], None]]:
-    """A bar that counts units of something; gives what advances it."""
+    """A bar that counts units; gives the function that advances it."""
     columns = [note_column(), TextColumn("{task.completed:,} " + unit)]
     known = [BarColumn(), TimeRemainingColumn()] if total is not None else []
     with Bar(*columns, *known, total=total, note=what, transient=True) as bar:
@@ -130,22 +130,22 @@ def measuring() -> Iterator[Callable[[str, float], None]]:
 
 
 class Measured(Protocol):
-    """What is read, as far as progress goes."""
+    """A source that is read from its beginning to its end."""
 
     @property
     def size(self) -> int | None:
-        """Of all of it; None if it is unknown."""
+        """The size of the whole; None if unknown."""
 
     def position(self) -> int:
-        """How much of that is read."""
+        """How much of it is read."""
 
 
 class ReadingBar:
-    """The share of a file that is read and done, and a note; of a pipe the note alone.
+    """Shows the share of a file that is done, and a note; for a pipe the note alone.
 
     Args:
         source: what is read.
-        shared: whether results go to a terminal, too; they are then written above the bar.
+        shared: whether the results go to a terminal, too; they are then written above the bar.
     """
 
     def __init__(self, source: Measured, shared: bool) -> None:
@@ -163,16 +163,16 @@ class ReadingBar:
         self._bar.__exit__(*error)
 
     def begin(self) -> None:
-        """A window was read."""
+        """Begins a window, which was just read."""
         self._done, self._target = self._target, float(self._source.position())
 
     def advance(self, share: float) -> None:
-        """That share of the window is done."""
+        """Advances by a share of the window."""
         self._bar.by((self._target - self._done) * share)
 
     @contextmanager
     def end(self, note: str) -> Iterator[None]:
-        """The window is done; its results are written within this context."""
+        """Ends the window; its results are written within this context."""
         if self._bar.shown and self._shared:
             self._bar.console.control(_CLEAR_LINE)
         yield

@@ -1,4 +1,4 @@
-"""What every command that runs the model in this process does: load it, and end on errors in one line."""
+"""What all commands that run the model in this process share: they load it, and report errors in one line."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ USAGE_ERROR: Final = 2
 STOPPED: Final = 130
 """128 + SIGINT: what a shell reports of a program that Ctrl-C ended."""
 CLOSED_PIPE: Final = 141
-"""128 + SIGPIPE: what a shell reports of any program whose reader went away."""
+"""128 + SIGPIPE: what a shell reports of a program whose reader is gone."""
 
 
 class UserError(Exception):
-    """What the user has to change, in one line."""
+    """An error that the user can mend; the message is one line that says what to change."""
 
 
 @contextmanager
 def session(command: str) -> Iterator[None]:
-    """Ends the process: with status 2 and one line for a `UserError`, quietly when the reader went away."""
+    """Ends the process: with status 2 and one line for a `UserError`, quietly when the reader is gone."""
     try:
         yield
     except UserError as error:
@@ -44,7 +44,7 @@ def session(command: str) -> Iterator[None]:
 
 def load_bundle(model: Path | None, device: str, threads: int | None) -> Bundle:
     """The model at `model`, or the one that ships. Raises UserError if it cannot be loaded."""
-    # Seconds to import, which `--help` has no use for.
+    # torch takes seconds to import, and `--help` does not need it.
     import torch
 
     from models.bundle import DEFAULT, Bundle, BundleError
@@ -58,7 +58,7 @@ def load_bundle(model: Path | None, device: str, threads: int | None) -> Bundle:
 
 
 def standard_output() -> BinaryIO:
-    """Where results go as bytes. Raises UserError where the shell closed it (``>&-``)."""
+    """Standard output, for bytes. Raises UserError if the shell closed it (``>&-``)."""
     if sys.stdout is None:
         raise UserError("standard output is closed")
     return sys.stdout.buffer
@@ -82,7 +82,7 @@ def _refuse(command: str, message: str) -> None:
 
 
 def _discard_output() -> None:
-    """What is still buffered has no reader; without this, Python complains about that at its exit."""
+    """Redirects standard output to nowhere: at its exit Python would report the buffered rest as an error."""
     if sys.stdout is None:
         return
     try:

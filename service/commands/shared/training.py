@@ -115,7 +115,7 @@ class RunOptions:
 
 @dataclass(frozen=True, slots=True)
 class CardOptions:
-    """What the model card is told."""
+    """Facts for the model card that the run itself cannot know."""
 
     data_notes: Annotated[
         Path | None, typer.Option(help="Markdown on the data and their licenses, for the model card.")

@@ -3,7 +3,6 @@
 import time
 
 from fastapi import FastAPI
-from starlette.requests import Request
 from starlette.responses import Response
 
 from service.contract.errors import (
@@ -17,14 +16,11 @@ from service.contract.errors import (
     TooLarge,
     Unauthorized,
 )
-from service.http.edge.keys import Key
 from service.http.request.call import read_body
 from service.http.request.context import Context
 from service.http.request.parsing import parse_object
-from service.http.request.routing import REQUEST_ID, add_route
+from service.http.request.routing import REQUEST_ID, Request, add_route
 from service.http.schemas.native import ReloadAnswer, ReloadedModel, ReloadRequest
-from service.settings.reading import read_admin_key, read_api_key
-from service.settings.settings import Settings
 
 PATH = "/admin/reload"
 
@@ -40,34 +36,8 @@ _ERRORS = (
 )
 
 
-class Access:
-    """Who may do what not every client may: the admin key's holder, or the API key's where there is none.
-
-    Raises:
-        ConfigurationError: a key cannot be read.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        admin, api = read_admin_key(settings), read_api_key(settings)
-        self._admin = None if admin is None else Key(admin)
-        self._api = None if api is None else Key(api)
-
-    def check(self, request: Request) -> None:
-        """Raises Unauthorized or Forbidden unless the request's key is the right one."""
-        given = request.headers.get("authorization", "").encode("latin-1")
-        right = self._admin or self._api
-        if right is None:
-            raise Forbidden("Nobody may reload: the server has neither an admin key nor an API key.")
-        if right.opens(given):
-            return
-        if self._api is not None and self._api.opens(given):
-            raise Forbidden
-        raise Unauthorized
-
-
 def add(app: FastAPI, context: Context) -> None:
-    """Adds the route to `app`. Raises ConfigurationError for a key that cannot be read."""
-    access = Access(context.settings)
+    """Adds the route to `app`."""
 
     async def reload(request: Request) -> Response:
         """Loads models again from where they were loaded first; an empty body means all of them.
@@ -76,10 +46,10 @@ def add(app: FastAPI, context: Context) -> None:
         """
         if context.reload_instead is not None:
             raise Forbidden(context.reload_instead, code="not_reloadable")
-        access.check(request)
-        raw = await read_body(request.receive, time.monotonic() + context.settings.request_timeout)
+        context.admission.check_admin(request.exchange)
+        raw = await read_body(request, context, time.monotonic() + context.settings.request_timeout)
         body = parse_object(ReloadRequest, raw) if raw else ReloadRequest()
-        if context.lifecycle.draining:
+        if context.admission.draining:
             raise Draining
         if context.reload is None:
             raise NotReady("The server is starting.")

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from models.bundle import Bundle
-from service.contract.messages import Predicted, Scored, Timing
+from service.contract.messages import Predict, Predicted, Scored, Timing
 from service.http.api import predict, score
+from service.http.request.parsing import parse
 from service.http.schemas.native import PredictRequest, ScoreRequest
 
 _TIMING = Timing(queue_seconds=0.0, engine_seconds=0.0, batch_size=1, cached_tokens=0)
@@ -20,28 +21,30 @@ def describe(bundle: Bundle) -> dict[str, dict[str, Any]]:
 
 
 def _predict(bundle: Bundle) -> dict[str, Any]:
-    request = PredictRequest.model_validate(PredictRequest.EXAMPLES[0])
-    contexts = bundle.vocabulary.encode_batch(request.inputs)
-    answers = [_predicted(bundle, tokens, request.k) for tokens in contexts]
-    answer: dict[str, Any] = from_json(b"".join(predict.pieces(bundle.vocabulary, contexts, answers)))
+    request, _ = parse(PredictRequest, to_json(PredictRequest.EXAMPLES[0]))
+    ids = bundle.vocabulary.encode_batch(request.inputs)
+    messages = [Predict("", tuple(tokens), request.k, None, None) for tokens in ids]
+    answers = [_predicted(bundle, message) for message in messages]
+    answer: dict[str, Any] = from_json(b"".join(predict.pieces(bundle.vocabulary, messages, answers)))
     return answer
 
 
 def _score(bundle: Bundle) -> dict[str, Any]:
     vocabulary = bundle.vocabulary
-    request = ScoreRequest.model_validate(ScoreRequest.EXAMPLES[0])
-    end = score.end_of_sentence(vocabulary)
-    texts = [[*tokens, end] for tokens in vocabulary.tokenize_batch(request.inputs)]
+    request, _ = parse(ScoreRequest, to_json(ScoreRequest.EXAMPLES[0]))
+    texts = [
+        [*tokens, vocabulary.end_of(text)]
+        for text, tokens in zip(request.inputs, vocabulary.tokenize_batch(request.inputs), strict=True)
+    ]
     answers = [_scored(bundle, [token.id for token in tokens]) for tokens in texts]
     answer: dict[str, Any] = from_json(b"".join(score.pieces(vocabulary.unknown_id, texts, answers, True)))
     return answer
 
 
 @torch.inference_mode()
-def _predicted(bundle: Bundle, tokens: Sequence[int], k: int) -> Predicted:
-    """The `k` most probable words after `tokens`."""
-    hidden = bundle.model.read([bundle.vocabulary.start_id, *tokens])
-    top = bundle.model.topk(hidden[-1:], k)
+def _predicted(bundle: Bundle, message: Predict) -> Predicted:
+    hidden = bundle.model.read([bundle.vocabulary.start_id, *message.tokens])
+    top = bundle.model.topk(hidden[-1:], message.k)
     return Predicted(tuple(top.ids[0].tolist()), tuple(top.logprobs[0].tolist()), (), _TIMING)
 
 

@@ -1,11 +1,10 @@
 """GET /health/live, /health/ready, /health: may this process live, may it get requests?"""
 
 from fastapi import FastAPI
-from starlette.requests import Request
 from starlette.responses import Response
 
 from service.http.request.context import Context
-from service.http.request.routing import UNREADY, Endpoint, add_route
+from service.http.request.routing import UNREADY, Answering, Request, add_route
 from service.http.schemas.native import Health
 
 _OK = Health().model_dump_json().encode()
@@ -29,7 +28,7 @@ def add(app: FastAPI, context: Context) -> None:
     _add(app, "/health", ready, "The same as /health/ready.")
 
 
-def _add(app: FastAPI, path: str, endpoint: Endpoint, summary: str) -> None:
+def _add(app: FastAPI, path: str, endpoint: Answering, summary: str) -> None:
     example = Health().model_dump()
     add_route(
         app,

@@ -11,18 +11,17 @@ from typing import Any
 
 from fastapi import FastAPI
 from pydantic import BaseModel
-from starlette.requests import Request
 from starlette.responses import Response
 
 import service
 from service.contract.errors import HeadfirstError, InvalidRequest, ModelNotFound, Unauthorized
-from service.contract.messages import Score
+from service.contract.messages import Predict, Score
 from service.contract.numbers import DIGITS, perplexity, rounded
 from service.http.request.call import Call
 from service.http.request.context import Context
 from service.http.request.parsing import parse_object
-from service.http.request.questions import Questions
-from service.http.request.routing import UNREADY, Endpoint, add_model_route, add_route
+from service.http.request.questions import predictions, scores
+from service.http.request.routing import UNREADY, Answering, Request, add_model_route, add_route
 from service.http.schemas.kserve import (
     Datatype,
     InferAnswer,
@@ -71,23 +70,23 @@ def add(app: FastAPI, context: Context) -> None:
 
     async def infer(request: Request) -> Response:
         model = request.path_params["model"]
-        ask = await Call.read_object(
+        call = await Call.read_object(
             request, lambda raw: Inference(model, parse_object(InferRequest, raw)), context
         )
-        body = ask.body.request
+        body = call.body.request
         texts = _texts(body.inputs[0])
-        context.check_inputs(texts, single=False)
-        ask.exchange.inputs = len(texts)
+        context.limits.check_inputs(texts, single=False)
+        call.exchange.inputs = len(texts)
         _check_task(body.parameters)
         wanted = _wanted(body)
         work = _predict if body.parameters.task == "predict" else _score
-        outputs = await work(ask, context, texts, body.parameters)
+        outputs = await work(call, context, texts, body.parameters)
         answer = InferAnswer(
-            model_name=ask.served.name,
+            model_name=call.served.name,
             id=body.id,
             outputs=[one for one in outputs if one.name in wanted],
         )
-        return ask.json(answer.model_dump_json(exclude_none=True).encode())
+        return call.json(answer.model_dump_json(exclude_none=True).encode())
 
     async def server(request: Request) -> Response:
         return _json(ServerMetadata(version=service.__version__))
@@ -125,7 +124,7 @@ def add(app: FastAPI, context: Context) -> None:
             example=None,
             summary="Open Inference Protocol: predict or score.",
         )
-    protocol: list[tuple[str, Endpoint, type[BaseModel], tuple[HeadfirstError, ...]]] = [
+    protocol: list[tuple[str, Answering, type[BaseModel], tuple[HeadfirstError, ...]]] = [
         ("/v2", server, ServerMetadata, ()),
         ("/v2/health/live", live, Live, UNREADY),
         ("/v2/health/ready", ready, Ready, UNREADY),
@@ -152,7 +151,7 @@ def add(app: FastAPI, context: Context) -> None:
         )
 
 
-def _version_checked(endpoint: Endpoint) -> Endpoint:
+def _version_checked(endpoint: Answering) -> Answering:
     """Models have one version, 1."""
 
     async def checked(request: Request) -> Response:
@@ -206,19 +205,23 @@ def _wanted(body: InferRequest) -> set[str]:
             message = f"The task {task} gives {', '.join(sorted(there))}."
             raise InvalidRequest(message, param=f"outputs[{index}].name", code="invalid_value")
         if output.parameters.get("binary_data"):
-            message = "Binary tensors are not supported: ask for JSON."
+            message = "Binary tensors are not supported: call for JSON."
             raise InvalidRequest(message, param=f"outputs[{index}].parameters", code="unsupported")
     return {output.name for output in body.outputs}
 
 
 async def _predict(
-    ask: Call[Inference], context: Context, texts: list[str], parameters: InferParameters
+    call: Call[Inference], context: Context, texts: list[str], parameters: InferParameters
 ) -> list[OutputTensor]:
-    k, vocabulary = parameters.k, ask.served.bundle.vocabulary
-    context.check_k(k, "parameters.k")
-    questions = Questions(ask, context, parameters.mode, _place)
-    messages = await ask.work(lambda: questions.predict(vocabulary.encode_batch(texts), k, parameters.prefix))
-    answers = await ask.of(messages)
+    k, vocabulary = parameters.k, call.served.bundle.vocabulary
+    context.limits.check_k(k, "parameters.k")
+
+    def prepare() -> list[Predict]:
+        ids = vocabulary.encode_batch(texts)
+        return predictions(call, ids, k, parameters.prefix, parameters.mode, _place)
+
+    messages = await call.work(prepare)
+    answers = await call.of(messages)
     words: list[str] = []
     logprobs: list[float] = []
     for answer in answers:
@@ -229,19 +232,18 @@ async def _predict(
 
 
 async def _score(
-    ask: Call[Inference], context: Context, texts: list[str], parameters: InferParameters
+    call: Call[Inference], context: Context, texts: list[str], parameters: InferParameters
 ) -> list[OutputTensor]:
-    vocabulary = ask.served.bundle.vocabulary
-    context.check_chars(parameters.context, "parameters.context")
-    questions = Questions(ask, context, parameters.mode, _place)
+    vocabulary = call.served.bundle.vocabulary
+    context.limits.check_chars(parameters.context, "parameters.context")
 
     def prepare() -> list[Score]:
         history, *tokenized = vocabulary.encode_batch([parameters.context, *texts])
-        context.check_words(len(history), "parameters.context")
-        return questions.score(history, tokenized, parameters.end_of_sentence)
+        context.limits.check_words(len(history), "parameters.context")
+        return scores(call, history, tokenized, parameters.end_of_sentence, parameters.mode, _place)
 
-    messages = await ask.work(prepare)
-    answers = await ask.of(messages)
+    messages = await call.work(prepare)
+    answers = await call.of(messages)
     totals = [rounded(answer.logprobs)[1] for answer in answers]
     counts = [len(message.targets) for message in messages]
     unknown = [message.targets.count(vocabulary.unknown_id) for message in messages]

@@ -1,14 +1,13 @@
 """GET /v1/models and /v1/models/{name}: what is served."""
 
 from fastapi import FastAPI
-from starlette.requests import Request
 from starlette.responses import Response
 
-from models.bundle import WEIGHTS, Bundle
 from service.contract.errors import ModelNotFound, Unauthorized
+from service.contract.model_card import ModelCard
 from service.http.request.context import Context
-from service.http.request.routing import REQUEST_ID, add_route
-from service.http.schemas.native import ModelCard, ModelList
+from service.http.request.routing import REQUEST_ID, Request, add_route
+from service.http.schemas.native import ModelList
 
 
 def add(app: FastAPI, context: Context) -> None:
@@ -50,22 +49,4 @@ def add(app: FastAPI, context: Context) -> None:
         summary="Which models are served?",
         tags=["model"],
         openapi_extra={"parameters": [REQUEST_ID]},
-    )
-
-
-def card(bundle: Bundle, digest: str | None = None) -> ModelCard:
-    """What there is to tell about a loaded bundle, and its `digest`, if known."""
-    return ModelCard(
-        id=bundle.name,
-        created=int((bundle.path / WEIGHTS).stat().st_mtime),
-        name=bundle.name,
-        architecture=bundle.config.architecture,
-        vocabulary_size=bundle.config.vocabulary_size,
-        cutoffs=list(bundle.config.cutoffs),
-        clusters=bundle.config.n_clusters,
-        parameters=bundle.model.parameter_count(),
-        dtype=bundle.dtype,
-        device=str(bundle.device),
-        kernels=bundle.model.kernels,
-        digest=digest,
     )

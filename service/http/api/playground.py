@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastapi import FastAPI
-from starlette.requests import Request
 from starlette.responses import Response
 
 from service.contract.errors import NotFound
-from service.http.request.routing import Endpoint, add_route
-from service.http.telemetry.exchange import exchange_of
+from service.http.request.routing import Answering, Request, add_route
 
 DIRECTORY = Path(__file__).parents[2] / "playground"
 
@@ -89,32 +87,35 @@ def content_security_policy(page: bytes) -> str:
     return "; ".join(f"{name} {value}" for name, value in directives.items())
 
 
-def add(app: FastAPI) -> None:
-    """Adds `/` and a route for each file of `DIRECTORY`; without an index.html, `/` is a 404."""
+def add(app: FastAPI) -> list[str]:
+    """Adds `/` and a route for each file of `DIRECTORY`; without an index.html, `/` is a 404.
+
+    Returns:
+        The files' paths.
+    """
     files = {
         path.name: StaticFile.read(path)
         for path in sorted(DIRECTORY.glob("*"))
         if path.is_file() and path.suffix in CONTENT_TYPES
     }
+    _add(app, "/", _index(files.pop("index.html", None)))
     for name, file in files.items():
-        if name != "index.html":
-            _add(app, f"/{name}", _asset(file))
-    _add(app, "/", _index(files.get("index.html")))
+        _add(app, f"/{name}", _asset(file))
+    return [f"/{name}" for name in files]
 
 
-def _add(app: FastAPI, path: str, endpoint: Endpoint) -> None:
+def _add(app: FastAPI, path: str, endpoint: Answering) -> None:
     add_route(app, path, endpoint, methods=("GET", "HEAD"), include_in_schema=False)
 
 
-def _asset(file: StaticFile) -> Endpoint:
+def _asset(file: StaticFile) -> Answering:
     async def asset(request: Request) -> Response:
-        exchange_of(request.scope).endpoint = "/{file}"
         return file.answer(request)
 
     return asset
 
 
-def _index(file: StaticFile | None) -> Endpoint:
+def _index(file: StaticFile | None) -> Answering:
     async def index(request: Request) -> Response:
         if file is None:
             raise NotFound("This installation has no playground; GET /docs shows what can be asked.")

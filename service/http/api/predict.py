@@ -1,11 +1,11 @@
 """POST /v1/predict: which words come next?"""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from weakref import WeakKeyDictionary
 
 from fastapi import FastAPI
 from pydantic_core import to_json
-from starlette.requests import Request
 from starlette.responses import Response
 
 from models.text.vocabulary import Vocabulary
@@ -14,9 +14,9 @@ from service.contract.messages import Predict, Predicted
 from service.contract.numbers import DIGITS
 from service.http.request.call import Call
 from service.http.request.context import Context
-from service.http.request.parsing import place
-from service.http.request.questions import Questions
-from service.http.request.routing import add_model_route
+from service.http.request.limits import place
+from service.http.request.questions import predictions
+from service.http.request.routing import Request, add_model_route
 from service.http.schemas.native import PredictAnswer, PredictRequest
 
 PATH = "/v1/predict"
@@ -26,20 +26,19 @@ def add(app: FastAPI, context: Context) -> None:
     """Adds the route to `app`."""
 
     async def predict(request: Request) -> Response:
-        ask = await Call.read(request, PredictRequest, context)
-        body, vocabulary = ask.body, ask.served.bundle.vocabulary
-        context.check_k(body.k, "k")
-        questions = Questions(ask, context, body.mode, lambda index: place(index, ask.single))
+        call = await Call.read(request, PredictRequest, context)
+        body, vocabulary = call.body, call.served.bundle.vocabulary
+        context.limits.check_k(body.k)
 
         def prepare() -> list[Predict]:
             texts = vocabulary.encode_batch(body.inputs, body.pretokenized)
-            return questions.predict(texts, body.k, body.prefix)
+            return predictions(
+                call, texts, body.k, body.prefix, body.mode, partial(place, single=call.single)
+            )
 
-        messages = await ask.work(prepare)
-        answers = await ask.of(messages)
-        words = sum(len(answer.ids) for answer in answers)
-        contexts = [message.tokens for message in messages]
-        return await ask.answer(pieces(vocabulary, contexts, answers, body.explain), words, answers)
+        messages = await call.work(prepare)
+        answers = await call.of(messages)
+        return await call.answer(pieces(vocabulary, messages, answers, body.explain), answers)
 
     add_model_route(
         app,
@@ -89,20 +88,19 @@ WORDS: WeakKeyDictionary[Vocabulary, WordsAsJson] = WeakKeyDictionary()
 
 
 def pieces(
-    vocabulary: Vocabulary,
-    contexts: Sequence[Sequence[int]],
-    answers: Sequence[Predicted],
-    explain: bool = False,
+    vocabulary: Vocabulary, messages: Sequence[Predict], answers: Sequence[Predicted], explain: bool = False
 ) -> Iterator[bytes]:
     """The JSON of a whole answer, a piece a text.
 
     Args:
-        contexts: the ids of which each of `answers` is the continuation.
+        messages: what the engine was asked.
+        answers: what it answered to each.
         explain: whether results tell which clusters were opened.
     """
     words = WORDS.get(vocabulary) or WORDS.setdefault(vocabulary, WordsAsJson())
     before = '{"results":['
-    for tokens, answer in zip(contexts, answers, strict=True):
+    for message, answer in zip(messages, answers, strict=True):
+        tokens = message.tokens
         unknown = tokens.count(vocabulary.unknown_id)
         clusters = answer.clusters if explain else None
         result = to_json(predict_result((), len(tokens), unknown, answer.error, clusters)).decode()

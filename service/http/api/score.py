@@ -1,21 +1,21 @@
 """POST /v1/score: how probable is this text?"""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from fastapi import FastAPI
 from pydantic_core import to_json
-from starlette.requests import Request
 from starlette.responses import Response
 
-from models.text.vocabulary import Token, Vocabulary
+from models.text.vocabulary import Token
 from service.contract.answers import score_result, scored_words
 from service.contract.messages import Score, Scored
 from service.contract.numbers import rounded
 from service.http.request.call import INLINE_CHARS, Call
 from service.http.request.context import Context
-from service.http.request.parsing import place
-from service.http.request.questions import Questions
-from service.http.request.routing import add_model_route
+from service.http.request.limits import place
+from service.http.request.questions import scores
+from service.http.request.routing import Request, add_model_route
 from service.http.schemas.native import ScoreAnswer, ScoreRequest
 
 PATH = "/v1/score"
@@ -27,25 +27,26 @@ def add(app: FastAPI, context: Context) -> None:
     """Adds the route to `app`."""
 
     async def score(request: Request) -> Response:
-        ask = await Call.read(request, ScoreRequest, context)
-        body, vocabulary = ask.body, ask.served.bundle.vocabulary
-        end = [end_of_sentence(vocabulary)] if body.end_of_sentence else []
-        context.check_chars(body.context, "context")
-        ask.large = ask.large or len(body.context) > INLINE_CHARS
-        questions = Questions(ask, context, body.mode, lambda index: place(index, ask.single))
+        call = await Call.read(request, ScoreRequest, context)
+        body, vocabulary = call.body, call.served.bundle.vocabulary
+        context.limits.check_chars(body.context, "context")
+        call.large = call.large or len(body.context) > INLINE_CHARS
+        name = partial(place, single=call.single)
 
         def prepare() -> tuple[list[list[Token]], list[Score]]:
             given = [body.context, *body.inputs]
             history, *texts = vocabulary.tokenize_batch(given, body.pretokenized)
-            context.check_words(len(history), "context")
-            ids = [[token.id for token in tokens] for tokens in texts]
-            messages = questions.score([token.id for token in history], ids, body.end_of_sentence)
-            return [tokens + end for tokens in texts], messages
+            context.limits.check_words(len(history), "context")
+            before, *ids = [[token.id for token in tokens] for tokens in (history, *texts)]
+            messages = scores(call, before, ids, body.end_of_sentence, body.mode, name)
+            if body.end_of_sentence:
+                for text, tokens in zip(body.inputs, texts, strict=True):
+                    tokens.append(vocabulary.end_of(text))
+            return texts, messages
 
-        texts, messages = await ask.work(prepare)
-        answers = await ask.of(messages)
-        words = sum(map(len, texts))
-        return await ask.answer(pieces(vocabulary.unknown_id, texts, answers, body.per_word), words, answers)
+        texts, messages = await call.work(prepare)
+        answers = await call.of(messages)
+        return await call.answer(pieces(vocabulary.unknown_id, texts, answers, body.per_word), answers)
 
     add_model_route(
         app,
@@ -56,11 +57,6 @@ def add(app: FastAPI, context: Context) -> None:
         example=context.models.first.examples.get(PATH),
         summary="How probable is each text?",
     )
-
-
-def end_of_sentence(vocabulary: Vocabulary) -> Token:
-    """The token `</s>`."""
-    return Token(vocabulary.end_id, vocabulary.word(vocabulary.end_id))
 
 
 def pieces(

@@ -1,34 +1,31 @@
-"""What our HTTP protocol tells a request beside ASGI, in its scope."""
+"""What our HTTP protocol tells a request beside ASGI, in its scope, and what it does for it."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 CONNECTION_KEY = "headfirst.connection"
 """Where a scope has its `Connection`."""
 
 COMPLETE_KEY = "headfirst.complete"
-"""Is in a scope as soon as the whole request is there: mostly before anybody has begun with it."""
+"""Is in a scope as soon as the whole request is there: mostly before the app has begun with it."""
 
 
+@dataclass(eq=False, slots=True)
 class Connection:
-    """What a request may know of the connection that it came by: whom to tell that it was lost."""
+    """What a request may know of the connection that it came by.
 
-    def __init__(self) -> None:
-        self.lost = False
-        self._callbacks: set[Callable[[], None]] = set()
+    Args:
+        cork: to be called before the head of an answer is sent: it leaves together with the body's beginning.
+    """
 
-    def on_lost(self, callback: Callable[[], None]) -> None:
-        """Calls back when the connection is lost; at once if it was."""
-        if self.lost:
-            callback()
-        else:
-            self._callbacks.add(callback)
-
-    def forget(self, callback: Callable[[], None]) -> None:
-        """Does not call back any more."""
-        self._callbacks.discard(callback)
+    cork: Callable[[], None]
+    lost: bool = False
+    """Whether the client has closed it."""
+    on_lost: set[Callable[[], None]] = field(default_factory=set)
+    """Called when the client closes it."""
 
     def lose(self) -> None:
-        """It is lost."""
+        """The client has closed it."""
         self.lost = True
-        for callback in tuple(self._callbacks):
+        for callback in tuple(self.on_lost):
             callback()

@@ -1,15 +1,16 @@
-"""What surrounds every request, as plain ASGI: id, log line and metrics; key and admission; body limit.
+"""What surrounds every request: id, log line and metrics; key, admission and declared length.
 
 From the outside in: `Observe` (id, errors in the one shape, log, metrics) > `Guard` (key, draining, how many
-at once) > `LimitBody` > the routes.
+at once, how long) > the routes. Each hands the request's `Exchange` on to the next.
 """
 
 import asyncio
 import contextlib
 import logging
+from collections.abc import Awaitable, Callable
 
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from service.contract.errors import (
     ClientDisconnected,
@@ -21,15 +22,15 @@ from service.contract.errors import (
     Unauthorized,
 )
 from service.http.edge.admission import Admission
+from service.http.edge.connection import CONNECTION_KEY, Connection
 from service.http.edge.error_response import ErrorResponse
-from service.http.edge.lifecycle import Lifecycle
-from service.http.telemetry.exchange import SCOPE_KEY, Exchange, exchange_of
+from service.http.telemetry.exchange import Exchange
 from service.http.telemetry.recorder import Recorder
 
 logger = logging.getLogger("headfirst")
 
-_KEYED = ("/v1/", "/v2/models/", "/tokenize", "/detokenize")
-"""What a key is asked for: all that tells of a model or asks it."""
+Handler = Callable[[Exchange, Scope, Receive, Send], Awaitable[None]]
+"""Answers a request, whose record it is handed beside what ASGI hands."""
 
 LINGER_SECONDS = 5.0
 LINGER_BYTES = 256 * 1024 * 1024
@@ -56,28 +57,28 @@ async def send_error(error: HeadfirstError, send: Send, *, more_body: bool = Fal
 class Observe:
     """Gives each request an id, answers its exceptions, and writes its log line and metrics."""
 
-    def __init__(self, app: ASGIApp, recorder: Recorder, lifecycle: Lifecycle) -> None:
+    def __init__(self, app: Handler, recorder: Recorder, admission: Admission) -> None:
         self.app = app
-        self.lifecycle = lifecycle
+        self._admission = admission
         self._recorder = recorder
         self._in_progress = recorder.metrics.requests_in_progress
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one request."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        exchange = scope[SCOPE_KEY] = self._recorder.begin(scope)
+        """Answers one request; an ASGI app for the type `http`."""
+        exchange = self._recorder.begin(scope)
+        connection: Connection | None = scope.get(CONNECTION_KEY)
         request_id = exchange.id.encode()
 
         async def observed_send(message: Message) -> None:
             if message["type"] == "http.response.start":
                 exchange.status = message["status"]
                 headers = [*message.get("headers", ()), (b"x-request-id", request_id)]
-                if self.lifecycle.draining:
+                if self._admission.draining:
                     # The client's next request belongs to another server.
                     headers.append((b"connection", b"close"))
                 message["headers"] = headers
+                if connection is not None:
+                    connection.cork()
             else:
                 exchange.bytes_out += len(message.get("body", b""))
             await send(message)
@@ -85,7 +86,7 @@ class Observe:
         self._in_progress.inc()
         linger = False
         try:
-            await self.app(scope, receive, observed_send)
+            await self.app(exchange, scope, receive, observed_send)
         except Exception as error:
             linger = isinstance(error, TooLarge) and not exchange.body_ended
             await self._answer(error, exchange, observed_send, linger=linger)
@@ -103,7 +104,7 @@ class Observe:
         fault = as_headfirst_error(error)
         self._recorder.failed(exchange, fault)
         if isinstance(fault, InternalError):
-            fields = {"id": exchange.id, "endpoint": exchange.endpoint}
+            fields = {"id": exchange.id, "endpoint": exchange.endpoint.path}
             logger.error("request failed", exc_info=error, extra={"fields": fields})
         if isinstance(fault, ClientDisconnected):
             exchange.status = fault.status
@@ -115,60 +116,29 @@ class Observe:
 
 
 class Guard:
-    """Asks for the key on all paths that tell of a model, and lets `admission` decide on requests to one."""
+    """Asks for the key, lets `admission` decide on requests to a model, and refuses a body of more than
+    `max_bytes` by its declared length; bytes are counted where a body is read."""
 
-    def __init__(self, app: ASGIApp, admission: Admission) -> None:
+    def __init__(self, app: Handler, admission: Admission, max_bytes: int) -> None:
         self.app = app
         self._admission = admission
+        self._max_bytes = max_bytes
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes one request on, or raises Unauthorized, Draining or TooManyRequests."""
-        if scope["type"] != "http" or not scope["path"].startswith(_KEYED):
-            await self.app(scope, receive, send)
-            return
-        exchange = exchange_of(scope)
+    async def __call__(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes one request on, or raises Unauthorized, Draining, TooManyRequests or TooLarge."""
         admission = self._admission
         if not admission.has_key(exchange):
             raise Unauthorized
-        if not admission.asks_model(scope["method"], exchange.endpoint):
-            await self.app(scope, receive, send)
-            return
-        epoch = admission.enter()
+        asks_model = exchange.endpoint.asks_model and scope["method"] == "POST"
+        epoch = admission.enter() if asks_model else None
         try:
-            await self.app(scope, receive, send)
+            declared = exchange.headers.get(b"content-length", b"")
+            if declared.isdigit() and int(declared) > self._max_bytes:
+                raise TooLarge.of_body(self._max_bytes)
+            await self.app(exchange, scope, receive, send)
         finally:
-            admission.leave(epoch)
-
-
-class LimitBody:
-    """Refuses a body of more than `max_bytes`, by its declared length or by its bytes as they come."""
-
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
-        self.app = app
-        self.max_bytes = max_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes one request on, or raises TooLarge, also from `receive`."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        exchange = exchange_of(scope)
-        declared = exchange.headers.get(b"content-length", b"")
-        if declared.isdigit() and int(declared) > self.max_bytes:
-            raise self._too_large()
-
-        async def counted_receive() -> Message:
-            message = await receive()
-            exchange.bytes_in += len(message.get("body", b""))
-            exchange.body_ended = not message.get("more_body", False)
-            if exchange.bytes_in > self.max_bytes:
-                raise self._too_large()
-            return message
-
-        await self.app(scope, counted_receive, send)
-
-    def _too_large(self) -> TooLarge:
-        return TooLarge(f"The body has more than {self.max_bytes} bytes, which is what this server accepts.")
+            if epoch is not None:
+                admission.leave(epoch)
 
 
 async def _discard(receive: Receive) -> None:

@@ -1,23 +1,29 @@
-"""The first line of defence, below ASGI: the head of a request is bounded in bytes and in time.
+"""The first line of defense, below ASGI: the head of a request is bounded in bytes and in time.
 
 uvicorn bounds neither: a header of a gigabyte would be collected in memory, and a client that sends its head
-a byte an hour would hold its connection for ever. What is no HTTP at all gets the one error shape here, too.
+a byte an hour would hold its connection forever. Bytes that are not HTTP get the one error shape here, too.
+
+This is the one file that stands on how uvicorn is made inside: on methods of its protocol that are called
+back by the parser, and on attributes of it and of its cycle (a request and its answer). None of them has an
+underscore, but none is documented either: tests/service/http/edge/test_uvicorn.py tells which ones a new
+uvicorn lacks, and pyproject.toml has an upper bound until that test has passed.
 """
 
 import asyncio
 import logging
+import urllib.parse
 from http import HTTPStatus
 from typing import Any, cast
 
 import httptools
-from uvicorn._types import ASGISendEvent
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.contract.errors import MalformedBody
 from service.http.edge.connection import COMPLETE_KEY, CONNECTION_KEY, Connection
+from service.http.edge.corked import Corked
 from service.http.edge.error_response import ErrorResponse
 from service.http.edge.refusals import Refusals
-from service.http.telemetry.request_id import request_id
+from service.http.telemetry.recorder import request_id
 
 logger = logging.getLogger("headfirst")
 
@@ -28,54 +34,8 @@ LINGER_SECONDS = 1.0
 destroy the answer before it is read."""
 
 
-class Corked:
-    """A transport that keeps the head of an answer back until its body begins: both are one write then, one
-    packet, and one read of the client."""
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._head: bytes | None = None
-        self._corked = False
-        for name in ("is_closing", "write_eof", "get_extra_info", "pause_reading", "resume_reading"):
-            setattr(self, name, getattr(transport, name))
-
-    def cork(self) -> None:
-        """What is written next is a head."""
-        self._corked = True
-
-    def write(self, data: bytes) -> None:
-        """Writes, or keeps a head back."""
-        if self._corked:
-            self._corked, self._head = False, data
-        elif self._head is not None:
-            head, self._head = self._head, None
-            self._transport.write(head + data)
-        else:
-            self._transport.write(data)
-
-    def flush(self) -> None:
-        """Writes a head whose body does not come."""
-        if self._head is not None:
-            self.write(b"")
-
-    def close(self) -> None:
-        """Closes when all is written."""
-        self.flush()
-        self._transport.close()
-
-
-class Cycle(RequestResponseCycle):
-    """A request and its answer, whose head is written with the beginning of its body."""
-
-    async def send(self, message: ASGISendEvent) -> None:
-        """See `RequestResponseCycle.send`."""
-        if not self.response_started:
-            cast(Corked, self.transport).cork()
-        await super().send(message)
-
-
 class HttpProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 with these bounds, and with what `connection` tells requests.
+    """uvicorn's HTTP/1.1 with these bounds; tells requests of their `Connection`, and answers some itself.
 
     Args:
         refusals: asked of each request whether it is refused at once.
@@ -84,19 +44,21 @@ class HttpProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, refusals: Refusals | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._refusals = refusals
-        self._may_refuse = False
         # A new connection owes a head from its first moment on.
         self._in_head = True
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
+        self._ended = False
+        """Whether an answer said that this connection ends; what still comes is thrown away."""
         self._refused = False
+        """Whether the request that comes now was refused; its body is thrown away."""
         self._upgrade_asked = False
-        self._connection = Connection()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client is there; its head has to be, soon."""
         super().connection_made(transport)
         self.transport = self._corked = cast(Any, Corked(transport))
+        self._connection = Connection(self._corked.cork)
         self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -107,11 +69,13 @@ class HttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client: of its head, its body, or the next request's head."""
-        if self._refused:
+        if self._ended:
             return
-        self._unset_keepalive_if_required()
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
         self._feed(data)
-        if self._refused:
+        if self._ended:
             return
         if not self._in_head:
             self._stop_timer()
@@ -130,16 +94,16 @@ class HttpProtocol(HttpToolsProtocol):
                 return
             except httptools.HttpParserUpgrade as upgrade:
                 if not self._upgrade_asked:
-                    return  # CONNECT: what comes after it is no HTTP
+                    return  # CONNECT: what comes after it is not HTTP
                 data = memoryview(data)[upgrade.args[0] :]
                 self._upgrade_asked = False
                 if not self._feed_without_upgrade():
                     return
             except httptools.HttpParserError:
-                self._no_http()
+                self._not_http()
                 return
 
-    def _no_http(self) -> None:
+    def _not_http(self) -> None:
         message = "Invalid HTTP request received."
         self.logger.warning(message)
         self.send_400_response(message)
@@ -159,7 +123,7 @@ class HttpProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(b"\r\n".join([request_line, *headers, b"", b""]))
         except httptools.HttpParserError:
-            self._no_http()
+            self._not_http()
             return False
         return True
 
@@ -169,6 +133,7 @@ class HttpProtocol(HttpToolsProtocol):
         cast(dict[str, Any], self.scope)[CONNECTION_KEY] = self._connection
         self._in_head = True
         self._head_bytes = 0
+        self._refused = False
 
     def on_headers_complete(self) -> None:
         """A head is there."""
@@ -176,28 +141,39 @@ class HttpProtocol(HttpToolsProtocol):
         if self._upgrade_asked:
             return
         self._in_head = False
-        before = self.cycle
-        # Requests that were sent before the last one was answered wait for their turn; few clients do that.
-        self._may_refuse = self._refusals is not None and not self.pipeline
-        super().on_headers_complete()
-        self._may_refuse = False
-        if self.cycle is not before:
-            # uvicorn makes its own kind of cycle, which has not run yet.
-            self.cycle.__class__ = Cycle
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        # A client that reads no answers waits, as it does on the long way.
-        writable = not self.flow.write_paused
-        if self._may_refuse and writable and cycle.keep_alive and not cycle.waiting_for_100_continue:
-            assert self._refusals is not None  # noqa: S101 -- or it may not refuse
-            refused = self._refusals.refuse(cast(Any, cycle.scope))
+        if self._refusals is not None and self._refusals.admission.full and self._may_refuse():
+            refused = self._refusals.refuse(self._small_scope())
             if refused is not None:
-                # What comes of its body is thrown away.
-                cycle.response_started = cycle.response_complete = True
+                self._refused = True
                 self._write_error(*refused)
                 self.on_response_complete()
                 return
-        super()._start_asgi_task(cycle, app)
+        super().on_headers_complete()
+
+    def _may_refuse(self) -> bool:
+        """Whether the request may be answered before anything is made for it.
+
+        It goes the long way if an earlier one is not answered yet, if its client reads no answers, if it is
+        the connection's last one, or if its body waits to be asked for.
+        """
+        answered = self.cycle is None or self.cycle.response_complete
+        stays = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+        return answered and not self.flow.write_paused and stays and not self.expect_100_continue
+
+    def _small_scope(self) -> dict[str, Any]:
+        """As much of the ASGI scope as a refusal needs."""
+        raw_path = httptools.parse_url(self.url).path
+        return {
+            "method": self.parser.get_method().decode("ascii"),
+            "path": urllib.parse.unquote(raw_path.decode("ascii")),
+            "raw_path": raw_path,
+            "headers": self.headers,
+        }
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of a body."""
+        if not self._refused:
+            super().on_body(body)
 
     def on_response_complete(self) -> None:
         """An answer is written."""
@@ -205,18 +181,18 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_response_complete()
 
     def on_message_complete(self) -> None:
-        """A request is there. If it all came at once, nobody has begun with it yet."""
-        if self._upgrade_asked:
+        """A request is there. If it all came at once, the app has not begun with it yet."""
+        if self._upgrade_asked or self._refused:
             return
         super().on_message_complete()
         cast(dict[str, Any], self.scope)[COMPLETE_KEY] = True
 
     def send_400_response(self, msg: str) -> None:
-        """Answers what is no HTTP in the one error shape, and closes the connection.
+        """Answers bytes that are not HTTP in the one error shape, and closes the connection.
 
         An earlier request on this connection that is there completely gets its own answer as the last one.
         """
-        self._refused = True
+        self._ended = True
         self._stop_timer()
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
@@ -246,7 +222,7 @@ class HttpProtocol(HttpToolsProtocol):
         # uvicorn starts its timer only with an answer, in `on_response_complete`, which counts the request
         # and begins the next one. These bytes may be of a body that was answered before it came: they stopped
         # the timer, and nothing else would start it again.
-        answered = self.cycle is not None and self.cycle.response_complete
+        answered = self._refused or (self.cycle is not None and self.cycle.response_complete)
         if answered and self.timeout_keep_alive_task is None and not self.transport.is_closing():
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler

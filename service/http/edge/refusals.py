@@ -8,7 +8,7 @@ from starlette.types import Scope
 
 from service.http.edge.admission import Admission
 from service.http.edge.error_response import ErrorResponse
-from service.http.telemetry.endpoints import endpoint_of
+from service.http.telemetry.endpoints import Endpoints
 from service.http.telemetry.recorder import Recorder
 
 
@@ -19,18 +19,21 @@ class Refusals:
     to that, a missing key among them.
 
     Args:
-        admission: decides.
+        admission: decides; to be asked first whether it is `full`, which most often it is not.
+        endpoints: which row a path has.
         recorder: is told of each request that is refused.
     """
 
-    def __init__(self, admission: Admission, recorder: Recorder) -> None:
-        self._admission = admission
+    def __init__(self, admission: Admission, endpoints: Endpoints, recorder: Recorder) -> None:
+        self.admission = admission
+        self._endpoints = endpoints
         self._recorder = recorder
 
     def refuse(self, scope: Scope) -> tuple[ErrorResponse, str] | None:
         """The answer to a request, and its id; None for one that goes its way."""
-        admission = self._admission
-        if not admission.full or not admission.asks_model(scope["method"], endpoint_of(scope["path"])):
+        admission = self.admission
+        asks_model = self._endpoints[scope["path"]].asks_model and scope["method"] == "POST"
+        if not asks_model or not admission.full or admission.draining:
             return None
         exchange = self._recorder.begin(scope)
         if not admission.has_key(exchange):

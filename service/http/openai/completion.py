@@ -8,7 +8,7 @@ from typing import Literal
 from models.text.vocabulary import Vocabulary
 from service.contract.messages import Predict, Predicted, Sampling
 from service.contract.numbers import DIGITS
-from service.http.request.context_words import last_words
+from service.http.request.questions import last_words
 
 _CHOICE_BITS = 32
 """Steps of one choice have numbers below 2 ** this."""
@@ -50,7 +50,7 @@ class GrowingCompletion:
         vocabulary: of the model.
         prompt: its ids, without a start word.
         offset: where the generated text begins, in characters of the answer's `text`.
-        glue: whether the prompt ends in white space, so that the first word needs none before it.
+        text: the prompt's, which the generated text goes on with.
         number: which of the request's choices it is; each has random numbers of its own.
     """
 
@@ -61,7 +61,7 @@ class GrowingCompletion:
         options: Options,
         *,
         offset: int,
-        glue: bool,
+        text: str,
         number: int,
     ) -> None:
         self.vocabulary, self.options = vocabulary, options
@@ -74,8 +74,7 @@ class GrowingCompletion:
         self.logprob = 0.0
         self._prompt_words = len(self.ids)
         self._offset, self._number = offset, number
-        self._rendered = vocabulary.decode(self.ids)
-        self._glue = glue or not self._rendered
+        self._joiner = vocabulary.joiner(text, self.ids)
         self._counts: Counter[int] = Counter()
         self._sent = 0
 
@@ -105,9 +104,7 @@ class GrowingCompletion:
             return
         self.ids.append(word)
         self._counts[word] += 1
-        self._rendered = self.vocabulary.decode(self.ids)
-        self._glue = False
-        self.text += piece
+        self.text += self._joiner.add(self.vocabulary.word(word))
         self._stop()
         if self.finish is None and self.generated == self.options.max_tokens:
             self.finish = "length"
@@ -116,8 +113,7 @@ class GrowingCompletion:
         """What a word would add to the text."""
         if word == self.vocabulary.end_id:
             return self.vocabulary.word(word)
-        added = self.vocabulary.decode([*self.ids, word])[len(self._rendered) :]
-        return added.lstrip(" ") if self._glue else added
+        return self._joiner.piece(self.vocabulary.word(word))
 
     def take(self) -> str:
         """The text that was not taken before and that no stop string can take back any more."""

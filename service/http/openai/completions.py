@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from fastapi import FastAPI
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -20,7 +19,7 @@ from service.http.openai.prompts import read_bias, read_prompts
 from service.http.request.call import Call
 from service.http.request.context import Context
 from service.http.request.parsing import parse_object
-from service.http.request.routing import add_model_route
+from service.http.request.routing import Request, add_model_route
 from service.http.schemas.openai import (
     Completion,
     CompletionChoice,
@@ -37,10 +36,10 @@ def add(app: FastAPI, context: Context) -> None:
     """Adds the route to `app`."""
 
     async def completions(request: Request) -> Response:
-        ask = await Call.read_object(request, lambda raw: parse_object(CompletionRequest, raw), context)
-        ask.texts = "prompt"
-        answer = await Answer.begin(ask, context)
-        return EventStream(answer) if ask.body.stream else await answer.whole()
+        call = await Call.read_object(request, lambda raw: parse_object(CompletionRequest, raw), context)
+        call.texts = "prompt"
+        answer = await Answer.begin(call, context)
+        return EventStream(answer) if call.body.stream else await answer.whole()
 
     add_model_route(
         app,
@@ -65,23 +64,23 @@ class _Choice:
 class Answer:
     """A request's completions, from the first word to the last."""
 
-    def __init__(self, ask: Call[CompletionRequest], options: Options, choices: list[_Choice]) -> None:
-        self.ask, self.body, self.options = ask, ask.body, options
+    def __init__(self, call: Call[CompletionRequest], options: Options, choices: list[_Choice]) -> None:
+        self.call, self.body, self.options = call, call.body, options
         self.choices = choices
-        self.id = f"cmpl-{ask.exchange.id}"
+        self.id = f"cmpl-{call.exchange.id}"
         self.created = int(time.time())
 
     @classmethod
-    async def begin(cls, ask: Call[CompletionRequest], context: Context) -> "Answer":
+    async def begin(cls, call: Call[CompletionRequest], context: Context) -> "Answer":
         """Checks the request, reads its prompts and scores those that are echoed with log-probabilities."""
-        body, vocabulary = ask.body, ask.served.bundle.vocabulary
+        body, vocabulary = call.body, call.served.bundle.vocabulary
         best_of = body.best_of or body.n
         _check(body, best_of, context.settings.max_completion_words)
-        prompts = await ask.work(lambda: read_prompts(body.prompt, vocabulary, context))
+        prompts = await call.work(lambda: read_prompts(body.prompt, vocabulary, context))
         if len(prompts) * best_of > context.settings.max_inputs:
             message = f"prompts times completions must be at most {context.settings.max_inputs}."
             raise InvalidRequest(message, param="best_of" if body.best_of else "n", code="too_many_inputs")
-        ask.exchange.inputs = len(prompts)
+        call.exchange.inputs = len(prompts)
         options = Options(
             max_tokens=16 if body.max_tokens is None else body.max_tokens,
             temperature=body.temperature if body.top_p else 0.0,
@@ -96,7 +95,7 @@ class Answer:
         )
         echoed: list[Tokens | None] = [None] * len(prompts)
         if body.echo and body.logprobs is not None:
-            scored = await _score(ask, prompts, body.logprobs)
+            scored = await _score(call, prompts, body.logprobs)
             echoed = [
                 echo(vocabulary, prompt, one, body.logprobs)
                 for prompt, one in zip(prompts, scored, strict=True)
@@ -108,7 +107,7 @@ class Answer:
                     prompt.ids,
                     options,
                     offset=len(prompt.text) if body.echo else 0,
-                    glue=prompt.text[-1:].isspace(),
+                    text=prompt.text,
                     number=number * best_of + i,
                 ),
                 prompt,
@@ -117,15 +116,16 @@ class Answer:
             for number, (prompt, before) in enumerate(zip(prompts, echoed, strict=True))
             for i in range(best_of)
         ]
-        return cls(ask, options, choices)
+        return cls(call, options, choices)
 
     async def steps(self) -> AsyncIterator[list[int]]:
         """Goes on word by word, all completions side by side; after each step, which of them grew."""
         while growing := [i for i, one in enumerate(self.choices) if one.growing.finish is None]:
             messages = [
-                self.choices[i].growing.ask(f"{self.ask.exchange.id}/{i}", self.ask.deadline) for i in growing
+                self.choices[i].growing.ask(f"{self.call.exchange.id}/{i}", self.call.deadline)
+                for i in growing
             ]
-            for i, answer in zip(growing, await self.ask.of(messages), strict=True):
+            for i, answer in zip(growing, await self.call.of(messages), strict=True):
                 self.choices[i].growing.accept(answer)
             yield growing
 
@@ -150,7 +150,7 @@ class Answer:
             )
             for index, one in enumerate(kept)
         ]
-        return self.ask.json(self._completion(choices, self._usage()).model_dump_json().encode())
+        return self.call.json(self._completion(choices, self._usage()).model_dump_json().encode())
 
     async def events(self) -> AsyncIterator[bytes]:
         """The answer piece by piece."""
@@ -205,7 +205,7 @@ class Answer:
 
     def _completion(self, choices: list[CompletionChoice], usage: Usage | None) -> Completion:
         return Completion(
-            id=self.id, created=self.created, model=self.ask.served.name, choices=choices, usage=usage
+            id=self.id, created=self.created, model=self.call.served.name, choices=choices, usage=usage
         )
 
     def _event(self, index: int, text: str, logprobs: Logprobs | None, finish: FinishReason | None) -> bytes:
@@ -235,7 +235,7 @@ class EventStream(Response):
                 await send({"type": "http.response.body", "body": event, "more_body": True})
         except (HeadfirstError, asyncio.CancelledError) as error:
             if not isinstance(error, HeadfirstError) or error.status == 499:
-                raise  # Nobody is there to read it.
+                raise  # The client has left.
             fault = as_headfirst_error(error)
             event = _sent(fault.body().decode())
             await send({"type": "http.response.body", "body": event, "more_body": True})
@@ -257,13 +257,13 @@ def _check(body: CompletionRequest, best_of: int, most: int) -> None:
         raise InvalidRequest(f"max_tokens must be at most {most}.", param="max_tokens")
 
 
-async def _score(ask: Call[CompletionRequest], prompts: Sequence[Prompt], top: int) -> list[Scored | None]:
+async def _score(call: Call[CompletionRequest], prompts: Sequence[Prompt], top: int) -> list[Scored | None]:
     messages = [
-        Score(f"{ask.exchange.id}/{i}", (), tuple(prompt.ids), ask.deadline, top=top)
+        Score(f"{call.exchange.id}/{i}", (), tuple(prompt.ids), call.deadline, top=top)
         for i, prompt in enumerate(prompts)
         if prompt.tokens
     ]
-    scored = iter(await ask.of(messages) if messages else ())
+    scored = iter(await call.of(messages) if messages else ())
     return [next(scored) if prompt.tokens else None for prompt in prompts]
 
 

@@ -8,9 +8,6 @@ from service.contract.messages import Scored
 from service.contract.numbers import DIGITS
 from service.http.openai.completion import Tokens
 
-_FARTHEST = 16
-"""Characters after a token's end within which the next is looked for."""
-
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
@@ -41,28 +38,32 @@ class Prompt:
         """A prompt that was sent as ids."""
         started = bool(ids) and ids[0] == vocabulary.start_id
         words = ids[1:] if started else ids
-        tokens = [Token(i, vocabulary.word(i)) for i in words]
-        return cls(vocabulary.decode(words), started, tokens)
+        joiner = vocabulary.joiner("", ())
+        text, tokens = "", []
+        for i in words:
+            word = vocabulary.word(i)
+            piece = "" if i == vocabulary.end_id else joiner.add(word)  # It ends a sentence unseen.
+            surface = piece.lstrip(" ")
+            text += piece
+            tokens.append(Token(i, surface, len(text) - len(surface), len(text), word))
+        return cls(text, started, tokens)
 
 
 def echo(vocabulary: Vocabulary, prompt: Prompt, scored: Scored | None, top: int) -> Tokens:
-    """The prompt's tokens where they stand in its text; `scored` is None for a prompt without any.
-
-    Offsets are of the tokens as they were typed; of one that was normalized (a typographic quote), where it
-    is expected.
-    """
+    """The prompt's tokens, each with the white space before it, the last also with what follows it: put
+    together they are the prompt's text. `scored` is None for a prompt without any."""
     tokens = Tokens()
     if prompt.started:
         tokens.words.append(vocabulary.word(vocabulary.start_id))
         tokens.logprobs.append(None)
         tokens.tops.append(None)
         tokens.offsets.append(0)
-    end = 0
-    for i, token in enumerate(prompt.tokens):
-        at = prompt.text.find(token.surface, end, end + len(token.surface) + _FARTHEST)
-        start, end = (end, end) if at < 0 else (at, at + len(token.surface))
+    text = prompt.text
+    ends = [*(token.end for token in prompt.tokens[:-1]), len(text)]
+    for i, (token, start, end) in enumerate(zip(prompt.tokens, [0, *ends], ends, strict=False)):
+        typed = text[start:end]
         tokens.offsets.append(start)
-        tokens.words.append(token.surface)
+        tokens.words.append(typed)
         assert scored is not None  # noqa: S101 -- a prompt with tokens was scored
         logprob = scored.logprobs[i]
         if top:
@@ -70,10 +71,13 @@ def echo(vocabulary: Vocabulary, prompt: Prompt, scored: Scored | None, top: int
             best = dict(zip(ids, logprobs, strict=True))
             # The same number in both places, so that a client can see whether the token is the best one.
             logprob = best.get(token.id, logprob)
+            before = text[start : token.start]
             others = {
-                vocabulary.word(one): round(value, DIGITS) for one, value in best.items() if one != token.id
+                before + vocabulary.word(one): round(value, DIGITS)
+                for one, value in best.items()
+                if one != token.id
             }
-            tokens.tops.append({token.surface: round(logprob, DIGITS)} | others)
+            tokens.tops.append(others | {typed: round(logprob, DIGITS)})
         else:
             tokens.tops.append(None)
         tokens.logprobs.append(round(logprob, DIGITS))

@@ -32,7 +32,7 @@ def read_prompts(value: JsonValue, vocabulary: Vocabulary, context: Context) -> 
     names = ["prompt" if single else f"prompt[{i}]" for i in range(len(items))]
     if len(texts) == len(items):
         for text, name in zip(texts, names, strict=True):
-            context.check_chars(text, name)
+            context.limits.check_chars(text, name)
         prompts = [
             Prompt.of_text(text, tokens)
             for text, tokens in zip(texts, vocabulary.tokenize_batch(texts), strict=True)
@@ -45,7 +45,7 @@ def read_prompts(value: JsonValue, vocabulary: Vocabulary, context: Context) -> 
     else:
         raise InvalidRequest(_SHAPE, param="prompt", code="invalid_type")
     for prompt, name in zip(prompts, names, strict=True):
-        context.check_words(len(prompt.tokens), name)
+        context.limits.check_words(len(prompt.tokens), name)
     return prompts
 
 
@@ -62,7 +62,7 @@ def read_ids(value: JsonValue, name: str, vocabulary: Vocabulary) -> list[int]:
 
 
 def read_bias(value: Mapping[str, float] | None, vocabulary: Vocabulary) -> tuple[tuple[int, float], ...]:
-    """Ids and their biases. Raises InvalidRequest for a key that is no id of the vocabulary."""
+    """Ids and their biases. Raises InvalidRequest for a key that is not an id of the vocabulary."""
     bias = {}
     for key, amount in (value or {}).items():
         if not (key.isascii() and key.isdigit() and len(key) < 20 and int(key) < len(vocabulary)):

@@ -1,7 +1,6 @@
 """POST /tokenize and /detokenize, GET /tokenizer_info: for clients that count tokens themselves."""
 
 from fastapi import FastAPI
-from starlette.requests import Request
 from starlette.responses import Response
 
 from service.contract.errors import Unauthorized
@@ -9,7 +8,7 @@ from service.http.openai.prompts import read_ids
 from service.http.request.call import Call
 from service.http.request.context import Context
 from service.http.request.parsing import parse_object
-from service.http.request.routing import REQUEST_ID, add_model_route, add_route
+from service.http.request.routing import REQUEST_ID, Request, add_model_route, add_route
 from service.http.schemas.openai import (
     Detokenized,
     DetokenizeRequest,
@@ -25,14 +24,14 @@ def add(app: FastAPI, context: Context) -> None:
     """Adds the routes to `app`."""
 
     async def tokenize(request: Request) -> Response:
-        ask = await Call.read_object(request, lambda raw: parse_object(TokenizeRequest, raw), context)
-        body, vocabulary = ask.body, ask.served.bundle.vocabulary
-        context.check_chars(body.prompt, "prompt")
+        call = await Call.read_object(request, lambda raw: parse_object(TokenizeRequest, raw), context)
+        body, vocabulary = call.body, call.served.bundle.vocabulary
+        context.limits.check_chars(body.prompt, "prompt")
         special = vocabulary.special_word(body.prompt)
         ids = (
             [special]
             if special is not None
-            else await ask.work(lambda: vocabulary.encode_batch([body.prompt])[0])
+            else await call.work(lambda: vocabulary.encode_batch([body.prompt])[0])
         )
         if body.add_special_tokens:
             ids = [vocabulary.start_id, *ids]
@@ -42,15 +41,15 @@ def add(app: FastAPI, context: Context) -> None:
             tokens=ids,
             token_strs=[vocabulary.word(one) for one in ids] if body.return_token_strs else None,
         )
-        return ask.json(answer.model_dump_json(exclude_none=True).encode())
+        return call.json(answer.model_dump_json(exclude_none=True).encode())
 
     async def detokenize(request: Request) -> Response:
-        ask = await Call.read_object(request, lambda raw: parse_object(DetokenizeRequest, raw), context)
-        vocabulary = ask.served.bundle.vocabulary
-        context.check_words(len(ask.body.tokens), "tokens")
-        ids = read_ids(list(ask.body.tokens), "tokens", vocabulary)
-        answer = Detokenized(prompt=await ask.work(lambda: vocabulary.decode(ids)))
-        return ask.json(answer.model_dump_json().encode())
+        call = await Call.read_object(request, lambda raw: parse_object(DetokenizeRequest, raw), context)
+        vocabulary = call.served.bundle.vocabulary
+        context.limits.check_words(len(call.body.tokens), "tokens")
+        ids = read_ids(list(call.body.tokens), "tokens", vocabulary)
+        answer = Detokenized(prompt=await call.work(lambda: vocabulary.decode(ids)))
+        return call.json(answer.model_dump_json().encode())
 
     async def info(request: Request) -> Response:
         vocabulary = context.models.first.bundle.vocabulary

@@ -4,11 +4,10 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Generic, Protocol, TypeVar, cast, overload
 
-from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive
 
 from service.contract.errors import (
     ClientDisconnected,
@@ -22,14 +21,14 @@ from service.fleet.served import Served
 from service.http.edge.connection import COMPLETE_KEY
 from service.http.request.context import Context
 from service.http.request.parsing import parse
+from service.http.request.routing import Request
 from service.http.request.waiting import wait_for_all
 from service.http.schemas.native import ModelRequest
-from service.http.telemetry.exchange import exchange_of
 
 INLINE_CHARS = 8192
 INLINE_WORDS = 2048
 """A request of more characters, and an answer of more words, is worked on in a thread: it takes longer than a
-millisecond or so, for which nobody else should wait. Python lets the event loop's thread go on meanwhile."""
+millisecond or so, for which no other request should wait. The event loop's thread goes on meanwhile."""
 
 
 class ModelBody(Protocol):
@@ -41,7 +40,7 @@ class ModelBody(Protocol):
 
     @property
     def timeout_ms(self) -> int | None:
-        """Milliseconds until nobody waits any more; None leaves it to the server."""
+        """Milliseconds until the answer is late; None leaves it to the server."""
 
 
 R = TypeVar("R", bound=ModelBody)
@@ -51,20 +50,20 @@ T = TypeVar("T")
 
 
 class Call(Generic[R]):
-    """One request to a model: what it asks, whom (`served`), and by when (`deadline`, as
-    `time.monotonic()`)."""
+    """One request to a model: its body, the model that it asks (`served`), and by when it is to be answered
+    (`deadline`, as `time.monotonic()`)."""
 
     def __init__(self, context: Context, request: Request, body: R, served: Served, deadline: float) -> None:
+        self.context = context
         self.body = body
         self.served = served
         self.single = False
         """Whether `inputs` was a single string."""
         self.texts = "inputs"
-        """What `param` calls all texts together."""
+        """How `param` names all texts together."""
         self.deadline = deadline
-        self.exchange = exchange_of(request.scope)
+        self.exchange = request.exchange
         self.large = self.exchange.bytes_in > INLINE_CHARS
-        self._context = context
         self._scope = request.scope
         self._receive = request.receive
 
@@ -83,12 +82,13 @@ class Call(Generic[R]):
             body, single = parse(kind, raw)
             return body
 
-        ask = await Call.read_object(request, read, context)
-        ask.single = single
-        context.check_inputs(ask.body.inputs, single)
-        ask.exchange.inputs = len(ask.body.inputs)
-        ask.large = sum(map(len, ask.body.inputs)) > INLINE_CHARS
-        return ask
+        call = await Call.read_object(request, read, context)
+        inputs = call.body.inputs
+        context.limits.check_inputs(inputs, single)
+        call.single = single
+        call.exchange.inputs = len(inputs)
+        call.large = sum(map(len, inputs)) > INLINE_CHARS
+        return call
 
     @staticmethod
     async def read_object(request: Request, read: Callable[[bytes], B], context: Context) -> "Call[B]":
@@ -97,20 +97,20 @@ class Call(Generic[R]):
         Raises:
             InvalidRequest, ModelNotFound, DeadlineExceeded, ClientDisconnected: as their names say.
         """
-        exchange = exchange_of(request.scope)
+        exchange = request.exchange
         started, headers = exchange.started, exchange.headers
         seconds = _header_timeout(headers.get(b"x-request-timeout"), context.settings.request_timeout)
         seconds = min(seconds, context.settings.max_request_timeout)
         if headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise MalformedBody("A compressed body is not accepted.", code="unsupported_content_encoding")
         if COMPLETE_KEY in request.scope:  # As nearly always: it will not have to be waited for.
-            raw = await _read_body(request.receive)
+            raw = await _read_body(request, context)
         else:
-            raw = await read_body(request.receive, started + seconds)
+            raw = await read_body(request, context, started + seconds)
         body = read(raw)
         if body.timeout_ms is not None and body.timeout_ms < seconds * 1e3:
             seconds = body.timeout_ms / 1e3
-        served = context.model_for(body.model)
+        served = context.models.get(body.model)
         if exchange.trace is not None:
             exchange.trace.read(served.name)
         return Call(context, request, body, served, started + seconds)
@@ -118,7 +118,7 @@ class Call(Generic[R]):
     async def work(self, how: Callable[[], T], words: int = 0) -> T:
         """`how()`, in a thread if the request is large or this is about more than `INLINE_WORDS` words."""
         if self.large or words > INLINE_WORDS:
-            return await self._context.in_worker(how)
+            return await self.context.in_worker(how)
         return how()
 
     @overload
@@ -128,18 +128,18 @@ class Call(Generic[R]):
     async def of(self, messages: Sequence[Score]) -> list[Scored]: ...
 
     async def of(self, messages: Sequence[Predict] | Sequence[Score]) -> list[Predicted] | list[Scored]:
-        """Submits the messages and waits for all answers; if that fails, none is computed any more.
+        """Submits the messages and waits for all answers; if that fails, the others are cancelled.
 
         Raises:
             InvalidRequest: the messages together are more than the queue can ever hold.
             QueueFull, NotReady, Draining, InferenceFailed: from the engine.
-            DeadlineExceeded, ClientDisconnected: nobody waits any more.
+            DeadlineExceeded, ClientDisconnected: the answer would be of no use.
         """
         trace = self.exchange.trace
         submitted = 0.0 if trace is None else trace.submit()
         futures: Sequence[Future[Predicted | Scored]] = ()
         try:
-            futures = await self.work(lambda: self.served.engine.submit(messages))
+            futures = await self.work(partial(self.served.engine.submit, messages))
             await wait_for_all(futures, self.deadline, self._scope, self._receive)
         except TooLarge as error:
             # From an engine in another process by way of its futures.
@@ -155,15 +155,11 @@ class Call(Generic[R]):
         self.exchange.engine_seconds = max([answer.timing.engine_seconds for answer in answers])
         return answers
 
-    async def answer(
-        self, pieces: Iterable[bytes], words: int, answers: Sequence[Predicted | Scored]
-    ) -> Response:
-        """The response: `pieces` joined as JSON, and the request's times as `Server-Timing` (milliseconds).
-
-        Args:
-            pieces: not made yet; about so many `words`.
-        """
-        body = await self.work(lambda: b"".join(pieces), words)
+    async def answer(self, pieces: Iterable[bytes], answers: Sequence[Predicted | Scored]) -> Response:
+        """The response: `pieces`, which are not made yet, joined as JSON, and the request's times as
+        `Server-Timing` (milliseconds)."""
+        words = sum([len(answer.logprobs) for answer in answers])
+        body = await self.work(partial(b"".join, pieces), words)
         return JsonBytes(body, self._timing(answers).encode())
 
     def json(self, body: bytes) -> Response:
@@ -210,22 +206,27 @@ def _header_timeout(value: bytes | None, default: float) -> float:
     return seconds
 
 
-async def _read_body(receive: Receive) -> bytes:
+async def _read_body(request: Request, context: Context) -> bytes:
+    exchange, most = request.exchange, context.settings.max_body_bytes
     body = bytearray()
     while True:
-        message = await receive()
+        message = await request.receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnected
         chunk: bytes = message.get("body", b"")
-        if not message.get("more_body", False):
+        exchange.bytes_in += len(chunk)
+        exchange.body_ended = not message.get("more_body", False)
+        if exchange.bytes_in > most:
+            raise TooLarge.of_body(most)
+        if exchange.body_ended:
             return bytes(body) + chunk if body else chunk
         body += chunk
 
 
-async def read_body(receive: Receive, deadline: float) -> bytes:
-    """A request's body. Raises ClientDisconnected and DeadlineExceeded."""
+async def read_body(request: Request, context: Context, deadline: float) -> bytes:
+    """A request's body. Raises TooLarge, ClientDisconnected and DeadlineExceeded."""
     try:
         async with asyncio.timeout(deadline - time.monotonic()):
-            return await _read_body(receive)
+            return await _read_body(request, context)
     except TimeoutError:
         raise DeadlineExceeded("The request's deadline passed before its body was there.") from None

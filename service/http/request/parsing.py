@@ -1,4 +1,4 @@
-"""How a body becomes a request, and what is said of one that is none."""
+"""Parses a request body; names the faulty field."""
 
 import json
 from typing import Any, NoReturn, TypeVar
@@ -23,15 +23,18 @@ def parse(kind: type[R], body: bytes) -> tuple[R, bool]:
         The request, and whether its `inputs` was a single string.
 
     Raises:
-        MalformedBody: the body is not one JSON document in UTF-8 (NaN and Infinity are none either).
+        MalformedBody: the body is not one JSON document in UTF-8 (it holds NaN or Infinity, for example).
         InvalidRequest: a field is missing, unknown or of the wrong type, or a string holds a lone surrogate.
     """
     value = _read(body)
-    return _check(kind, value), isinstance(value["inputs"], str)
+    single = isinstance(value.get("inputs"), str)
+    if single:
+        value["inputs"] = [value["inputs"]]
+    return _check(kind, value), single
 
 
 def parse_object(kind: type[B], body: bytes) -> B:
-    """Reads what is no request to a model; raises as `parse`."""
+    """Reads a body of any other kind; raises as `parse`."""
     return _check(kind, _read(body))
 
 
@@ -51,11 +54,6 @@ def _check(kind: type[B], value: dict[str, Any]) -> B:
     except ValidationError as error:
         fault = error.errors(include_url=False, include_input=False)[0]
         raise _invalid(fault, texts=issubclass(kind, ModelRequest)) from None
-
-
-def place(index: int, single: bool) -> str:
-    """What `param` calls an input: `inputs[3]`, or `inputs` where it was a single string."""
-    return "inputs" if single else f"inputs[{index}]"
 
 
 def _invalid(fault: ErrorDetails, *, texts: bool) -> InvalidRequest:
@@ -91,7 +89,7 @@ def _path(location: tuple[int | str, ...]) -> str:
 
 
 def _unreadable(body: bytes, reason: str) -> InvalidRequest:
-    """Why a body is no JSON; a lone surrogate is legal JSON, but no text, so it is the field's fault."""
+    """Why a body is not JSON; a lone surrogate is legal JSON, but not text, so it is the field's fault."""
     if "surrogate" in reason or "hex escape" in reason:
         try:
             path = _find_surrogate(json.loads(body, parse_constant=_refuse_constant), "")
@@ -104,7 +102,7 @@ def _unreadable(body: bytes, reason: str) -> InvalidRequest:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def _find_surrogate(value: Any, path: str) -> str | None:

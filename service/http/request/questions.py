@@ -1,58 +1,66 @@
 """Ids -> the messages that ask the engine: limits, names and deadlines, alike in every API."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from service.contract.errors import InvalidRequest
 from service.contract.messages import Predict, Score
-from service.http.request.call import Call
-from service.http.request.context import Context
-from service.http.request.context_words import last_words
+from service.http.request.call import Call, R
+
+Mode = Literal["exact", "fast"] | None
+"""As a request names it; None leaves it to the server."""
+
+Place = Callable[[int], str]
+"""What an error's `param` calls the text with this index."""
 
 
-class Questions:
-    """Makes the messages of one request, one for each of its texts.
+def last_words(tokens: list[int], limit: int) -> list[int]:
+    """The tokens that a prediction uses: the last `limit` at most, at least half of it if there are so many.
 
-    Args:
-        ask: the request.
-        context: whose limits hold.
-        mode: that the request names.
-        place: what an error's `param` calls the text with this index.
+    The start moves in steps of half the limit, so that the text of a typing client keeps its start, and with
+    it the cached state of its earlier words, for as many words.
     """
+    if len(tokens) <= limit:
+        return tokens
+    step = limit // 2
+    return tokens[-(-(len(tokens) - limit) // step) * step :]
 
-    def __init__(
-        self,
-        ask: Call[Any],
-        context: Context,
-        mode: Literal["exact", "fast"] | None,
-        place: Callable[[int], str],
-    ) -> None:
-        self._context, self._place = context, place
-        self._id, self._deadline, self._fast = ask.exchange.id, ask.deadline, context.fast(mode)
-        self._end_id = ask.served.bundle.vocabulary.end_id
 
-    def predict(self, texts: Sequence[list[int]], k: int, prefix: str | None) -> list[Predict]:
-        """Which words come after each text? Raises InvalidRequest for one of too many words."""
-        messages = []
-        for index, tokens in enumerate(texts):
-            self._context.check_words(len(tokens), self._place(index))
-            used = tuple(last_words(tokens, self._context.settings.max_context_words))
-            messages.append(
-                Predict(f"{self._id}/{index}", used, k, prefix or None, self._deadline, self._fast)
-            )
-        return messages
+def predictions(
+    call: Call[R], texts: Sequence[list[int]], k: int, prefix: str | None, mode: Mode, place: Place
+) -> list[Predict]:
+    """Which words come after each text? Raises InvalidRequest for one of too many words."""
+    settings, limits = call.context.settings, call.context.limits
+    fast = (mode or settings.mode) == "fast"
+    messages = []
+    for index, tokens in enumerate(texts):
+        if len(tokens) > limits.words:
+            raise limits.too_many_words(place(index))
+        used = tuple(last_words(tokens, settings.max_context_words))
+        messages.append(Predict(f"{call.exchange.id}/{index}", used, k, prefix or None, call.deadline, fast))
+    return messages
 
-    def score(
-        self, history: Sequence[int], texts: Sequence[Sequence[int]], end_of_sentence: bool
-    ) -> list[Score]:
-        """How probable is each text after `history`? Raises InvalidRequest for too many words, or none."""
-        messages, before = [], tuple(history)
-        for index, tokens in enumerate(texts):
-            param = self._place(index)
-            self._context.check_words(len(tokens), param)
-            targets = (*tokens, self._end_id) if end_of_sentence else tuple(tokens)
-            if not targets:
-                message = f"{param} has no word to score; an empty text needs end_of_sentence."
-                raise InvalidRequest(message, param=param, code="empty")
-            messages.append(Score(f"{self._id}/{index}", before, targets, self._deadline, self._fast))
-        return messages
+
+def scores(
+    call: Call[R],
+    history: Sequence[int],
+    texts: Sequence[Sequence[int]],
+    end_of_sentence: bool,
+    mode: Mode,
+    place: Place,
+) -> list[Score]:
+    """How probable is each text after `history`? Raises InvalidRequest for too many words, or none."""
+    limits = call.context.limits
+    fast = (mode or call.context.settings.mode) == "fast"
+    before, end_id = tuple(history), call.served.bundle.vocabulary.end_id
+    messages = []
+    for index, tokens in enumerate(texts):
+        if len(tokens) > limits.words:
+            raise limits.too_many_words(place(index))
+        targets = (*tokens, end_id) if end_of_sentence else tuple(tokens)
+        if not targets:
+            param = place(index)
+            message = f"{param} has no word to score; an empty text needs end_of_sentence."
+            raise InvalidRequest(message, param=param, code="empty")
+        messages.append(Score(f"{call.exchange.id}/{index}", before, targets, call.deadline, fast))
+    return messages

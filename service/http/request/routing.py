@@ -1,4 +1,14 @@
-"""How routes are added: documented by FastAPI, run without its machinery."""
+"""FastAPI, worn as a coat: it documents the routes, and none of its machinery stands in a request's way.
+
+What is left of FastAPI is the OpenAPI page, the matching of paths with parameters, and 404 and 405. The rest
+is gone round, because each part costs more than a small prediction does:
+
+* its entry (`FastAPI.__call__`: mounts, telemetry) and its middleware (`build_middleware_stack`): `DirectApp`
+  calls `answer`, our own layers;
+* its router: `Dispatch` finds a route by one look-up;
+* its endpoints (dependencies, exit stacks, validation of body and answer): `Dispatch` calls an endpoint with
+  a `Request` and sends what it returns.
+"""
 
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -7,8 +17,9 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
-from starlette.requests import Request
+from starlette import requests
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.contract.errors import (
@@ -25,8 +36,19 @@ from service.contract.errors import (
     Unauthorized,
 )
 from service.http.schemas.native import ErrorAnswer
+from service.http.telemetry.exchange import Exchange
 
-Endpoint = Callable[[Request], Awaitable[Response]]
+
+class Request(requests.Request):
+    """A request, and what is kept of it (`exchange`)."""
+
+    def __init__(self, exchange: Exchange, scope: Scope, receive: Receive) -> None:
+        super().__init__(scope, receive)
+        self.exchange = exchange
+
+
+Answering = Callable[[Request], Awaitable[Response]]
+"""An endpoint of ours. It reads the request and writes the answer itself."""
 
 _MODEL_ERRORS: tuple[HeadfirstError, ...] = (
     MalformedBody("The body is not valid JSON: expected value at line 1 column 1."),
@@ -42,44 +64,65 @@ _MODEL_ERRORS: tuple[HeadfirstError, ...] = (
 
 
 class DirectRoute(APIRoute):
-    """A route whose endpoint is called at once with the request, and whose response is sent at once.
+    """A route to an `Answering` endpoint, which `Dispatch` calls; FastAPI knows it for its documentation."""
 
-    FastAPI's own way there (dependencies, exit stacks, validation of body and answer) takes longer than a
-    small prediction does; requests are parsed and answers written by the endpoint itself.
+
+class DirectApp(FastAPI):
+    """FastAPI as far as this server uses it.
+
+    Attributes:
+        answer: answers HTTP requests; a server may call it instead of the app.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.app = self._run
+    answer: ASGIApp
 
-    async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response: Response = await self.endpoint(Request(scope, receive))
-        await response(scope, receive, send)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers a request; scopes of other types are for FastAPI's router."""
+        await (self.answer if scope["type"] == "http" else self.router)(scope, receive, send)
 
 
 class Dispatch:
-    """Finds a direct route by one look-up; the rest (the OpenAPI page, 404, 405) is FastAPI's router's."""
+    """Finds the route of a request, by one look-up for most paths, and answers by its endpoint.
+
+    The rest (the OpenAPI page, 404, 405) is left to FastAPI's router.
+
+    Args:
+        app: with all its routes.
+    """
 
     def __init__(self, app: FastAPI) -> None:
-        self._router = app.router
-        self._routes: dict[tuple[str, str], ASGIApp] = {
-            (method, route.path): route.app
-            for route in app.router.routes
-            if isinstance(route, DirectRoute)
-            for method in route.methods or ()
+        self._app = app
+        direct = [route for route in app.router.routes if isinstance(route, DirectRoute)]
+        self._endpoints: dict[tuple[str, str], Answering] = {
+            (method, route.path): route.endpoint for route in direct for method in route.methods or ()
         }
+        self._patterns = [route for route in direct if route.param_convertors]
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes one request on."""
-        # Scopes of other types have no method.
-        route = self._routes.get((scope.get("method", ""), scope.get("path", "")), self._router)
-        await route(scope, receive, send)
+    async def __call__(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        endpoint = self._endpoints.get((scope["method"], scope["path"])) or self._match(scope)
+        if endpoint is None:
+            scope["app"] = self._app
+            await self._app.router(scope, receive, send)
+        else:
+            response = await endpoint(Request(exchange, scope, receive))
+            await response(scope, receive, send)
+
+    def _match(self, scope: Scope) -> Answering | None:
+        """The endpoint of a path with parameters, which are put into the scope."""
+        for route in self._patterns:
+            match, found = route.matches(scope)
+            if match is Match.FULL:
+                scope.update(found)
+                endpoint: Answering = route.endpoint
+                return endpoint
+        return None
 
 
 def add_route(
     app: FastAPI,
     path: str,
-    endpoint: Endpoint,
+    endpoint: Answering,
     *,
     methods: tuple[str, ...] = ("GET",),
     errors: tuple[HeadfirstError, ...] = (),
@@ -107,7 +150,7 @@ def add_route(
 def add_model_route(
     app: FastAPI,
     path: str,
-    endpoint: Endpoint,
+    endpoint: Answering,
     *,
     request: type[BaseModel],
     answer: type[BaseModel],

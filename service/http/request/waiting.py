@@ -1,9 +1,9 @@
 """How requests wait for their answers on the event loop, without a timer, a task or a wake-up for each.
 
-Answers come from other threads, many at a time: whoever gives them puts them into the loop's `Inbox`, and the
-loop is woken once for all that are there. Deadlines are the event loop's own, kept whatever the engine does:
-one timer stands at the earliest of them. That a client has left is told by its connection
-(`service.http.edge.connection.Connection`), or, where a server has none, by watching what it sends.
+Answers come from other threads, many at a time: a thread that gives them puts them into the loop's `Inbox`,
+and the loop is woken once for all of them. Deadlines are the event loop's own, kept whatever the engine
+does: one timer stands at the earliest of them. The connection tells that its client has left
+(`service.http.edge.connection.Connection`); where a server has none, what the client sends is watched.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ WATCH_AFTER_SECONDS = 0.01
 
 
 class Wait:
-    """One request's: until all of its futures are done, one has failed, or nobody waits any more."""
+    """The wait of one request: until all futures are done, one has failed, it is late or its client left."""
 
     __slots__ = ("deadline", "future", "inbox", "left")
 
@@ -37,12 +37,12 @@ class Wait:
         self.future: asyncio.Future[None] = inbox.loop.create_future()
 
     def answered(self, future: Future[Any]) -> None:
-        """One of its futures is done. Called by the thread that did it."""
+        """Called by the thread that has done one of its futures."""
         error = None if future.cancelled() else future.exception()
         self.inbox.put(self, error)
 
     def settle(self, error: BaseException | None) -> None:
-        """Ends it; on the event loop."""
+        """Ends the wait; on the event loop."""
         if not self.future.done():
             if error is None:
                 self.future.set_result(None)
@@ -55,7 +55,7 @@ class Wait:
 
 
 class Inbox:
-    """What came for the waits of one event loop, and when each of them ends for want of time."""
+    """The answers that came for the waits of one event loop, and the deadlines of these."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -77,7 +77,7 @@ class Inbox:
             wake(self._wake)
 
     def _wake(self) -> None:
-        # A loop that is closed has nobody left to wake.
+        # A closed loop has no request that waits.
         with contextlib.suppress(RuntimeError):
             self.loop.call_soon_threadsafe(self._deliver)
 
@@ -109,7 +109,7 @@ class Inbox:
         for wait in self._waits:
             if wait.deadline <= now:
                 wait.settle(DeadlineExceeded())
-        # Those that were ended are still there; whoever awaits them removes them.
+        # Those that were ended are still there: the requests that await them remove them.
         earliest = min((wait.deadline for wait in self._waits if wait.deadline > now), default=math.inf)
         if earliest < math.inf:
             self._set_timer(earliest)
@@ -130,7 +130,7 @@ def inbox() -> Inbox:
 async def wait_for_all(
     futures: Sequence[Future[Any]], deadline: float, scope: Scope, receive: Receive
 ) -> None:
-    """Returns when all futures are done; raises the first failure, or why nobody waits any more.
+    """Returns when all futures are done; raises the first failure, or why the request is given up.
 
     Raises:
         DeadlineExceeded: `time.monotonic()` passed `deadline`.
@@ -139,9 +139,13 @@ async def wait_for_all(
     box = inbox()
     wait = Wait(box, len(futures), deadline)
     connection: Connection | None = scope.get(CONNECTION_KEY)
-    watcher = None if connection is not None else box.loop.create_task(_watch(wait, receive))
-    if connection is not None:
-        connection.on_lost(wait.leave)
+    watcher = None
+    if connection is None:
+        watcher = box.loop.create_task(_watch(wait, receive))
+    elif connection.lost:
+        wait.leave()
+    else:
+        connection.on_lost.add(wait.leave)
     box.add(wait)
     try:
         for future in futures:
@@ -152,7 +156,7 @@ async def wait_for_all(
         if watcher is not None:
             watcher.cancel()
         if connection is not None:
-            connection.forget(wait.leave)
+            connection.on_lost.discard(wait.leave)
 
 
 async def _watch(wait: Wait, receive: Receive) -> None:

@@ -2,20 +2,16 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 
 from service.contract.answers import PredictResult, ScoreResult
+from service.contract.model_card import ModelCard
 
 MAX_PREFIX_CHARS = 200
 
 
-def _as_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
 Inputs = Annotated[
     list[str],
-    BeforeValidator(_as_list),
     WithJsonSchema(
         {
             "title": "Inputs",
@@ -27,6 +23,7 @@ Inputs = Annotated[
         }
     ),
 ]
+"""`service.http.request.parsing.parse` makes a list of a single text."""
 
 
 class ModelRequest(BaseModel):
@@ -93,29 +90,6 @@ class ScoreAnswer(BaseModel):
     """Answer of /v1/score."""
 
     results: list[ScoreResult]
-
-
-class ModelCard(BaseModel):
-    """A served model."""
-
-    model_config = ConfigDict(protected_namespaces=())
-
-    id: str
-    object: Literal["model"] = "model"
-    owned_by: Literal["headfirst"] = "headfirst"
-    created: int = Field(description="When the weights' file was written, in seconds since 1970.")
-    name: str
-    architecture: str
-    vocabulary_size: int
-    cutoffs: list[int] = Field(
-        description="Ends of the head and of each tail cluster; the last is the vocabulary."
-    )
-    clusters: int = Field(description="Tail clusters.")
-    parameters: int
-    dtype: str
-    device: str
-    kernels: dict[str, str] = Field(description="What runs the body and the softmax, as measured at load.")
-    digest: str | None = Field(None, description="Of the bundle's files: another one after a reload is new.")
 
 
 class ModelList(BaseModel):

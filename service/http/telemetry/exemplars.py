@@ -28,7 +28,7 @@ class Exemplars:
 
         Args:
             trace_id: of its trace, if this server made one.
-            traceparent: as the client sent it; used if it says that somebody keeps the trace.
+            traceparent: as the client sent it; used if it says that the trace is kept.
         """
         bucket = endpoint, bisect_left(LATENCY_BUCKETS, seconds)
         now = time.monotonic()

@@ -1,20 +1,46 @@
 """What is kept of every request: its metrics, its log line, its trace."""
 
+import itertools
 import logging
+import os
+import re
 import time
+import uuid
 from functools import cache
 
 from starlette.types import Scope
 
 from service.contract.errors import HeadfirstError
-from service.http.telemetry.endpoints import MODEL_ENDPOINTS, endpoint_of
-from service.http.telemetry.exchange import Exchange
+from service.http.telemetry.endpoints import Endpoints
+from service.http.telemetry.exchange import Exchange, Trace
 from service.http.telemetry.exemplars import Exemplars
-from service.http.telemetry.request_id import request_id
 from service.http.telemetry.tracing import Tracing
 from service.metrics.registry import Metrics
 
 access = logging.getLogger("headfirst.access")
+
+_SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
+
+_ids = itertools.count(uuid.uuid4().int)
+
+
+def _count_from_another() -> None:
+    global _ids
+    _ids = itertools.count(uuid.uuid4().int)
+
+
+# Workers are forked from one process, and would all count on from its number.
+os.register_at_fork(after_in_child=_count_from_another)
+
+
+def request_id(given: bytes) -> bytes:
+    """The client's id if it is short and plain enough for a header and a log line, else a new one.
+
+    New ones count on from a random number: 32 hexadecimal digits that no other process has.
+    """
+    if given and _SANE_ID.fullmatch(given):
+        return given
+    return b"%032x" % (next(_ids) % 2**128)
 
 
 class Recorder:
@@ -22,14 +48,16 @@ class Recorder:
 
     Args:
         metrics: counted in.
+        endpoints: which row a path has.
         tracing: traces requests, if given.
     """
 
-    def __init__(self, metrics: Metrics, tracing: Tracing | None = None) -> None:
+    def __init__(self, metrics: Metrics, endpoints: Endpoints, tracing: Tracing | None = None) -> None:
         self.metrics = metrics
+        self._endpoints = endpoints
         self._tracing = tracing
         self._exemplars = Exemplars()
-        # Looking a series up takes longer than counting in it.
+        # To look a series up takes longer than to count in it.
         self._requests = cache(lambda endpoint, status: metrics.requests_total.labels(endpoint, str(status)))
         self._durations = cache(metrics.request_duration_seconds.labels)
         self._rejected = cache(metrics.rejected_total.labels)
@@ -39,26 +67,26 @@ class Recorder:
         # Of several headers with one name the first counts.
         headers = dict(reversed(scope["headers"]))
         own_id = request_id(headers.get(b"x-request-id", b"")).decode()
-        exchange = Exchange(own_id, endpoint_of(scope["path"]), headers)
-        if self._tracing is not None:
-            exchange.trace = self._tracing.begin(exchange.endpoint)
-        return exchange
+        endpoint = self._endpoints[scope["path"]]
+        trace = Trace() if self._tracing is not None and endpoint.traced else None
+        return Exchange(own_id, endpoint, headers, trace)
 
     def failed(self, exchange: Exchange, error: HeadfirstError) -> None:
         """Notes what a request gets for an answer; counts one to a model that gets none of the model's."""
         if exchange.trace is not None:
             exchange.trace.error = error.code
-        if error.reason is not None and exchange.endpoint in MODEL_ENDPOINTS:
+        if error.reason is not None and exchange.endpoint.asks_model:
             self._rejected(error.reason).inc()
 
     def end(self, scope: Scope, exchange: Exchange) -> None:
-        """Counts and logs a request that is answered, or that nobody waits for any more."""
+        """Counts and logs a request that is answered, or whose client has left."""
         seconds = time.monotonic() - exchange.started
-        self._requests(exchange.endpoint, exchange.status).inc()
+        endpoint = exchange.endpoint.path
+        self._requests(endpoint, exchange.status).inc()
         trace_id = None if self._tracing is None else self._tracing.end(exchange, scope["method"])
         traceparent = exchange.headers.get(b"traceparent")
-        exemplar = self._exemplars.labels(exchange.endpoint, seconds, exchange.id, trace_id, traceparent)
-        self._durations(exchange.endpoint).observe(seconds, exemplar)
+        exemplar = self._exemplars.labels(endpoint, seconds, exchange.id, trace_id, traceparent)
+        self._durations(endpoint).observe(seconds, exemplar)
         if access.isEnabledFor(logging.INFO):
             access.info("request", extra={"fields": _fields(scope, exchange, seconds, trace_id)})
 

@@ -16,28 +16,16 @@ import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import service
-from service.contract.messages import Predicted, Scored, Timing
+from service.http.telemetry.exchange import Exchange, Trace
 from service.settings.settings import ConfigurationError, Settings
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
-    from service.http.telemetry.exchange import Exchange
-
 logger = logging.getLogger("headfirst")
-
-UNTRACED = frozenset(
-    {"/", "/{file}", "/docs", "/openapi.json", "/metrics", "/health", "/health/live", "/health/ready"}
-    | {"/v2/health/live", "/v2/health/ready"}
-)
-"""Endpoints that machines ask every few seconds, or that are files."""
-
-MAX_STEPS = 16
-"""A completion asks the engine once a word; more steps than these have no spans."""
 
 CLOSE_SECONDS = 2.0
 """What the end of the server waits for the last spans to be sent."""
@@ -45,48 +33,6 @@ CLOSE_SECONDS = 2.0
 ENDPOINT_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 PROTOCOL_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 PROTOCOL = "http/protobuf"
-
-
-@dataclass(slots=True)
-class Step:
-    """One time that the engine was asked: when, how the slowest input's time went, and what was asked for."""
-
-    submitted: float
-    timing: Timing
-    head: str
-
-
-@dataclass(slots=True)
-class Trace:
-    """What a request's spans are made of. Times are `time.monotonic()`."""
-
-    tokenizing: float | None = None
-    submitted: float | None = None
-    steps: list[Step] = field(default_factory=list)
-    asked: int = 0
-    model: str | None = None
-    error: str | None = None
-    """The error's `code`."""
-
-    def read(self, model: str) -> None:
-        """The body is read, and `model` is asked."""
-        self.tokenizing, self.model = time.monotonic(), model
-
-    def submit(self) -> float:
-        """The engine is asked from now on; returns the time."""
-        now = time.monotonic()
-        if self.submitted is None:
-            self.submitted = now
-        self.asked += 1
-        return now
-
-    def answered(self, submitted: float, answers: Sequence[Predicted] | Sequence[Scored]) -> None:
-        """The engine has answered what was submitted then."""
-        if len(self.steps) < MAX_STEPS:
-            timings = [answer.timing for answer in answers]
-            slowest = max(timings, key=lambda timing: timing.queue_seconds + timing.engine_seconds)
-            head = "topk" if isinstance(answers[0], Predicted) else "score"
-            self.steps.append(Step(submitted, slowest, head))
 
 
 class Tracing:
@@ -103,15 +49,7 @@ class Tracing:
         self._tracer = provider.get_tracer("headfirst", service.__version__)
         self._propagator = TraceContextTextMapPropagator()
 
-    def begin(self, endpoint: str) -> Trace | None:
-        """What a request of this endpoint notes its times in; None for those that are not traced."""
-        return None if endpoint in UNTRACED else Trace()
-
-    def end(
-        self,
-        exchange: "Exchange",
-        method: str,
-    ) -> str | None:
+    def end(self, exchange: Exchange, method: str) -> str | None:
         """Makes a request's spans, now that it is over; its trace's id if it is traced and sampled."""
         from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
 
@@ -125,7 +63,7 @@ class Tracing:
         }
         attributes: dict[str, str | int] = {
             "http.request.method": method,
-            "http.route": exchange.endpoint,
+            "http.route": exchange.endpoint.path,
             "http.response.status_code": status,
             "headfirst.request_id": exchange.id,
         }
@@ -139,7 +77,7 @@ class Tracing:
             attributes["error.type"] = trace.error
         now, wall = time.monotonic(), time.time_ns()
         span = self._tracer.start_span(
-            f"{method} {exchange.endpoint}",
+            f"{method} {exchange.endpoint.path}",
             self._propagator.extract(carrier),
             SpanKind.SERVER,
             attributes,
@@ -147,7 +85,7 @@ class Tracing:
         )
         context = span.get_span_context()
         if span.is_recording():
-            # A client's fault is no error of the server: OpenTelemetry's conventions for HTTP.
+            # A fault of the client's is not one of the server's: OpenTelemetry's conventions for HTTP.
             if status >= 500:
                 span.set_status(Status(StatusCode.ERROR, trace.error))
             inside = set_span_in_context(span)
@@ -227,7 +165,7 @@ def wanted(settings: Settings, environment: Mapping[str, str] = os.environ) -> b
 
 
 def open_tracing(settings: Settings) -> Tracing | None:
-    """Sends spans to the configured endpoint from a thread of this process; None where none is configured.
+    """Sends spans to the configured endpoint from a thread of this process; None without an endpoint.
 
     To be called in the process that answers HTTP: a thread does not survive a fork.
     """

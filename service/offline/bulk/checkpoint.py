@@ -1,10 +1,10 @@
-"""The parts of a job that are done, in a folder: each there as a whole or not at all, whenever it is killed.
+"""The finished parts of a job, in a folder: each is there whole or not at all, whenever a run is killed.
 
-    _job.json           what the job is; another job is refused here
+    _job.json           which job it is; any other job is refused here
     part-000017.jsonl   rows with their scores
-    _part-000017.json   what they amount to; written before the part
+    _part-000017.json   the totals of those rows; written before the part
 
-Names that begin with ``_`` are passed over by whoever reads the folder as one data set.
+Programs that read a folder as one data set skip names that begin with ``_``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _UNFINISHED: Final = ".unfinished"
 
 
 class Checkpoint:
-    """Where a job's parts are kept.
+    """Keeps a job's parts.
 
     Args:
         folder: made by `open`.
@@ -39,12 +39,12 @@ class Checkpoint:
 
     @contextmanager
     def open(self, job: dict[str, Any], restart: bool = False) -> Iterator[None]:
-        """Makes the folder, or goes on in it; while this context lasts, no other run may.
+        """Makes the folder, or continues in it, and locks other runs out while this context lasts.
 
-        With `restart` whatever is kept there is thrown away.
+        `restart` deletes the parts that are there.
 
         Raises:
-            BulkError: it belongs to another job, or a run is at work in it.
+            BulkError: the folder belongs to another job, or another run has locked it.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / JOB
@@ -72,13 +72,13 @@ class Checkpoint:
             yield
 
     def finish(self) -> None:
-        """The output is there: the folder goes, at one stroke."""
+        """Removes the folder, at one stroke; to be called when the output is complete."""
         self.folder.rename(self._finished)
         _sync(self.folder.parent)
         shutil.rmtree(self._finished)
 
     def was_finished(self) -> bool:
-        """Whether a run was killed in `finish`, which is made up for."""
+        """Whether a run was killed inside `finish`; removes what it left."""
         if not self._finished.exists():
             return False
         shutil.rmtree(self._finished)
@@ -94,32 +94,32 @@ class Checkpoint:
         import fcntl
 
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however that ends
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released when the process ends, in any way
         except BlockingIOError:
             raise BulkError(f"{self.folder}: another run is at work here") from None
 
     def part(self, span: Span) -> Path:
-        """Where the rows of a span are, or will be."""
+        """The path of the part that has the rows of a span."""
         return self.folder / f"part-{span.number:06}{self._suffix}"
 
     def _tally(self, span: Span) -> Path:
         return self.folder / f"_part-{span.number:06}.json"
 
     def done(self, span: Span) -> Tally | None:
-        """What a part amounts to; None if it is yet to be done."""
+        """The totals of a finished part; None if the part is not finished."""
         if not self.part(span).exists():
             return None
         return Tally(**json.loads(self._tally(span).read_text("utf-8")))
 
     def commit(self, span: Span, tally: Tally, write: Callable[[Path], None]) -> None:
-        """Keeps a part, which `write` writes to the path that it is given. Doing so twice changes nothing."""
+        """Keeps a part: `write` writes it to the path that it is given. A second call changes nothing."""
         tally_path = self._tally(span)
         replace(tally_path, lambda path: _write_text(path, json.dumps(tally.as_dict())))
         replace(self.part(span), write)
 
 
 def replace(path: Path, write: Callable[[Path], None], folder: Path | None = None) -> None:
-    """Lets `write` write a file in `folder`, or beside `path`, and moves it there when it is on the disk."""
+    """Has `write` write a file in `folder`, or beside `path`; moves it to `path` when it is on the disk."""
     unfinished = (folder or path.parent) / f"{path.name}.{os.getpid()}{_UNFINISHED}"
     try:
         write(unfinished)
@@ -144,7 +144,7 @@ def _load(text: str) -> Any:
 
 
 def _sync(folder: Path) -> None:
-    """Puts the names of a folder's files on the disk, where the system can."""
+    """Puts the names of a folder's files on the disk, on systems that can."""
     if sys.platform == "win32":
         return
     descriptor = os.open(folder, os.O_RDONLY)

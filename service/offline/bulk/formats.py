@@ -1,4 +1,4 @@
-"""Which format a data set has: the name of its file tells."""
+"""The format of a data set, by the name of its file."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from service.offline.bulk.source import BulkError, Format
 
 
 def format_of(path: Path, *, writing: bool = False) -> Format:
-    """The format that a file's name tells; compressed JSON lines are read, not written.
+    """The format of a file; compressed JSON lines are read, not written.
 
     Raises:
-        BulkError: it tells none, or one whose package is not installed.
+        BulkError: the name has an unknown suffix, or one whose package is not installed.
     """
     name = path.name.lower()
     if name.endswith((".jsonl", ".ndjson")):

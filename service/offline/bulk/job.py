@@ -1,4 +1,4 @@
-"""A bulk job: which rows are scored how, and what is done with a part of them."""
+"""A bulk job: how rows are scored, and how one part of them is."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ VERSION: Final = 1
 PART_ROWS: Final = 10_000
 WINDOW_CHARS: Final = 1 << 18
 WINDOW_ROWS: Final = 4096
-"""As many texts of a part are tokenized at once."""
+"""Texts of a part that are tokenized at once, at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobOptions:
-    """How rows are scored; what changes the output is part of what a checkpoint belongs to."""
+    """How rows are scored. All of it changes the output, so all of it identifies the job of a checkpoint."""
 
     text_column: str
     context: str = ""
@@ -47,7 +47,7 @@ class JobOptions:
             raise BulkError(f"--context is {error}") from None
 
     def identity(self, inputs: Sequence[Path], model: Path) -> dict[str, Any]:
-        """What makes parts of one job parts of the same: the files as they are now, the model's content.
+        """What identifies the job: its options, the files as they are now, the model's content.
 
         Raises:
             BulkError: a file cannot be read.
@@ -68,10 +68,10 @@ def score_span(
     checkpoint: Checkpoint,
     on_share: Callable[[float], None] = lambda share: None,
 ) -> Tally:
-    """Scores the rows of a span and keeps them; `on_share` hears of the share of them that was done now.
+    """Scores the rows of a span and keeps them; `on_share` is called with each share of them that is done.
 
     Raises:
-        BulkError: the rows cannot be read, or have a column of a name that is to be added.
+        BulkError: the rows cannot be read, or already have a column of an added name.
     """
     part = source.read(span)
     texts = [

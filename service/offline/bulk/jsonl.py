@@ -1,4 +1,4 @@
-"""JSON lines: each line an object, plain, .gz or .xz. What is there stays as it was, byte for byte."""
+"""JSON lines: each line an object, plain, .gz or .xz. The fields that a line has stay byte for byte."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from service.offline.scorer import ScoredText
 
 CHUNK_BYTES: Final = 1 << 20
 LINE: Final = "line"
-"""The field that keeps a line which is no object."""
+"""The field that keeps a line which is not a JSON object."""
 
 _FAULTS: Final = (OSError, EOFError, lzma.LZMAError, zlib.error)
 
@@ -45,7 +45,7 @@ class JsonLines:
             yield JsonLinesSource(file, path, text_column)
 
     def join(self, parts: Sequence[tuple[Path, int]], path: Path) -> None:
-        """One after the other."""
+        """Concatenates the parts."""
         with path.open("wb") as out:
             for part, rows in parts:
                 found = 0
@@ -64,7 +64,7 @@ class JsonLinesSource:
         self._file, self._path, self._text_column = file, path, text_column
 
     def spans(self, rows: int) -> list[Span]:
-        """Looks through the whole file for the ends of lines."""
+        """Reads the whole file once, to find the ends of lines."""
         spans: list[Span] = []
         try:
             self._file.seek(0)

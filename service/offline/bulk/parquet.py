@@ -1,4 +1,4 @@
-"""Parquet, by pyarrow: the columns that are there stay as they were, types and metadata included."""
+"""Parquet, by pyarrow: existing columns stay as they are, types and metadata included."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from service.offline.scorer import ScoredText
 READ_ROWS: Final = 4096
 GROUP_ROWS: Final = 1 << 17
 GROUP_BYTES: Final = 1 << 27
-"""Parts are joined to row groups of about this many rows, or of this many bytes if that is less."""
+"""Joined parts make row groups of about this many rows, or of this many bytes if those are fewer rows."""
 
 _WORD: Final = pa.struct({"word": pa.string(), "logprob": pa.float64(), "known": pa.bool_()})
 _TYPES: Final = {
@@ -38,7 +38,7 @@ class Parquet:
     def open(self, path: Path, text_column: str) -> Iterator[Source]:
         """The rows of a file."""
         try:
-            with path.open("rb"):  # its errors are shorter than pyarrow's
+            with path.open("rb"):  # the errors of `open` are shorter than pyarrow's
                 file = pq.ParquetFile(path)
         except (OSError, pa.ArrowException) as error:
             raise BulkError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
@@ -47,7 +47,7 @@ class Parquet:
             yield ParquetSource(file, path, text_column)
 
     def join(self, parts: Sequence[tuple[Path, int]], path: Path) -> None:
-        """One after the other, in row groups that are worth reading."""
+        """Concatenates the parts, in row groups of a size that reads fast."""
         writer: pq.ParquetWriter | None = None
         waiting: list[pa.Table] = []
         try:
@@ -109,7 +109,7 @@ class ParquetSource:
         return ParquetPart(pa.Table.from_batches(batches, schema), self._path, self._text_column)
 
     def _seek(self, row: int) -> None:
-        """Row groups before it are not read; those rows of its own that come before are skipped."""
+        """Goes to a row: earlier row groups are not read, earlier rows of its own group are skipped."""
         group, metadata = 0, self._file.metadata
         while group < metadata.num_row_groups and row >= metadata.row_group(group).num_rows:
             row -= metadata.row_group(group).num_rows

@@ -1,4 +1,4 @@
-"""What a data set is to a bulk job: rows with a text each, read in spans and written with their scores."""
+"""A data set, as a bulk job sees it: rows with a text each, read in spans and written with their scores."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from service.offline.scorer import ScoredText
 
 
 class BulkError(ValueError):
-    """What is wrong with the data set or the job, in one line."""
+    """The fault of a data set or a job, in one line."""
 
 
 class RowFault(StrEnum):
-    """Why a row has no score. Its scores are null; it is counted, and never lost."""
+    """Why a row has no score. The row stays, with nulls for scores, and is counted."""
 
     NULL = "null"
     NOT_TEXT = "not a string"
@@ -33,7 +33,7 @@ class Span:
     Attributes:
         number: counts the spans of a job, from 0.
         first: the first row, from 0.
-        rows: how many; 0 only where there is no row at all.
+        rows: how many; 0 only in a data set without rows.
         offset: where the format finds the first row; in bytes for JSON lines.
     """
 
@@ -48,36 +48,36 @@ class Part(Protocol):
 
     @property
     def texts(self) -> Sequence[str | RowFault]:
-        """A text a row, or why there is none."""
+        """For each row its text, or why it has no text."""
 
     def write(self, path: Path, results: Sequence[ScoredText | None], columns: Columns) -> None:
-        """Writes the rows with their scores; None is a row without. Raises BulkError for a column that is
-        there already."""
+        """Writes the rows with their scores; None stands for a row without. Raises BulkError if the rows have
+        a column of an added name."""
 
 
 class Source(Protocol):
-    """A data set that is open."""
+    """An open data set."""
 
     def spans(self, rows: int) -> list[Span]:
-        """All of it, `rows` in each span but the last. Raises BulkError."""
+        """The whole data set, `rows` in each span but the last. Raises BulkError."""
 
     def read(self, span: Span) -> Part:
-        """Those rows; spans in their order are read without going back. Raises BulkError."""
+        """The rows of a span; spans in their order are read without going back. Raises BulkError."""
 
 
 class Format(Protocol):
-    """A way to keep rows in files."""
+    """A file format for rows."""
 
     suffix: str
 
     def open(self, path: Path, text_column: str) -> AbstractContextManager[Source]:
-        """Raises BulkError: it cannot be read, or has no such column."""
+        """Opens a file. Raises BulkError: it cannot be read, or has no such column."""
 
     def join(self, parts: Sequence[tuple[Path, int]], path: Path) -> None:
         """Writes the rows of all parts into one file; of each part a path and its number of rows.
 
         Raises:
-            BulkError: a part does not have as many.
+            BulkError: a part has another number of rows.
         """
 
 

@@ -1,4 +1,4 @@
-"""What a part of a bulk job amounts to, and all parts together."""
+"""The totals of one part of a bulk job, and of all parts."""
 
 from __future__ import annotations
 

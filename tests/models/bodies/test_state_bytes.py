@@ -18,6 +18,7 @@ BODIES: dict[str, tuple[Callable[[], Any], int]] = {
         f"LSTM, {name}": (partial(bodies.lstm, config), bodies.LSTM_HIDDEN)
         for name, config in bodies.LSTMS.items()
     },
+    **{name: (partial(bodies.rnn, config), bodies.RNN_INPUT) for name, config in bodies.RNNS.items()},
     **{
         f"transformer, {name}": (make, bodies.TRANSFORMER_UNITS) for name, make in bodies.TRANSFORMERS.items()
     },

@@ -12,6 +12,8 @@ from models.config.bodies import LSTMConfig
 from models.config.model import Band, ModelConfig
 from tests.support.tiny import tiny_config
 
+SPELLING = {"kind": "ngrams", "order": 6, "log_share": -0.1, "digest": "0" * 64}
+
 
 def config_with(**changes: Any) -> dict[str, Any]:
     values: dict[str, Any] = json.loads(tiny_config().model_dump_json())
@@ -75,19 +77,20 @@ def test_it_does_not_change() -> None:
         ({"cutoffs": [40, 280]}, "", "bands hold 6 clusters, the cutoffs make 1"),
         ({"bands": []}, "", "bands hold 0 clusters, the cutoffs make 6"),
         ({"bands": [{"clusters": 6}]}, "bands.0.width", "Field required"),
-        ({"bands": [{"clusters": 6, "width": 0}]}, "bands.0.width", "greater than or equal to 1"),
+        ({"bands": [{"clusters": 6, "width": -1}]}, "bands.0.width", "greater than or equal to 0"),
         ({"bands": [{"clusters": 6, "width": 2, "depth": 1}]}, "bands.0.depth", "not permitted"),
         ({"tied": "yes"}, "tied", "valid boolean"),
         ({"embedding_scale": 0.0}, "embedding_scale", "greater than 0"),
         ({"embedding_scale": float("inf")}, "embedding_scale", "finite number"),
         ({"embedding_scale": float("nan")}, "embedding_scale", "greater than 0|finite number"),
         ({"factor": -1.0}, "factor", "greater than 0"),
-        ({"format_version": 2}, "format_version", "Input should be 1"),
+        ({"format_version": 3}, "format_version", "Input should be 1 or 2"),
+        ({"spelling": SPELLING}, "", "spelling is a part of format_version 2"),
         ({"cluster_order": "reversed"}, "cluster_order", "Input should be 'natural'"),
         ({"colour": "blue"}, "colour", "not permitted"),
         ({"end_word": "<unk>"}, "", "unknown_word and end_word are both '<unk>'"),
         ({"body": None}, "body", "valid dictionary|instance of LSTMConfig|object"),
-        ({"body__type": "gru"}, "body", "'gru' .* does not match any of the expected tags: 'lstm'"),
+        ({"body__type": "mamba"}, "body", "'mamba' .* does not match any of the expected tags: 'lstm'"),
         ({"body__layers": 0}, "body.lstm.layers", "greater than or equal to 1"),
         ({"body__layers": 10**9}, "body.lstm.layers", "less than or equal to 100"),
         ({"body__projection": -1}, "body.lstm.projection", "greater than or equal to 0"),

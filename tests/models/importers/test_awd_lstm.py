@@ -123,7 +123,7 @@ FAULTS: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "dictionary of another kind": (
         "tied",
         lambda p: torch.save({"a": 1}, p / "corpus.0123456789abcdef.data"),
-        "holds no dictionary.idx2word",
+        "holds no dictionary with idx2word",
     ),
     "no module": ("tied", lambda p: torch.save([1, 2], p / "model.pt"), "is not a pickled module"),
 }

@@ -42,6 +42,8 @@ def test_the_cases_cover_what_is_claimed(bundle: Get) -> None:
         (True, True),
     }
     assert configs["old-projected-head"].head_projection == 12
+    # wav2letter's: 10000, 50000 and 200000 of 221,452 words, in small.
+    assert {configs[case].cutoffs for case in ("old-wav2letter", "fconv-wav2letter")} == {(4, 16, 64, 72)}
     assert {config.head_bias for config in configs.values()} == {False, True}
     transformers = [body for body in bodies.values() if isinstance(body, TransformerConfig)]
     assert {body.pre_norm for body in transformers} == {False, True}

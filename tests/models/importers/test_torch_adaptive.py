@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +32,10 @@ class Net(nn.Module):
             case.embedding, case.units, case.layers, bias=case.bias, proj_size=case.projection
         )
         width = case.projection or case.units
-        self.output = nn.Linear(width, D, bias=case.bias) if case.output else nn.Identity()
-        self.softmax = nn.AdaptiveLogSoftmaxWithLoss(D, V, case.cutoffs, case.factor, head_bias=case.bias)
+        self.output = nn.Linear(width, case.hidden, bias=case.bias) if case.output else nn.Identity()
+        self.softmax = nn.AdaptiveLogSoftmaxWithLoss(
+            case.hidden, V, case.cutoffs, case.factor, head_bias=case.bias
+        )
 
     def forward(self, ids: Tensor) -> Tensor:
         """(T, V) log-probabilities of what follows each of `ids` (T,)."""
@@ -50,6 +53,7 @@ class Case:
     projection: int = 0
     output: bool = True
     embedding: int = 8
+    hidden: int = D
 
 
 CASES = {
@@ -57,6 +61,9 @@ CASES = {
     "one tail, factor 4": Case([40], 4.0, bias=False),
     "three tails, factor 2": Case([10, 30, 60], 2.0, layers=2),
     "three tails, factor 4, no biases": Case([10, 30, 60], 4.0, bias=False, layers=3),
+    # 32 // 4 ** 3: torch makes a cluster whose words have no vectors, and are equally likely.
+    "three tails, the last of width 0": Case([10, 30, 60], 4.0, hidden=32),
+    "two tails of width 0, no biases": Case([10, 30, 60], 16.0, bias=False, hidden=32),
     "no map after the LSTM": Case([20, 50], units=D, output=False),
     "projection": Case([20, 50], units=70, projection=D, output=False, layers=2),
     "a map that changes no size": Case([20, 50], units=D, bias=False),
@@ -78,10 +85,13 @@ def write(path: Path, case: Case, net: Net | None = None) -> Net:
     """A directory as a user has it; returns the model in it."""
     if net is None:
         torch.manual_seed(5)
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", "Initializing zero-element tensors"
+            )  # torch says so, of width 0
             net = Net(case).eval()
             for weight in net.parameters():
-                weight.normal_(0, 1.2 * weight.shape[-1] ** -0.5)
+                weight.normal_(0, 1.2 * max(1, weight.shape[-1]) ** -0.5)
     path.mkdir(parents=True, exist_ok=True)
     torch.save(net.state_dict(), path / "model.pt")
     (path / "words.txt").write_text("\n".join(WORDS) + "\n")

@@ -50,6 +50,14 @@ LAYOUTS: dict[str, ModelConfig] = {
     "torch's after a plain embedding": config(
         tied=False, embedding_size=7, input_bands=(InputBand(words=V, width=7),)
     ),
+    "torch's with words without vectors": config(
+        bands=(Band(clusters=1, width=6), Band(clusters=2, width=0)),
+        tied=False,
+        input_bands=(InputBand(words=V, width=D),),
+    ),
+    "words without vectors, tied and with biases": config(
+        bands=(Band(clusters=2, width=0), Band(clusters=1, width=3)), head_bias=True, tail_bias=True
+    ),
     "an input cut elsewhere": config(
         tied=False,
         embedding_size=10,
@@ -181,7 +189,7 @@ def test_the_gpu_s_weights_give_the_same_logits(layout: ModelConfig) -> None:
     torch.testing.assert_close(logits[:, clusters], want[:, layout.cutoffs[0] :])
     for cluster in range(n):
         band = softmax.band_of[cluster]
-        column, width = int(packed.clusters[4, cluster]), len(softmax.projection_weight(band))
+        column, width = int(packed.clusters[4, cluster]), softmax.tails[band].shape[1]
         torch.testing.assert_close(logits[:, column : column + width], softmax.project(hidden, band))
 
 

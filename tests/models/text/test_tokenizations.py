@@ -44,14 +44,17 @@ def test_white_space() -> None:
 def test_lower_case_is_looked_up_and_typed_case_is_shown() -> None:
     found = vocabulary("hello", Whitespace(lowercase=True))
     assert known(found, "Hello HELLO Bye") == ["hello", "hello", "<unk>"]
-    assert surfaces(found, "Hello Bye") == ["hello", "Bye"]
+    assert surfaces(found, "Hello Bye") == ["Hello", "Bye"]
+    assert [token.word for token in found.tokenize("Hello Bye")] == ["hello", "bye"]
     assert found.starting_with("HEL").tolist() == [2]
 
 
 def test_moses_as_wikitext_has_it() -> None:
     found = vocabulary(WIKI, Moses())
     text = "The state-of-the art, 1,000.5 (2019) \"it's\" isn't"
-    assert surfaces(found, text) == (
+    tokens = found.tokenize(text)
+    assert "".join(token.surface for token in tokens) == text.replace(" ", "")
+    assert [token.word for token in tokens] == (
         "The state @-@ of @-@ the art , 1 @,@ 000 @.@ 5 ( 2019 ) \" it 's \" isn 't".split()
     )
     assert surfaces(vocabulary(WIKI, Moses(split_numbers=False)), "1,000.5") == ["1,000.5"]

@@ -5,7 +5,7 @@ Run once, outside the tests' environment; no network. The environment (Python 3.
     python -m venv venv
     venv/bin/pip install torch safetensors "numpy<2" cython wheel "setuptools<81"
     venv/bin/pip install --no-build-isolation fairseq-fixed==0.12.3.1 "numpy<2"
-    venv/bin/python tests/oracles/fairseq/make.py
+    venv/bin/python tests/oracles/fairseq/make.py  # or some cases by name
 
 ``new-*`` and ``fconv-*`` are written by ``fairseq-train`` (one update), all parameters then drawn anew so
 that predictions are peaked. ``old-*`` have the form of releases before 2021, which cannot be installed any
@@ -31,6 +31,8 @@ from pathlib import Path
 
 import torch
 from fairseq import checkpoint_utils, options, tasks
+from fairseq.models.fconv_lm import FConvLanguageModel
+from fairseq.models.fconv_lm import base_lm_architecture as base_fconv_architecture
 from fairseq.models.transformer import TransformerDecoder
 from fairseq.models.transformer_lm import TransformerLanguageModel, base_lm_architecture
 from fairseq.modules import AdaptiveInput
@@ -86,14 +88,17 @@ NEW = {
 
 def main() -> None:
     torch.serialization.add_safe_globals([argparse.Namespace])
-    shutil.rmtree(DATA, ignore_errors=True)
+    chosen = sys.argv[1:] or [*NEW, *OLD]
+    for name in chosen:
+        shutil.rmtree(DATA / name, ignore_errors=True)
     with tempfile.TemporaryDirectory() as place:
         os.chdir(place)
         make_corpus()
-        for name, (flags, contexts) in NEW.items():
-            make_new(name, flags, contexts)
-        for name, make in OLD.items():
-            make_old(name, make)
+        for name in chosen:
+            if name in NEW:
+                make_new(name, *NEW[name])
+            else:
+                make_old(name, OLD[name])
 
 
 def make_corpus() -> None:
@@ -262,6 +267,39 @@ def projected_head() -> tuple[argparse.Namespace, torch.nn.Module, dict[str, tor
     return args, *build(args)
 
 
+# wav2letter's models of words: 221,452 words, cutoffs 10000, 50000, 200000; here the same shares of 72.
+WAV2LETTER = f"{ADAPTIVE} 4,16,64"
+
+
+def wav2letter_transformer() -> tuple[argparse.Namespace, torch.nn.Module, dict[str, torch.Tensor]]:
+    """A ``transformer_lm_gbw``, input and output adaptive and tied, three tails."""
+    args = namespace(
+        f"--arch transformer_lm_gbw {WAV2LETTER} --adaptive-input --adaptive-input-cutoff 4,16,64"
+        " --tie-adaptive-weights --decoder-layers 1 --decoder-embed-dim 64 --decoder-ffn-embed-dim 32"
+        " --decoder-attention-heads 2"
+    )
+    args.no_decoder_final_norm = False
+    return args, *build(args)
+
+
+def wav2letter_convolutions() -> tuple[argparse.Namespace, torch.nn.Module, dict[str, torch.Tensor]]:
+    """An ``fconv_lm_dauphin_gbw`` in small: blocks of three layers that a residual spans, three tails."""
+    blocks = "[(16,5)]+[(8,1,0),(8,5,0),(16,1,3)]*2+[(16,1,0),(16,5,0),(64,1,3)]"
+    args = namespace(f"--arch fconv_lm {WAV2LETTER} --decoder-embed-dim 16 --decoder-layers={blocks}")
+    whole = argparse.Namespace(**vars(args))
+    base_fconv_architecture(whole)
+    task = tasks.setup_task(whole)
+    whole.max_target_positions = whole.tokens_per_sample
+    model = FConvLanguageModel.build_model(whole, task)
+    state = model.state_dict()
+    redraw(state)
+    for key, value in state.items():
+        if "adaptive_softmax" in key and key.endswith("weight"):
+            value.mul_(0.3)  # of 64 dimensions: else a word is 1e-45 probable, which float32 can hardly tell
+    model.load_state_dict(state)
+    return args, model.eval(), dict(state)
+
+
 def build(
     args: argparse.Namespace, version: int = 3, state: dict[str, torch.Tensor] | None = None
 ) -> tuple[torch.nn.Module, dict[str, torch.Tensor]]:
@@ -315,6 +353,8 @@ OLD = {
     "old-2019": two_thousand_nineteen,
     "old-2018": two_thousand_eighteen,
     "old-projected-head": projected_head,
+    "old-wav2letter": wav2letter_transformer,
+    "fconv-wav2letter": wav2letter_convolutions,
 }
 
 if __name__ == "__main__":

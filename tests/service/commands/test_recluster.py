@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,41 @@ def test_refusals(text: Path, tmp_path: Path) -> None:
         )
     (tmp_path / "plain").mkdir()
     plain = tiny_bundle(tmp_path / "plain", tiny_config(cutoffs=(280,), bands=()))
-    assert "no tail clusters" in refusal(run("recluster", plain, tmp_path / "out", "--text", text))
+    for edges, fault in [
+        ("280", "a short-list and one tail cluster or more"),
+        ("9,20", "the last cutoff (20)"),
+    ]:
+        arguments = ("recluster", plain, tmp_path / "out", "--text", text, "--rows", 400)
+        assert fault in refusal(run(*arguments, "--cutoffs", edges))
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_softmax_over_all_words(text: Path, tmp_path: Path, tied: bool) -> None:
+    """Gets a short-list of its most probable words, and clusters of the others."""
+    model = tiny_bundle(tmp_path, tiny_config(cutoffs=(280,), bands=(), tied=tied))
+    out = tmp_path / "out"
+    arguments = ("recluster", model, out, "--text", text, "--clusters", 6, "--rows", 400, "--iterations", 60)
+    result = run(*arguments)
+    assert result.exit_code == 0, result.stderr
+    made, old = Bundle.load(out, "cpu"), Bundle.load(model, "cpu")
+    assert (made.config.n_clusters, made.config.tied) == (6, tied)
+    words = [[one.vocabulary.word(i) for i in range(280)] for one in (made, old)]
+    assert words[0] != words[1]
+    assert sorted(words[0]) == sorted(words[1])
+    assert "the softmax over all words became a short-list and 6" in (out / "README.md").read_text()
+    before, after = (perplexity(result.stdout, name) for name in ("before", "after"))
+    assert abs(math.log(after / before)) < 0.5  # of a random model that expects other text
+    assert run(*arguments).stdout == result.stdout  # from what is kept
+
+
+def test_a_softmax_over_all_words_may_learn_on(text: Path, tmp_path: Path) -> None:
+    model = tiny_bundle(tmp_path, tiny_config(cutoffs=(280,), bands=()))
+    result = run(
+        "recluster", model, tmp_path / "out", "--text", text, "--clusters", 6, "--rows", 400,
+        "--iterations", 10, "--fine-tune", 6, "--learning-rate", 1e-2,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    assert perplexity(result.stdout, "fine-tuned") < perplexity(result.stdout, "after")
 
 
 def test_the_rest_may_learn_too(text: Path, tmp_path: Path) -> None:

@@ -168,7 +168,9 @@ def test_csv_has_the_rows_of_tsv(bundle_path: Path, tmp_path: Path, per_word: bo
 
 def test_csv_quotes_what_rfc_4180_asks_for_and_no_more() -> None:
     words = ["Thank", 'a"b', "c,d", '"', ",", "NA", "#", "'", "\u00e9\u4f60", "; "]
-    text = ScoredText([Token(at, word) for at, word in enumerate(words)], [-0.5] * len(words), 1, 3)
+    text = ScoredText(
+        [Token(at, word, 0, 0, word) for at, word in enumerate(words)], [-0.5] * len(words), 1, 3
+    )
     quoted = ["Thank", '"a""b"', '"c,d"', '""""', '","', "NA", "#", "'", "\u00e9\u4f60", "; "]
     header, rows = table_rows(Csv, per_word=True)
     assert header == ",".join(WORD_COLUMNS) + "\n"
@@ -184,7 +186,7 @@ def test_csv_quotes_what_rfc_4180_asks_for_and_no_more() -> None:
 def test_a_word_that_would_break_a_tsv_row_is_an_error() -> None:
     _, rows = table_rows(Tsv, per_word=True)
     with pytest.raises(csv.Error):
-        rows(1, [ScoredText([Token(1, "a\tb")], [-1.0], 0, 0)])
+        rows(1, [ScoredText([Token(1, "a\tb", 0, 3, "a\tb")], [-1.0], 0, 0)])
 
 
 def test_tsv_a_row_a_word(bundle_path: Path, file: Path) -> None:

@@ -16,7 +16,9 @@ from typer.testing import CliRunner
 import service
 from service import cli
 from service.commands import serve
-from service.http.server import Server
+from service.fleet.fleet import Fleet
+from service.http.app import HeadfirstApp
+from service.processes.single import LocalServer
 from tests.support.server_process import assert_refused, failed_start
 
 
@@ -134,12 +136,18 @@ def test_what_it_starts(
     """In this process, with a server that ends at once."""
     started: list[tuple[str, str, int]] = []
 
-    def run(server: Server, sockets: list[socket.socket]) -> None:
-        (listening,) = sockets
-        context = server.config.app.context  # type: ignore[union-attr]
-        started.append((context.models.first.name, context.models.state, listening.getsockname()[1]))
+    class Started(LocalServer):
+        """Notes what it would serve, instead of serving it."""
 
-    monkeypatch.setattr(Server, "run", run)
+        def __init__(self, app: HeadfirstApp, fleet: Fleet, drain_timeout: float) -> None:
+            super().__init__(app, fleet, drain_timeout)
+            self.app = app
+
+        def run(self, sockets: list[socket.socket] | None = None) -> None:
+            ((listening,), models) = sockets, self.app.context.models
+            started.append((models.first.name, models.state, listening.getsockname()[1]))
+
+    monkeypatch.setattr("service.processes.single.LocalServer", Started)
     threads = str(torch.get_num_threads())
     arguments = ("--model", str(bundle_path), "--port", "0", "--threads", threads, "--api-key", "topsecret")
     arguments += ("--http-workers", "0")

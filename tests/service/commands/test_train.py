@@ -11,6 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from models.bundle import Bundle
+from models.spelling.spelling_model import SPELLING
 from models.training.clusters import planning
 from models.training.clusters.timing import Point
 from service.commands.shared.clusters import bands_to
@@ -74,6 +75,10 @@ def test_a_trained_bundle_loads_and_has_a_card(app: typer.Typer, corpus: Path, t
     assert bundle.dtype == "float16"
     card = (out / "README.md").read_text()
     assert "Made up; CC0." in card
+    assert bundle.spelling is not None
+    (row,) = [line for line in card.splitlines() if line.startswith("| held out |")]
+    with_class, spelled = (float(cell) for cell in row.split("|")[-3:-1])
+    assert 0 < with_class < spelled < 5
     assert "held-out perplexity" in result.stderr
     perplexity = float(result.stderr.rsplit("held-out perplexity ", 1)[1].split(",")[0])
     assert perplexity < 30  # 70 words in a circle: without learning it would be about 60
@@ -90,11 +95,12 @@ def test_the_same_seed_gives_the_same_model(app: typer.Typer, corpus: Path, tmp_
 def test_the_same_command_goes_on_from_the_checkpoint(app: typer.Typer, corpus: Path, tmp_path: Path) -> None:
     arguments = [str(corpus), str(tmp_path / "out"), *SIZES, "--steps", "20"]
     assert CliRunner().invoke(app, arguments).exit_code == 0
-    weights = _weights(tmp_path / "out")
+    weights, spelling = _weights(tmp_path / "out"), (tmp_path / "out" / SPELLING).read_bytes()
     again = CliRunner().invoke(app, arguments)
     assert again.exit_code == 0
     assert "resumed at step 20" in again.stderr
     assert _weights(tmp_path / "out") == weights
+    assert (tmp_path / "out" / SPELLING).read_bytes() == spelling
 
 
 def test_planned_cutoffs_are_measured_once(

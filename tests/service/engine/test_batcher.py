@@ -3,7 +3,7 @@
 from service.contract.messages import Predict, Predicted, Score
 from service.engine.queue import MIN_SLICE_TOKENS
 from service.engine.scheduler import PREDICT_SLICE_TOKENS, SCORE_SLICE_TOKENS
-from service.engine.work import Sequence
+from service.engine.work import Node
 from tests.support.batcher_bench import HIDDEN, Bench, messages_of, predict, score
 
 # -- batches ---------------------------------------------------------------------------------------------
@@ -16,14 +16,14 @@ def test_what_waits_is_one_batch() -> None:
     batch = bench.step()
     assert len(batch.slices) == 5
     assert batch.tokens == 15
-    assert not bench.waiting
+    assert not bench.batcher.has_work()
     assert sum(bench.answered.values()) == 5
 
 
 def test_an_empty_call_is_nothing() -> None:
     bench = Bench()
     assert bench.submit() == []
-    assert not bench.waiting
+    assert not bench.batcher.has_work()
 
 
 def test_a_message_without_tokens_costs_one() -> None:
@@ -101,9 +101,9 @@ def test_a_sequence_gets_its_state_once_and_before_its_cost() -> None:
     bench.submit(predict(8))
     bench.submit(predict(8))
 
-    def begin(sequence: Sequence) -> None:
-        assert sequence.hidden is None
-        sequence.hidden, sequence.position = HIDDEN, 7
+    def begin(node: Node) -> None:
+        assert node.hidden is None
+        node.hidden, node.position = HIDDEN, 7
 
     batch = bench.batcher.next(begin)
     assert batch is not None
@@ -175,7 +175,7 @@ def test_cancelling_what_is_being_computed() -> None:
     batch = bench.next()
     job.cancel()
     bench.run(batch)
-    assert not bench.waiting
+    assert not bench.batcher.has_work()
     assert not bench.answered
     assert bench.batcher.depth == bench.batcher.tokens == 0
 
@@ -212,7 +212,7 @@ def test_a_future_may_be_cancelled_inside_another_s_callback() -> None:
     first.add_done_callback(lambda _: second.cancel())
     first.cancel()
     assert bench.rejected == {"cancelled": 2}
-    assert not bench.waiting
+    assert not bench.batcher.has_work()
 
 
 def test_what_was_released_is_its_taker_s_to_answer() -> None:

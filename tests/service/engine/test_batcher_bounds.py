@@ -4,8 +4,9 @@ import pytest
 
 from service.contract.errors import Draining, QueueFull, TooLarge
 from service.contract.messages import Predict, Score
-from service.engine.queue import FIRST_RETRY_SECONDS, GROWTH_STEPS, MAX_RETRY_SECONDS
-from service.engine.work import Sequence
+from service.contract.retry_after import FIRST_SECONDS, MAX_SECONDS
+from service.engine.queue import GROWTH_STEPS
+from service.engine.work import Node
 from tests.support.batcher_bench import Bench, predict, score
 
 
@@ -55,8 +56,8 @@ def test_retry_after_follows_the_present_rate() -> None:
     bench.submit(*(score(10, first=i) for i in range(99)))
     with pytest.raises(QueueFull) as full:
         bench.submit(score(1))
-    assert full.value.retry_after == FIRST_RETRY_SECONDS
-    while bench.waiting:
+    assert full.value.retry_after == FIRST_SECONDS
+    while bench.batcher.has_work():
         bench.step(seconds=0.5)  # 11 sentences, of 9 tokens to run, a step.
     bench.submit(*(score(10, first=i) for i in range(99)))
     with pytest.raises(QueueFull) as full:
@@ -71,7 +72,7 @@ def test_retry_after_has_a_limit() -> None:
     bench.submit(score(2))
     with pytest.raises(QueueFull) as full:
         bench.submit(score(2))
-    assert full.value.retry_after == MAX_RETRY_SECONDS
+    assert full.value.retry_after == MAX_SECONDS
 
 
 def test_time_that_the_other_kind_takes_slows_the_rate() -> None:
@@ -89,11 +90,11 @@ def test_time_that_the_other_kind_takes_slows_the_rate() -> None:
 def test_closed_while_the_messages_were_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
 
-    def prepare(jobs: object) -> list[Sequence]:
+    def prepare(jobs: object) -> list[Node]:
         bench.batcher.close(Draining)
         return []
 
-    monkeypatch.setattr("service.engine.batcher.predict_sequences", prepare)
+    monkeypatch.setattr("service.engine.batcher.predict_nodes", prepare)
     with pytest.raises(Draining):
         bench.submit(predict())
     assert bench.batcher.depth == 0
@@ -121,4 +122,4 @@ def test_a_shrunk_budget_grows_back() -> None:
         bench.submit(predict())
         bench.submit(score())
         bench.run_all()
-    assert [lane.budget for lane in bench.batcher._lanes] == [2048, 128]
+    assert bench.batcher.budgets == (2048, 128)

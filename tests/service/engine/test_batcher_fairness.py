@@ -16,7 +16,7 @@ def test_clients_share_a_batch_evenly() -> None:
     cost: Counter[str] = Counter()
     for _ in range(10):
         for piece in bench.step().slices:
-            cost[piece.sequence.jobs[0].message.id] += piece.cost
+            cost[piece.node.jobs[0].message.id] += piece.cost
     assert cost == {"many": 600, "fewer": 600}
 
 
@@ -27,7 +27,7 @@ def test_what_a_long_text_cannot_use_the_others_do() -> None:
     for _ in range(10):
         cost: Counter[str] = Counter()
         for piece in bench.step().slices:
-            cost[piece.sequence.jobs[0].message.id] += piece.cost
+            cost[piece.node.jobs[0].message.id] += piece.cost
         assert cost["text"] == SCORE_SLICE_TOKENS
         assert cost["many"] > 256 - SCORE_SLICE_TOKENS - 20
 

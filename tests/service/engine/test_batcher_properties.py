@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 
 from service.contract.errors import QueueFull
 from service.contract.messages import Predict, Score
-from service.engine.queue import Batch
 from service.engine.scheduler import SCORE_SLICE_TOKENS
-from service.engine.work import Job
+from service.engine.work import Batch
 from tests.support.batcher_bench import Bench, messages_of, predict, score
 
 MESSAGES = st.one_of(
@@ -30,27 +29,27 @@ EVENTS = st.one_of(
 )
 
 
-def ask(bench: Bench, gone: Counter[Job], kind: str, value: object) -> None:
-    """What those who ask do, and the timer; `gone` are the jobs that leave without an answer."""
+def ask(bench: Bench, kind: str, value: object) -> None:
+    """What those who ask do, and the timer."""
     if kind == "submit":
         with contextlib.suppress(QueueFull):
             bench.submit(*value)  # type: ignore[misc]
     elif kind == "cancel" and bench.jobs:
         job = bench.jobs[int(value) % len(bench.jobs)]  # type: ignore[call-overload]
-        if not bench.answered[job] and not gone[job]:
+        if job in bench.open:
             assert job.cancel()
-            gone[job] += 1
-    elif kind == "timer" and any(job.deadline <= bench.now for job in bench.batcher._unanswered):
-        gone.update(bench.batcher.overdue() or ())
+            bench.gone[job] += 1
+    elif kind == "timer" and any(job.deadline <= bench.now for job in bench.open):
+        bench.gone.update(bench.batcher.overdue() or ())
 
 
-def check_all_left(bench: Bench, gone: Counter[Job]) -> None:
+def check_all_left(bench: Bench) -> None:
     """Each job was answered once or is gone, those among them that are too late now."""
-    if bench.batcher._unanswered:
-        gone.update(bench.batcher.overdue() or ())
-    assert bench.answered + gone == Counter(bench.jobs)
+    if bench.open:
+        bench.gone.update(bench.batcher.overdue() or ())
+    assert bench.answered + bench.gone == Counter(bench.jobs)
     assert bench.batcher.depth == bench.batcher.tokens == 0
-    assert not bench.batcher._unanswered
+    assert bench.batcher.wait_idle(0)
 
 
 @settings(max_examples=200, deadline=None)
@@ -59,10 +58,9 @@ def test_every_message_is_answered_once_and_no_budget_is_exceeded(
     events: list[tuple[str, object]], batch_tokens: int, score_tokens: int
 ) -> None:
     bench = Bench(batch_tokens, score_tokens, max_inputs=20, max_tokens=2000)
-    gone: Counter[Job] = Counter()
     for kind, value in events:
-        ask(bench, gone, kind, value)
-        if kind == "step" and any(job.deadline > bench.now for job in bench.batcher._unanswered):
+        ask(bench, kind, value)
+        if kind == "step" and any(job.deadline > bench.now for job in bench.open):
             batch = bench.step(seconds=float(value))  # type: ignore[arg-type]
             budget = (
                 batch_tokens
@@ -71,10 +69,10 @@ def test_every_message_is_answered_once_and_no_budget_is_exceeded(
             )
             assert 0 < batch.tokens <= budget
             assert all(piece.count <= SCORE_SLICE_TOKENS for piece in batch.slices)
-    while any(job.deadline > bench.now for job in bench.batcher._unanswered):
+    while any(job.deadline > bench.now for job in bench.open):
         bench.step(seconds=0)
-    check_all_left(bench, gone)
-    assert sum(bench.rejected.values()) == sum(gone.values())
+    check_all_left(bench)
+    assert sum(bench.rejected.values()) == sum(bench.gone.values())
 
 
 @settings(max_examples=50, deadline=None)
@@ -107,37 +105,26 @@ def test_threads_share_the_work_and_answer_each_message_once(
     events: list[tuple[str, object]], threads: int, batch_tokens: int
 ) -> None:
     bench = Bench(batch_tokens, batch_tokens, max_inputs=20, max_tokens=2000, threads=threads)
-    gone: Counter[Job] = Counter()
     running: list[Batch] = []
 
     def take() -> None:
         batch = bench.next()
-        mine = {id(piece.sequence) for piece in batch.slices}
-        others = {id(piece.sequence) for other in running for piece in other.slices}
+        mine = {id(piece.node) for piece in batch.slices}
+        others = {id(piece.node) for other in running for piece in other.slices}
         assert len(mine) == len(batch.slices)
-        assert not mine & others, "two threads have one sequence"
+        assert not mine & others, "two threads have one node"
         assert batch.tokens <= batch_tokens
         running.append(batch)
 
-    def alive() -> bool:
-        return any(
-            group.alive(sequence, bench.now)
-            for lane in bench.batcher._lanes
-            for group in lane._rotation
-            for sequence in group.waiting
-        )
-
     for kind, value in events:
-        ask(bench, gone, kind, value)
-        if kind == "take" and len(running) < threads and alive():
+        ask(bench, kind, value)
+        if kind == "take" and len(running) < threads and bench.batcher.has_work():
             take()
         elif kind == "end" and running:
             bench.run(running.pop(int(value) % len(running)), seconds=1)  # type: ignore[call-overload]
-    while running or alive():
-        if running and (len(running) == threads or not alive()):
+    while running or bench.batcher.has_work():
+        if running and (len(running) == threads or not bench.batcher.has_work()):
             bench.run(running.pop(0), seconds=0)
         else:
             take()
-    check_all_left(bench, gone)
-    assert not bench.batcher._running
-    assert bench.batcher.wait_idle(0)
+    check_all_left(bench)

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from service.engine.batcher import Batcher
-from service.engine.queue import Batch
+from service.engine.work import Batch
 from tests.support.batcher_bench import Bench, predict, score
 
 
@@ -28,11 +28,6 @@ class Caller(threading.Thread):
         return self.returned[0]
 
 
-def blocked_in(condition: threading.Condition) -> bool:
-    with condition:
-        return bool(condition._waiters)  # type: ignore[attr-defined]
-
-
 def look_until(holds: Callable[[], bool]) -> None:
     """Who is about to block tells nobody, so this looks again and again, and lets others run in between."""
     end = time.monotonic() + 30
@@ -41,18 +36,8 @@ def look_until(holds: Callable[[], bool]) -> None:
         time.sleep(0)
 
 
-def wait_until_blocked(condition: threading.Condition) -> None:
-    look_until(lambda: blocked_in(condition))
-
-
-def asleep(batcher: Batcher) -> int:
-    """How many threads wait for a batch."""
-    with batcher._lock:
-        return len(batcher._sleepers)
-
-
 def wait_until_asleep(batcher: Batcher, threads: int = 1) -> None:
-    look_until(lambda: asleep(batcher) == threads)
+    look_until(lambda: batcher.asleep() == threads)
 
 
 def test_next_blocks_until_something_is_there() -> None:
@@ -78,9 +63,8 @@ def test_next_blocks_when_only_the_dead_are_waiting() -> None:
 def test_the_timer_wakes_for_an_earlier_deadline() -> None:
     bench = Bench()
     caller = Caller(bench.batcher.overdue)
-    wait_until_blocked(bench.batcher._deadline)
     bench.submit(predict(deadline=1000))
-    wait_until_blocked(bench.batcher._deadline)
+    look_until(lambda: bench.batcher.wake_at == 1000)
     bench.now = 10.0
     (job,) = bench.submit(predict(deadline=10))
     assert caller.result() == [job]
@@ -90,17 +74,31 @@ def test_the_timer_wakes_by_itself() -> None:
     bench = Bench()
     (job,) = bench.submit(predict(deadline=0.05))
     times = iter([0.0])
-    bench.batcher._clock = lambda: next(times, 1.0)
+    bench.clock = lambda: next(times, 1.0)
     assert bench.batcher.overdue() == [job]
 
 
 def test_stop_wakes_everybody() -> None:
     bench = Bench()
     callers = [Caller(lambda: bench.batcher.next(bench.begin)), Caller(bench.batcher.overdue)]
-    wait_until_asleep(bench.batcher)
-    wait_until_blocked(bench.batcher._deadline)
+    look_until(bench.batcher.idle)
     bench.batcher.stop()
     assert [caller.result() for caller in callers] == [None, None]
+
+
+def test_with_nothing_asked_all_sleep_until_they_are_woken() -> None:
+    """A thread that sleeps has no time at which it looks again by itself."""
+    bench = Bench(threads=2)
+    assert not bench.batcher.idle()
+    callers = [Caller(lambda: bench.batcher.next(bench.begin)) for _ in range(2)]
+    wait_until_asleep(bench.batcher, 2)
+    assert not bench.batcher.idle()
+    callers.append(Caller(bench.batcher.overdue))
+    look_until(bench.batcher.idle)
+    assert bench.batcher.wake_at == float("inf")
+    bench.submit(predict())
+    assert not bench.batcher.idle()
+    bench.batcher.stop()
 
 
 def test_waiting_for_idleness() -> None:
@@ -109,7 +107,8 @@ def test_waiting_for_idleness() -> None:
     bench.submit(predict())
     assert not bench.batcher.wait_idle(0)
     caller = Caller(lambda: bench.batcher.wait_idle(60))
-    wait_until_blocked(bench.batcher._idle)
+    caller.join(0.05)  # It is blocked by then.
+    assert not caller.returned
     bench.step()
     assert caller.result() is True
 

@@ -186,18 +186,6 @@ def test_threads_are_set_where_they_hold(make: Make, monkeypatch: pytest.MonkeyP
     assert called == [(1, "headfirst-engine")]
 
 
-def test_idle_threads_use_no_cpu(make: Make) -> None:
-    watched = make()
-    watched.ask(predict([1], deadline=None))
-    watched.wait_idle()
-    batcher = watched.engine._batcher
-    with batcher._lock:
-        # All threads are inside `wait`, without a time at which they would look again.
-        assert len(batcher._sleepers) == watched.engine._engine_threads
-        assert batcher._deadline._waiters  # type: ignore[attr-defined]
-    assert batcher._wake_at == float("inf")
-
-
 @pytest.mark.parametrize(
     "messages", [[predict([5, 6, 7])], [score([5, 6, 7])], [score([*range(5, 15), i, 1]) for i in range(9)]]
 )

@@ -1,7 +1,6 @@
 """How an engine begins and ends: no future is left without an answer."""
 
 import threading
-from collections.abc import Callable
 from typing import NoReturn
 
 import pytest
@@ -10,11 +9,9 @@ from models.bundle import Bundle
 from service.contract.errors import (
     DeadlineExceeded,
     Draining,
-    HeadfirstError,
     NotReady,
 )
 from service.engine.batcher import Batcher
-from service.engine.engine import Engine
 from tests.support.spy import (
     BLOCKER,
     WAIT_SECONDS,
@@ -55,12 +52,11 @@ def test_a_fault_of_the_batcher_leaves_no_future_unresolved(
     watched = make()
     with watched.spy.closed(watched.engine, BLOCKER):
         futures = submit(watched, predict([4]), score([5]))
-        monkeypatch.setattr(watched.engine._batcher, method, lambda *_: broken([]))
+        monkeypatch.setattr(Batcher, method, lambda *_: broken([]))
         futures += submit(watched, predict([6], deadline=0.0))
     errors = {type(error_of(future)) for future in futures}
     assert errors <= {NotReady, DeadlineExceeded, *([type(None)] if method == "overdue" else [])}
-    for thread in watched.engine._threads:
-        thread.join(WAIT_SECONDS)
+    watched.wait_until("dead")
     assert watched.engine.reason == "the engine died of RuntimeError"
 
 
@@ -82,10 +78,38 @@ def test_a_model_that_fails_in_the_warm_up_is_never_ready(bundle: Bundle) -> Non
     watched = Watched(bundle)
     watched.spy.before = broken
     watched.engine.start()
-    watched.engine._threads[0].join(WAIT_SECONDS)
-    assert watched.engine.state == "dead"
+    watched.wait_until("dead")
     assert "RuntimeError" in watched.engine.reason
     watched.engine.stop()
+
+
+def test_each_change_of_state_is_announced_after_it(bundle: Bundle) -> None:
+    watched = Watched(bundle)
+    states: list[str] = []
+    with watched.engine.changes.subscribed(lambda: states.append(watched.engine.state)):
+        watched.start()
+        check(bundle, predict([4]), watched.ask(predict([4]))[0])  # Once it is announced, it accepts.
+        assert watched.engine.drain(WAIT_SECONDS)
+        watched.engine.stop()
+    assert states == ["ready", "draining", "dead"]
+
+
+def test_a_death_is_announced_when_no_future_waits_any_more(make: Make) -> None:
+    watched = make()
+    done: list[bool] = []
+    announced = threading.Event()
+
+    def note() -> None:
+        done.append(all(future.done() for future in futures))
+        announced.set()
+
+    with watched.spy.closed(watched.engine, BLOCKER):
+        futures = submit(watched, predict([4]), score([5]))
+        with watched.engine.changes.subscribed(note):
+            watched.engine.fail("it hangs")
+            assert announced.wait(WAIT_SECONDS)
+    assert done[0]
+    assert [type(error_of(future)) for future in futures] == [NotReady] * 2
 
 
 def test_nothing_is_accepted_before_the_warm_up_is_done(bundle: Bundle) -> None:
@@ -112,20 +136,11 @@ def test_draining_during_the_warm_up(bundle: Bundle) -> None:
 def test_drain_finishes_what_was_accepted(make: Make) -> None:
     watched = make()
     drained: list[bool] = []
-    closed = threading.Event()
-    close = watched.engine._batcher.close
-
-    def close_and_tell(refuse: Callable[[], HeadfirstError]) -> None:
-        close(refuse)
-        closed.set()
-
-    watched.engine._batcher.close = close_and_tell  # type: ignore[method-assign]
     with watched.spy.closed(watched.engine, BLOCKER):
         futures = submit(watched, predict([4]), score([5] * 500))
         thread = threading.Thread(target=lambda: drained.append(watched.engine.drain(WAIT_SECONDS)))
         thread.start()
-        assert closed.wait(WAIT_SECONDS)
-        assert watched.engine.state == "draining"
+        watched.wait_until("draining")
         assert watched.engine.reason == "the server is shutting down"
         with pytest.raises(Draining):
             submit(watched, predict([6]))
@@ -158,5 +173,3 @@ def test_two_engines_do_not_know_of_each_other(make: Make, bundle: Bundle) -> No
     first.engine.stop()
     message = predict([4, 5])
     check(bundle, message, second.ask(message)[0])
-    assert isinstance(first.engine, Engine)
-    assert isinstance(first.engine._batcher, Batcher)

@@ -19,6 +19,7 @@ from service.fleet import fleet as fleet_module
 from service.fleet.fleet import Fleet
 from service.fleet.loading import LoadedModel, load
 from service.fleet.served import Served
+from service.http.api.examples import describe
 from service.metrics.registry import Metrics
 from service.settings.model_sources import ModelSource
 from service.settings.settings import Settings
@@ -82,8 +83,8 @@ class Two:
         models = tuple(f"{path.name}={path}" for path in self.paths)
         self.settings = Settings(model=models, device="cpu", **settings)  # type: ignore[arg-type]
         self.engines: list[Double] = []
-        loaded = [load(source, self.settings) for source in self.settings.sources]
-        self.fleet = Fleet(self.settings, self.metrics, loaded, make_engine=self._make)  # type: ignore[arg-type]
+        loaded = [load(source, self.settings, describe) for source in self.settings.sources]
+        self.fleet = Fleet(self.settings, self.metrics, loaded, describe, make_engine=self._make)  # type: ignore[arg-type]
         self.asking = Asking()
         self.fleet.start()
 
@@ -183,9 +184,9 @@ async def test_one_reload_at_a_time(two: Two, monkeypatch: pytest.MonkeyPatch) -
 
 
 def held(go_on: threading.Event) -> Callable[..., LoadedModel]:
-    def load_when_told(source: ModelSource, settings: Settings, copies: Path | None) -> LoadedModel:
+    def load_when_told(source: ModelSource, settings: Settings, *arguments: object) -> LoadedModel:
         assert go_on.wait(20)
-        return load(source, settings, copies)
+        return load(source, settings, *arguments)  # type: ignore[arg-type]
 
     return load_when_told
 
@@ -240,6 +241,22 @@ async def test_no_reload_while_ending(two: Two) -> None:
         await two.reload()
 
 
+async def test_a_change_of_any_engine_is_announced(two: Two) -> None:
+    dead = asyncio.create_task(two.fleet.changes.until(lambda: two.fleet.state == "dead"))
+    await asyncio.sleep(0)
+    await asyncio.to_thread(two.engines[1].fail, "it hangs")
+    async with asyncio.timeout(20):
+        await dead
+    await two.reload("two")
+    ready = [served.engine for served in two.fleet.catalog if served.engine.state == "ready"]
+    assert ready == [two.engines[0], two.engines[2]]
+    drained = asyncio.create_task(two.fleet.changes.until(lambda: two.fleet.state == "draining"))
+    await asyncio.sleep(0)
+    await asyncio.to_thread(setattr, two.engines[2], "state", "draining")
+    async with asyncio.timeout(20):
+        await drained
+
+
 async def test_an_engine_that_hangs_is_given_up(two: Two) -> None:
     two.engines[0].stalled = 119.0
     two.fleet.check()
@@ -265,7 +282,7 @@ async def test_a_replaced_model_leaves_nothing_behind(
     caplog.set_level(logging.ERROR, "models")
     settings = Settings(model=(f"tiny={bundle_path}",), device="cpu")
     metrics = Metrics()
-    fleet = Fleet(settings, metrics, [load(settings.sources[0], settings)])
+    fleet = Fleet(settings, metrics, [load(settings.sources[0], settings, describe)], describe)
     fleet.start()
     try:
         await wait_for(lambda: fleet.state == "ready")

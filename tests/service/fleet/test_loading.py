@@ -12,6 +12,7 @@ from models.config.bodies import BodyConfig, TransformerConfig, TransformerXLCon
 from service.engine.state_cache import StateCache
 from service.fleet.fleet import Fleet
 from service.fleet.loading import load
+from service.http.api.examples import describe
 from service.metrics.registry import Metrics
 from service.settings.settings import Settings
 from tests.support.engines import FakeEngine, compute
@@ -36,14 +37,14 @@ def warned(caplog: pytest.LogCaptureFixture, *paths: Path, cache: int) -> list[t
     """What a fleet of these models says about its cache."""
     models = tuple(f"{path.name}{number}={path}" for number, path in enumerate(paths))
     settings = Settings(model=models, device="cpu", state_cache_bytes=cache, max_context_words=WORDS)
-    loaded = [load(source, settings) for source in settings.sources]
+    loaded = [load(source, settings, describe) for source in settings.sources]
 
     def engine(bundle: Bundle, *_: object) -> FakeEngine:
         return FakeEngine(lambda message: compute(bundle, message))
 
     with caplog.at_level(logging.WARNING, "headfirst"):
         caplog.clear()
-        fleet = Fleet(settings, Metrics(), loaded, make_engine=engine)  # type: ignore[arg-type]
+        fleet = Fleet(settings, Metrics(), loaded, describe, make_engine=engine)  # type: ignore[arg-type]
     for served in fleet.catalog:
         served.engine.close()  # type: ignore[attr-defined]
     return [(record.getMessage(), record.fields) for record in caplog.records]  # type: ignore[attr-defined]

@@ -6,7 +6,7 @@ import pytest
 
 from models.bundle import Bundle
 from service.contract.messages import Predict, Predicted, Score, Scored
-from service.http.request.context_words import last_words
+from service.http.request.questions import last_words
 from tests.support.asgi import Local, post
 from tests.support.engines import TIMING, compute
 

@@ -28,7 +28,7 @@ async def test_what_the_engine_refuses(local: Local, refusal: Exception, status:
     assert (response.status_code, error_of(response)["code"]) == (status, code)
     assert response.headers["retry-after"] == ("5" if status == 429 else "1")
     assert app.sample("rejected_total", reason=code) == 1
-    assert app.lifecycle.in_flight == 0
+    assert app.admission.in_flight == 0
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ async def test_health(local: Local, state: str, live: int, ready: int, code: str
 
 async def test_draining_is_seen_at_once(local: Local) -> None:
     app = local()
-    app.lifecycle.draining = True
+    app.admission.draining = True
     async with app.client() as client:
         ready = await client.get("/health/ready")
         live = await client.get("/health/live")

@@ -8,8 +8,6 @@ import signal
 import pytest
 
 from service.http import server as server_module
-from service.http.server import bind
-from service.settings.settings import ConfigurationError
 from tests.support.asgi import Local
 from tests.support.local_server import run
 
@@ -18,29 +16,15 @@ pytestmark = pytest.mark.anyio
 REQUEST = b'POST /v1/predict HTTP/1.1\r\nhost: x\r\ncontent-length: 15\r\n\r\n{"inputs": "a"}'
 
 
-async def test_it_tells_where_it_listens_and_when_it_is_ready(
-    local: Local, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO, "headfirst")
-    async with run(local()) as running:
-        url = f"http://127.0.0.1:{running.port}"
-        assert caplog.messages[-1] == f"playground {url}/  documentation {url}/docs"
-        running.engine.state = "ready"
-        await running.wait_for(lambda: caplog.messages[-1] == "ready")
-        reader, writer = await running.connect(REQUEST)
-        assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
-        writer.close()
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_drains_first(local: Local, number: signal.Signals) -> None:
     app = local()
     app.engine.hold.clear()
     async with run(app) as running:
         reader, writer = await running.connect(REQUEST)
-        await running.wait_for(lambda: app.lifecycle.in_flight == 1)
+        await running.wait_for(lambda: app.admission.in_flight == 1)
         os.kill(os.getpid(), number)
-        await running.wait_for(lambda: app.lifecycle.draining)
+        await running.wait_for(lambda: app.admission.draining)
         late_reader, late_writer = await running.connect(REQUEST)
         assert (await late_reader.readline()).startswith(b"HTTP/1.1 503 ")
         late_writer.close()
@@ -61,7 +45,7 @@ async def test_what_takes_too_long_is_given_up(local: Local, caplog: pytest.LogC
     app.engine.hold.clear()
     async with run(app, drain_timeout=0.1) as running:
         _, writer = await running.connect(REQUEST)
-        await running.wait_for(lambda: app.lifecycle.in_flight == 1)
+        await running.wait_for(lambda: app.admission.in_flight == 1)
         os.kill(os.getpid(), signal.SIGTERM)
         await running.task
         assert running.engine.calls == ["drain", "stop"]
@@ -88,26 +72,10 @@ async def test_the_second_signal_exits_at_once(
     app.engine.hold.clear()
     async with run(app) as running:
         _, writer = await running.connect(REQUEST)
-        await running.wait_for(lambda: app.lifecycle.in_flight == 1)
+        await running.wait_for(lambda: app.admission.in_flight == 1)
         os.kill(os.getpid(), number)
-        await running.wait_for(lambda: app.lifecycle.draining)
+        await running.wait_for(lambda: app.admission.draining)
         os.kill(os.getpid(), number)
         await running.wait_for(lambda: exits == [status])
         app.engine.hold.set()
         writer.close()
-
-
-@pytest.mark.parametrize("host", ["no.such.host.invalid", "203.0.113.1"])
-def test_a_host_that_is_not_ours(host: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"--host {host}"):
-        bind(host, 0)
-
-
-@pytest.mark.parametrize(
-    ("host", "shown"),
-    [("127.0.0.1", "127.0.0.1"), ("localhost", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::1", "[::1]")],  # noqa: S104
-)
-def test_where_to_click(host: str, shown: str) -> None:
-    with bind(host, 0) as listening:
-        port = listening.getsockname()[1]
-        assert server_module._url(listening) in (f"http://{shown}:{port}", f"http://[::1]:{port}")

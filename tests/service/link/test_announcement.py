@@ -10,6 +10,7 @@ import pytest
 from models.bundle import Bundle, BundleError
 from service.fleet.loading import load
 from service.fleet.served import Served
+from service.http.api.examples import describe
 from service.link.announcement import Announcement
 from service.processes.listening import listen
 from service.settings.model_sources import ModelSource
@@ -18,7 +19,7 @@ from tests.support.engines import FakeEngine, compute
 
 
 def served(path: Path, copies: Path) -> Served:
-    loaded = load(ModelSource("tiny", path), Settings(device="cpu"), copies)
+    loaded = load(ModelSource("tiny", path), Settings(device="cpu"), describe, copies)
     engine = FakeEngine(lambda message: compute(loaded.bundle, message))
     engine.close()
     return Served(loaded.bundle, engine, loaded.card, loaded.examples, loaded.tokenizer)  # type: ignore[arg-type]
@@ -73,7 +74,7 @@ def test_a_bundle_that_is_changed_while_it_is_loaded(
 
     monkeypatch.setattr(Bundle, "load", and_change)
     with pytest.raises(BundleError, match="was changed while it was being loaded"):
-        load(ModelSource("tiny", path), Settings(device="cpu"))
+        load(ModelSource("tiny", path), Settings(device="cpu"), describe)
 
 
 def test_workers_share_a_port_and_nobody_else() -> None:

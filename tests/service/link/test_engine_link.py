@@ -26,6 +26,7 @@ from service.contract.messages import Answer, Predict, Score
 from service.engine.engine import Engine
 from service.fleet.fleet import Fleet
 from service.fleet.loading import load
+from service.http.api.examples import describe
 from service.link import wire
 from service.link.announcement import Announcement
 from service.link.engine_link import EngineLink
@@ -87,18 +88,19 @@ class Link:
         self._source = source
         self._copies = path
         self._serving: asyncio.Task[bool] | None = None
-        self.running = asyncio.create_task(self.remote.run(self.asking))
+        self.running = asyncio.create_task(self.remote.keep_connected(self.asking))
         self.next_engine: Startable | Engine
 
     def start(self, engine: Startable | Engine, metrics: Metrics | None = None) -> None:
         metrics = metrics or Metrics()
         settings = Settings(model=(f"tiny={self._source}",), device="cpu")
-        loaded = [load(source, settings, self._copies) for source in settings.sources]
+        loaded = [load(source, settings, describe, self._copies) for source in settings.sources]
         self.next_engine = engine
         fleet = Fleet(
             settings,
             metrics,
             loaded,
+            describe,
             self._copies,
             lambda *_: self.next_engine,  # type: ignore[arg-type, return-value]
         )
@@ -106,7 +108,7 @@ class Link:
         self._serving = asyncio.create_task(self.server.serve(self.listening.dup()))
 
     def submit(self, messages: Sequence[Predict | Score]) -> list[Future[Answer]]:
-        (model,) = self.asking.models or [self.remote.model()]
+        (model,) = self.asking.models or [self.remote.engine()]
         return model.submit(messages)
 
     async def until(self, state: str) -> None:
@@ -310,9 +312,12 @@ async def test_the_engine_ends_after_its_workers(tmp_path: Path, fake: Startable
         assert await link.end()
 
 
-async def test_an_engine_that_dies_ends_its_process(tmp_path: Path, fake: Startable) -> None:
+async def test_an_engine_that_dies_ends_its_process_at_once(
+    tmp_path: Path, fake: Startable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.link.engine_server.WATCH_SECONDS", 1000)
     async with linked(tmp_path, fake) as link:
-        fake.state = "dead"
+        await asyncio.to_thread(setattr, fake, "state", "dead")
         assert not await link.end()
         await link.until("starting")
 
@@ -328,7 +333,7 @@ async def test_what_is_no_message_ends_the_connection(
             assert isinstance(wire.decode_reply(told), wire.Models)
             assert wire.decode_reply(state) == wire.State("ready", "")
         writer.close()
-        assert "no message" in caplog.text
+        assert "something else than a message" in caplog.text
         (future,) = link.submit([PREDICT])
         await answer_of(future)
 

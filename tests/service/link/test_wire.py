@@ -24,6 +24,7 @@ from service.contract.errors import (
 from service.contract.messages import Message, Predict, Predicted, Reloaded, Score, Scored, Timing
 from service.link import wire
 from service.link.announcement import Announcement
+from service.metrics.samples import Sample
 
 TIMING = Timing(0.25, 1.5, 64, 3)
 
@@ -49,7 +50,7 @@ REPLIES: list[wire.Reply] = [
     wire.ScoredOne(2, 2, Scored((-1.25,), TIMING, error=0.001)),
     wire.Failed(3, 0, wire.Fault.of(InferenceFailed())),
     wire.Refused(4, wire.Fault.of(QueueFull(retry_after=2.5))),
-    wire.Samples(5, (wire.Sample("headfirst_x", {"reason": "expired"}, 1.0),)),
+    wire.Samples(5, (Sample("headfirst_x", {"reason": "expired"}, 1.0),)),
     wire.Models(6, (Announcement(3, "en", "/en", "/t.json", "float32", "cpu", "{}", "{}", {"/": {"a": 1}}),)),
     wire.ReloadDone(7, (Reloaded("en", "0123", "4567"),)),
 ]

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.metrics.registry import CONTENT_TYPE, ENDPOINTS, LATENCY_BUCKETS, REASONS, STAGES, Metrics
+from service.http.telemetry.endpoints import STATUSES
+from service.metrics.registry import CONTENT_TYPE, LATENCY_BUCKETS, REASONS, STAGES, Metrics
 from tests.support.engines import model_card
 
 CONTRACT = [
@@ -32,6 +33,7 @@ CONTRACT = [
 @pytest.fixture
 def metrics() -> Metrics:
     metrics = Metrics(3)
+    metrics.describe_endpoints(STATUSES)
     metrics.describe_models([model_card()])
     return metrics
 
@@ -52,12 +54,12 @@ def test_the_contract_before_the_first_request(metrics: Metrics, name: str) -> N
 def test_label_values_before_the_first_request(metrics: Metrics) -> None:
     page = families(metrics)
     requests = {(labels["endpoint"], int(labels["status"])) for _, labels, _ in page["headfirst_requests"]}
-    assert requests == {(endpoint, status) for endpoint, statuses in ENDPOINTS.items() for status in statuses}
+    assert requests == {(endpoint, status) for endpoint, statuses in STATUSES.items() for status in statuses}
     assert {labels["reason"] for _, labels, _ in page["headfirst_rejected"]} == set(REASONS)
     assert {labels["cluster"] for _, labels, _ in page["headfirst_cluster_expansions"]} == {"0", "1", "2"}
     assert {labels["stage"] for _, labels, _ in page["headfirst_step_duration_seconds"]} == set(STAGES)
     assert {labels["endpoint"] for _, labels, _ in page["headfirst_request_duration_seconds"]} == set(
-        ENDPOINTS
+        STATUSES
     )
     assert all(value == 0 for _, _, value in page["headfirst_requests"] + page["headfirst_rejected"])
 

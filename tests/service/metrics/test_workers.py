@@ -10,10 +10,9 @@ from prometheus_client import values
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.link import wire
-from service.link.engine_end import samples
 from service.metrics.process_group import write_processes
 from service.metrics.registry import Metrics
+from service.metrics.samples import Sample, samples
 from service.metrics.workers import WorkerMetrics, forget_gauges
 from tests.support.engines import model_card
 
@@ -27,7 +26,7 @@ def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Worker:
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     write_processes(tmp_path, [os.getpid()])
 
-    def make(name: str, engine: Sequence[wire.Sample] = ()) -> WorkerMetrics:
+    def make(name: str, engine: Sequence[Sample] = ()) -> WorkerMetrics:
         metrics = WorkerMetrics(2, tmp_path, name, lambda: engine)
         metrics.describe_models([model_card(clusters=2)])
         return metrics
@@ -83,7 +82,7 @@ def test_the_engines_numbers_are_added(worker: Worker) -> None:
     engine.cluster_expansions_total.labels("1").inc(9)
     engine.cluster_expansions_total.labels("7").inc(5)  # Of a model that came by a reload.
     engine.batch_size.observe(3)
-    metrics = worker("worker-1", samples(engine))
+    metrics = worker("worker-1", samples(engine.registry))
     metrics.rejected_total.labels("invalid").inc()
     shown = page(metrics)
     assert shown["headfirst_queue_depth", frozenset()] == 5

@@ -73,7 +73,7 @@ Checkpoint.commit = commit_or_wait
 from service.cli import main
 main()
 """
-"""The command, but that it waits for ever before its 20th part: whoever kills it does not come too late."""
+"""The command, but that it waits for ever before its 20th part: a kill then never comes too late."""
 
 
 def test_kill_9_from_outside(bundle_path: Path, tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_kill_9_from_outside(bundle_path: Path, tmp_path: Path) -> None:
     )
     while not (tmp_path / "out.parquet.parts" / "part-000002.parquet").exists():
         assert process.poll() is None
-        time.sleep(0.001)  # it tells nobody about its progress
+        time.sleep(0.001)  # there is no message to wait for
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert not output.exists()

@@ -23,7 +23,7 @@ ROWS = st.lists(WORDS | st.sampled_from(RowFault), max_size=8)
 
 def scored(words: list[tuple[int, float]]) -> ScoredText:
     ids = [word for word, _ in words]
-    tokens = [Token(word, str(word)) for word in ids]
+    tokens = [Token(word, str(word), 0, 0, str(word)) for word in ids]
     return ScoredText(
         tokens, [round(value, 6) for _, value in words], ids.count(UNKNOWN), UNKNOWN, len(ids) / 64
     )

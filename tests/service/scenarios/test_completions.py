@@ -92,12 +92,13 @@ def test_echo_scores_the_prompt(http: httpx.Client) -> None:
     ).json()["results"][0]
     assert choice["text"] == "Thank you, zzz “the” end"
     logprobs = choice["logprobs"]
-    assert logprobs["tokens"] == [word["word"] for word in scored["words"]]
+    assert [token.strip() for token in logprobs["tokens"]] == [word["word"] for word in scored["words"]]
+    assert "".join(logprobs["tokens"]) == choice["text"]
     assert logprobs["token_logprobs"] == pytest.approx(
         [word["logprob"] for word in scored["words"]], abs=2e-6
     )
-    assert logprobs["text_offset"][:4] == [0, 6, 9, 11]
-    assert logprobs["text_offset"][-1] == choice["text"].index("end")
+    assert logprobs["text_offset"][:4] == [0, 5, 9, 10]
+    assert logprobs["text_offset"][-1] == choice["text"].index(" end")
     for token, logprob, top in zip(
         logprobs["tokens"], logprobs["token_logprobs"], logprobs["top_logprobs"], strict=True
     ):

@@ -29,7 +29,7 @@ async def test_a_client_that_leaves_while_it_waits(local: Local) -> None:
     assert call.sent == []
     assert all(future.cancelled() for future in app.engine.futures)
     assert app.sample("requests_total", endpoint="/v1/predict", status="499") == 1
-    assert app.lifecycle.in_flight == 0
+    assert app.admission.in_flight == 0
     assert app.sample("requests_in_progress") == 0
 
 
@@ -54,4 +54,4 @@ async def test_a_request_that_the_server_gives_up(local: Local) -> None:
         await call.task
     assert app.engine.futures[0].cancelled()
     assert app.sample("requests_total", endpoint="/v1/predict", status="499") == 1
-    assert app.lifecycle.in_flight == 0
+    assert app.admission.in_flight == 0

@@ -31,13 +31,13 @@ class HangingServer(ServerProcess):
         f"""
 import sys, threading
 from service.engine.runner import Runner
-run = Runner.run
+answer = Runner.answer
 def hang(runner, slices):
-    if any(getattr(job.message, "k", 0) == {HANGS} for piece in slices for job in piece.sequence.jobs):
+    if any(getattr(job.message, "k", 0) == {HANGS} for piece in slices for job in piece.node.jobs):
         print('{{"message": "hangs"}}', file=sys.stderr, flush=True)
         threading.Event().wait()
-    return run(runner, slices)
-Runner.run = hang
+    return answer(runner, slices)
+Runner.answer = hang
 from service.cli import main
 main()
 """,

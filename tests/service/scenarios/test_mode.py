@@ -16,7 +16,7 @@ from models.kernels import choice
 from models.kernels.choice import choose
 from service.contract.messages import Message, Predict, Predicted, Score, Scored
 from service.contract.numbers import logprob_error
-from service.engine.prefix_tree import score_sequences
+from service.engine.prefix_tree import score_nodes
 from service.engine.work import Group, Job
 from tests.support.asgi import Local, error_of, post
 from tests.support.commands import json_rows, run
@@ -103,7 +103,7 @@ def test_without_a_fast_kernel_the_answer_is_exact(
 def test_a_tree_is_of_one_mode() -> None:
     tokens = tuple(range(40))
     jobs = [Job(Score("", (1,), (*tokens, i), None, fast=i % 2 == 0), Group(), 0.0) for i in range(6)]
-    roots = score_sequences(jobs)
+    roots = score_nodes(jobs)
     assert [(root.fast, len(root.jobs)) for root in roots] == [(True, 3), (False, 3)]
     assert {job.message.fast for job in roots[0].jobs} == {True}
 

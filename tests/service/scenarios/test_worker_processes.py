@@ -16,8 +16,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from models.bundle import Bundle
 from service.commands import serve
+from service.http.telemetry.endpoints import STATUSES
 from service.metrics.registry import Metrics
-from service.processes.backoff import MAX_QUICK_FAILURES
+from service.processes.children import MAX_QUICK_FAILURES
 from tests.support.http import BODY, samples_once_counted
 from tests.support.load import SCORE, Load, load
 from tests.support.server_process import (
@@ -86,9 +87,11 @@ def test_one_server_of_several_processes(workers: ServerProcess, bundle: Bundle)
         (model,) = [dict(labels) for name, labels in page if name == "model_info"]
         assert (model["model"], model["device"]) == ("tiny", "cpu")
     # The same series as one process has.
+    metrics = Metrics(bundle.config.n_clusters)
+    metrics.describe_endpoints(STATUSES)
     one = {
         (sample.name.removeprefix("headfirst_"), tuple(sorted(sample.labels.items())))
-        for family in text_string_to_metric_families(Metrics(bundle.config.n_clusters).render().decode())
+        for family in text_string_to_metric_families(metrics.render().decode())
         if family.name.startswith("headfirst_")
         for sample in family.samples
     }

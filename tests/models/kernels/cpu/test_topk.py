@@ -45,7 +45,7 @@ def shapes(draw: st.DrawFn) -> Shape:
     left = clusters
     while left:
         n = draw(st.integers(1, left)) if len(bands) < 3 else left
-        bands.append((n, draw(st.sampled_from([1, 3, 16, 33, 48, 64, 70]))))
+        bands.append((n, draw(st.sampled_from([0, 1, 3, 16, 33, 48, 64, 70]))))
         left -= n
     excluded = draw(st.lists(st.integers(0, sum(sizes) - 1), max_size=6, unique=True))
     return Shape(draw(st.integers(1, 90)), tuple(sizes), tuple(bands), draw(st.booleans()), tuple(excluded))
@@ -116,6 +116,23 @@ def test_larger_layers(k: int, mode: Mode) -> None:
     hidden = rows_of(9, 100, scale=2.0)
     found, bound = CpuKernel(softmax, mode).topk_bounded(hidden, k)
     check(found, true_logprobs(softmax, hidden), [k] * 9, bound)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_plain_softmax_of_50_000_words_with_biases(mode: Mode) -> None:
+    """As imported from scripts that know no clusters."""
+    softmax = make_softmax(48, (50_000,), bias=True, excluded=(1,), scale=3.0)
+    hidden = rows_of(9, 48)
+    truth = true_logprobs(softmax, hidden)
+    kernel = CpuKernel(softmax, mode)
+    for k in (1, 10, 1000):
+        found, bound = kernel.topk_bounded(hidden, k)
+        check(found, truth, [k] * 9, bound)
+    targets = torch.arange(9) * 5000 + 3
+    scores, bound = kernel.target_logprobs_bounded(hidden, targets)
+    errors = (scores - truth.gather(1, targets[:, None])[:, 0]).abs()
+    assert (errors <= bound + 1e-4).all()
+    assert mode == "fast" or (bound == 0).all()
 
 
 def test_a_cluster_too_large_to_keep_its_logits() -> None:

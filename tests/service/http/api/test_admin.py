@@ -135,7 +135,7 @@ async def test_why_it_was_not(local: Local, error: HeadfirstError, status: int, 
 async def test_not_while_draining(local: Local) -> None:
     app = local(api_key="topsecret")
     asked = reloading(app)
-    app.lifecycle.draining = True
+    app.admission.draining = True
     call = await post(app, **KEY)
     assert (call.status, call.error["code"]) == (503, "draining")
     assert asked == []

@@ -5,7 +5,7 @@ import json
 import weakref
 
 from models.text.vocabulary import Vocabulary
-from service.contract.messages import Predicted
+from service.contract.messages import Predict, Predicted
 from service.http.api import predict
 from tests.support.engines import TIMING
 
@@ -14,7 +14,8 @@ WORDS = ["<unk>", "</s>", 'say "so"', "a\\b", "\u4f60", "fine"]
 
 def answered(vocabulary: Vocabulary, ids: tuple[int, ...]) -> list[str]:
     answer = Predicted(ids, tuple(-0.5 * (i + 1) for i in range(len(ids))), (0,), TIMING)
-    body = b"".join(predict.pieces(vocabulary, [(vocabulary.unknown_id, 3)], [answer], explain=True))
+    message = Predict("", (vocabulary.unknown_id, 3), len(ids), None, None)
+    body = b"".join(predict.pieces(vocabulary, [message], [answer], explain=True))
     (result,) = json.loads(body)["results"]
     assert result["unknown_words"] == 1
     assert result["explain"] == {"clusters": [0]}

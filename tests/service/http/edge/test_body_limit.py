@@ -24,7 +24,7 @@ async def test_counted_length_is_refused_at_once(local: Local) -> None:
     call = Connection(app).body(b"x" * 600, b"x" * 600, last=False)
     await wait_for(lambda: len(call.sent) == 2)
     assert call.status == 413
-    assert app.lifecycle.in_flight == 0
+    assert app.admission.in_flight == 0
     # What still comes is thrown away until the client is done; only then the connection is closed.
     await call.body(b"x" * 5000, b"x").done()
     assert call.incoming.empty()

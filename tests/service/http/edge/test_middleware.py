@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import pytest
 from starlette.types import Message
 
-from service.metrics.registry import ENDPOINTS
+from service.http.telemetry.endpoints import STATUSES
 from tests.support.asgi import BODY, Connection, Local, access_records
 
 pytestmark = pytest.mark.anyio
@@ -102,7 +102,7 @@ async def test_only_known_paths_are_labels(local: Local) -> None:
         if family.name == "headfirst_requests"
         for sample in family.samples
     }
-    assert endpoints == set(ENDPOINTS)
+    assert endpoints == set(STATUSES)
 
 
 async def test_a_fault_after_the_answer_began_breaks_the_connection(

@@ -70,10 +70,10 @@ async def test_a_body_that_ends_in_garbage_is_given_up(local: Local) -> None:
     app = local()
     async with run(app) as running:
         reader, writer = await running.connect(POST + b"transfer-encoding: chunked\r\n\r\n1\r\n{\r\n")
-        await running.wait_for(lambda: app.lifecycle.in_flight == 1)
+        await running.wait_for(lambda: app.admission.in_flight == 1)
         writer.write(b"no chunk\r\n")
         assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
-        await running.wait_for(lambda: app.lifecycle.in_flight == 0)
+        await running.wait_for(lambda: app.admission.in_flight == 0)
         writer.close()
     assert app.sample("requests_total", endpoint="/v1/predict", status="499") == 1
 

@@ -89,7 +89,7 @@ async def test_the_engine_and_the_place_of_others_are_not_touched(local: Local) 
     async with full(local) as running:
         for _ in range(3):
             assert (await answer_to(running, request()))[0] == 429
-        assert len(running.app.engine.submitted) == running.app.lifecycle.in_flight == 1
+        assert len(running.app.engine.submitted) == running.app.admission.in_flight == 1
 
 
 async def test_a_body_that_comes_later_is_thrown_away(local: Local) -> None:

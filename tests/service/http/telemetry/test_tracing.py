@@ -14,9 +14,9 @@ from models.bundle import Bundle
 from service.contract.errors import InferenceFailed
 from service.contract.messages import Answer, Message
 from service.engine.engine import Engine
+from service.fleet.loading import card
 from service.fleet.served import Catalog, Served
 from service.http.api.examples import describe
-from service.http.api.models import card
 from service.http.app import create_app
 from service.http.telemetry import tracing
 from service.metrics.registry import Metrics
@@ -38,7 +38,7 @@ class Traced:
         self.local = app
         context = app.app.context
         traced = create_app(context.settings, context.models, app.metrics, tracing.Tracing(provider))
-        app.app, app.lifecycle = traced, traced.context.lifecycle
+        app.app, app.admission = traced, traced.context.admission
 
     @property
     def spans(self) -> dict[str, ReadableSpan]:
