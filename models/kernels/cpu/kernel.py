@@ -10,10 +10,16 @@ answer (some 16 bytes a word) a call of `topk` takes at most 4 bytes x 64 rows x
 and 4 MiB; one of `target_logprobs` 16 MiB. The calling thread keeps it for its next call. A test measures all
 that.
 
-Modes: ``exact`` (float32 throughout) and ``fast`` (the short-list is screened in 8 bits). In both the ids and
-their order are exact: a logit that the screen knows to within a certificate, ``|z - z'| <= ||h|| ||w - w'|| +
-||h - h'|| ||w'||``, is rescored wherever it may matter. In ``fast`` only the head's partition function is
-approximate; `CpuKernel.topk_bounded` and `target_logprobs_bounded` say by how much at most.
+In both modes the tail is screened in 8 bits: of all clusters whose own probability reaches the k-th best
+word's, the screen proves of most that they hold none of the k best. What it knows a logit to is a certificate,
+``|z - z'| <= ||h|| ||w - w'|| + ||h - h'|| ||w'||``; the rest is computed in float32 and decided in double.
+
+Modes: ``exact`` and ``fast``, which screens the short-list, too, and rescores every word that may matter. Both
+have the same scores, ids and order. In ``fast`` only the head's partition function is approximate;
+`CpuKernel.topk_bounded` and `target_logprobs_bounded` say by how much at most (``src/bound.h``).
+
+`TopK.expanded` are the clusters whose own probability reaches the k-th best word's: whatever has been looked
+into, no other can hold one of the k best.
 """
 
 from __future__ import annotations

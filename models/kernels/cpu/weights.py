@@ -5,8 +5,8 @@ Reads the softmax's float32 weights. Keeps, in bytes a weight:
 - panels of 16 words: 4, or 2 where every weight of the matrix is a float16 number, as in bundles;
 - for rescoring: the softmax's own float32 rows, not copied, and where the panels are float16 those rows as
   float16, 2;
-- the screens, 1: the short-list in 8 bits, for the fast mode, and wide clusters where the processor has the
-  instructions for it, for both modes.
+- the screens, 1: the short-list in 8 bits, for the fast mode, and the clusters where 8 bits are multiplied
+  faster than float32, for both modes.
 
 Both modes read the same panels, so the fast mode costs a byte a weight of the short-list more: that is packed
 always, because any request may ask for the mode and should not wait for it. Packing takes some 1 GB/s, once.

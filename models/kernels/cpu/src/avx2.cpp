@@ -20,6 +20,7 @@ namespace {
 struct V {
     __m256 low, high;
 };
+typedef int32_t Ints __attribute__((vector_size(32)));  // __m256i sums would stay in memory (GCC 12)
 constexpr bool HALF = true;
 constexpr const char* NAME = "avx2";
 
@@ -103,30 +104,31 @@ double dot_half(const float* a, const uint16_t* b, int n) { return dot_of(a, b, 
 template <int QUARTERS, int ROWS>
 inline void screen_tile(const Screen& m, const float* bias, int panel, int quarter, const Codes& c,
                         float* out, int stride) {
-    __m256i sum[ROWS][QUARTERS];
-    UNROLL for (int r = 0; r < ROWS; r++) UNROLL for (int q = 0; q < QUARTERS; q++) sum[r][q] =
-        _mm256_setzero_si256();
+    Ints sum[ROWS][QUARTERS];
+    UNROLL for (int r = 0; r < ROWS; r++) UNROLL for (int q = 0; q < QUARTERS; q++) sum[r][q] = Ints{};
     const Place place(panel, m.panels, m.width / 4);
     const uint8_t* w = m.panel + place.begin * 4 * LANES + quarter * 16;
     const size_t step = (size_t)place.step * 4 * LANES;
     const int8_t* codes = c.codes;
+    // The first of a group's panels fetches what lies between its own weights: the others'.
+    const size_t between = panel % PANELS == 0 && quarter == 0 ? step : 0;
     for (int j = 0; j < m.width; j += 4, codes += 8 * ROWS, w += step) {
-        __m256i x[QUARTERS];
+        for (size_t at = 0; at < between; at += 64) __builtin_prefetch(w + 12 * step + at);
+        Ints x[QUARTERS];
         UNROLL for (int q = 0; q < QUARTERS; q++) x[q] =
-            _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i*)(w + 16 * q)));
+            (Ints)_mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i*)(w + 16 * q)));
         UNROLL for (int r = 0; r < ROWS; r++) {
             long long four;
             memcpy(&four, codes + 8 * r, 8);
             const __m256i h = _mm256_set1_epi64x(four);
-            UNROLL for (int q = 0; q < QUARTERS; q++) sum[r][q] =
-                _mm256_add_epi32(sum[r][q], _mm256_madd_epi16(x[q], h));
+            UNROLL for (int q = 0; q < QUARTERS; q++) sum[r][q] += (Ints)_mm256_madd_epi16((__m256i)x[q], h);
         }
     }
     const int at = panel * LANES + quarter * 4;
     UNROLL for (int r = 0; r < ROWS; r++) UNROLL for (int q = 0; q < QUARTERS; q += 2) {
-        const __m256i words =
-            _mm256_sub_epi32(_mm256_permute4x64_epi64(_mm256_hadd_epi32(sum[r][q], sum[r][q + 1]), 0xd8),
-                             _mm256_set1_epi32(c.sums[r]));
+        const __m256i words = _mm256_sub_epi32(
+            _mm256_permute4x64_epi64(_mm256_hadd_epi32((__m256i)sum[r][q], (__m256i)sum[r][q + 1]), 0xd8),
+            _mm256_set1_epi32(c.sums[r]));
         const __m256 z = _mm256_mul_ps(_mm256_cvtepi32_ps(words), _mm256_set1_ps(c.scale[r]));
         _mm256_storeu_ps(out + r * stride + 4 * q, _mm256_fmadd_ps(z, _mm256_loadu_ps(m.scale + at + 4 * q),
                                                                    _mm256_loadu_ps(bias + at + 4 * q)));
