@@ -38,6 +38,9 @@ FAST_KS: Final = (10, 100)
 """Rows and words at which the fast mode is measured; a size in between is taken for the next smaller one."""
 FAST_GAIN: Final = 0.97
 """The fast mode pays up to this share of the exact one's time: a tie is answered exactly."""
+THREADS_GAIN: Final = 1.5
+"""How much faster all threads have to be for one row: beside a busy process the slowest of a hundred such
+calls takes four times as long with two threads as with one."""
 RUNS: Final = 5
 LEAST_RUNS: Final = 3
 """However long they take: one that a busy machine interrupts does not change the median of three."""
@@ -131,10 +134,13 @@ def choose(softmax: AdaptiveSoftmax, device: torch.device | str = "cpu") -> Choi
     except KernelError as error:
         logger.warning("Top-k and scoring run on torch's operators, several times slower: %s", error)
         return Choice(softmax, ExactBounds(softmax), reason=str(error))
+    rows, k = _rows(softmax), min(K, softmax.cutoffs[-1])
     candidates: dict[str, Kernel] = {kernel.name: kernel, softmax.name: softmax}
     if isinstance(kernel, CpuKernel):
+        one = kernel.with_threads(1)
+        if kernel.threads(1) > 1 and _time(one, rows[:1], k) < THREADS_GAIN * _time(kernel, rows[:1], k):
+            kernel.alone = 1
         candidates[f"{kernel.name} fast"] = kernel.in_mode("fast")
-    rows, k = _rows(softmax), min(K, softmax.cutoffs[-1])
     measured = {
         name: tuple(_time(candidate, rows[:n], k) for n in BATCHES) for name, candidate in candidates.items()
     }

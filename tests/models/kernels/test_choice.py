@@ -13,6 +13,7 @@ import torch
 from models.kernels import choice
 from models.kernels.base import BoundedKernel, ExactBounds, Kernel
 from models.kernels.choice import MeasuredBounds, choose
+from models.kernels.cpu import kernel as cpu_kernel
 from models.kernels.cpu import weights as cpu_weights
 from models.kernels.cpu.kernel import CpuKernel
 from models.kernels.cpu.library import KernelError
@@ -64,6 +65,28 @@ def test_both_modes_share_the_panels() -> None:
     found, bound = kernel.target_logprobs_bounded(hidden, targets)
     assert (bound > 0).all()
     assert ((found - chosen.exact.target_logprobs(hidden, targets)).abs() <= bound + 1e-5).all()
+
+
+@needs_extension
+@pytest.mark.parametrize(("gain", "threads"), [(1.4, 1), (1.6, 2)])
+def test_threads_for_one_row_have_to_gain_much(
+    monkeypatch: pytest.MonkeyPatch, gain: float, threads: int
+) -> None:
+    softmax = make_softmax(64, (400, 200), ((1, 32),))
+    monkeypatch.setattr(cpu_kernel, "thread_count", lambda: 2)
+
+    def time(kernel: Kernel, rows: torch.Tensor, k: int) -> float:
+        return 1 / gain if isinstance(kernel, CpuKernel) and kernel.threads(len(rows)) == 2 else 1.0
+
+    monkeypatch.setattr(choice, "_time", time)
+    chosen = choose(softmax)
+    assert isinstance(chosen.exact, CpuKernel)
+    assert isinstance(chosen.fast, MeasuredBounds)
+    assert isinstance(chosen.fast.fast, CpuKernel)
+    for kernel in (chosen.exact, chosen.fast.fast):
+        assert (kernel.threads(1), kernel.threads(2)) == (threads, 2)
+    hidden = torch.randn(1, 64)
+    assert torch.equal(chosen.exact.topk(hidden, 5).ids, softmax.topk(hidden, 5).ids)
 
 
 @needs_extension
