@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.contract.errors import HeadfirstError, InvalidRequest
 from service.contract.messages import Score, Scored
+from service.http.edge.connection import CONNECTION_KEY, UNFRAMED_KEY, Connection
 from service.http.edge.middleware import as_headfirst_error
 from service.http.openai.completion import GrowingCompletion, Options, Tokens
 from service.http.openai.echo import Prompt, echo
@@ -229,17 +230,29 @@ class EventStream(Response):
             (b"cache-control", b"no-cache"),
             (b"x-accel-buffering", b"no"),  # Proxies would wait for the whole.
         ]
-        await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
+        unframed = scope.get(UNFRAMED_KEY)
+        connection: Connection | None = scope.get(CONNECTION_KEY)
+
+        async def piece(event: bytes, *, more: bool = True) -> None:
+            if unframed is not None:
+                unframed(len(event))
+            await send({"type": "http.response.body", "body": event, "more_body": more})
+
+        left = max(0.0, self.answer.call.deadline - time.monotonic())
+        late = asyncio.get_running_loop().call_later(left, connection.give_up) if connection else None
         try:
-            async for event in self.answer.events():
-                await send({"type": "http.response.body", "body": event, "more_body": True})
-        except (HeadfirstError, asyncio.CancelledError) as error:
-            if not isinstance(error, HeadfirstError) or error.status == 499:
-                raise  # The client has left.
-            fault = as_headfirst_error(error)
-            event = _sent(fault.body().decode())
-            await send({"type": "http.response.body", "body": event, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+            await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
+            try:
+                async for event in self.answer.events():
+                    await piece(event)
+            except (HeadfirstError, asyncio.CancelledError) as error:
+                if not isinstance(error, HeadfirstError) or error.status == 499:
+                    raise  # The client has left.
+                await piece(_sent(as_headfirst_error(error).body().decode()))
+            await piece(b"", more=False)
+        finally:
+            if late is not None:
+                late.cancel()
 
 
 def _check(body: CompletionRequest, best_of: int, most: int) -> None:

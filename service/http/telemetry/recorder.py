@@ -103,6 +103,8 @@ def _fields(scope: Scope, exchange: Exchange, seconds: float, trace_id: str | No
         "bytes_out": exchange.bytes_out,
         "total_ms": round(seconds * 1e3, 3),
     }
+    if exchange.reason is not None:
+        fields["reason"] = exchange.reason
     if exchange.queue_seconds is not None and exchange.engine_seconds is not None:
         fields["queue_ms"] = round(exchange.queue_seconds * 1e3, 3)
         fields["engine_ms"] = round(exchange.engine_seconds * 1e3, 3)
