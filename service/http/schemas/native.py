@@ -2,16 +2,18 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, FailFast, Field, JsonValue, WithJsonSchema
 
 from service.contract.answers import PredictResult, ScoreResult
 from service.contract.model_card import ModelCard
+from service.http.schemas.first_fault import RequestFields
 
 MAX_PREFIX_CHARS = 200
 
 
 Inputs = Annotated[
     list[str],
+    FailFast(),
     WithJsonSchema(
         {
             "title": "Inputs",
@@ -26,7 +28,7 @@ Inputs = Annotated[
 """`service.http.request.parsing.parse` makes a list of a single text."""
 
 
-class ModelRequest(BaseModel):
+class ModelRequest(RequestFields):
     """What every request to the model has."""
 
     model_config = ConfigDict(
@@ -99,7 +101,7 @@ class ModelList(BaseModel):
     data: list[ModelCard]
 
 
-class ReloadRequest(BaseModel):
+class ReloadRequest(RequestFields):
     """Which models to load again, each from where it was loaded first."""
 
     model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
