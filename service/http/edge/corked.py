@@ -10,12 +10,13 @@ class Corked:
     the client.
 
     Args:
-        watch: is told of all that is written.
+        watch: is told of what the client does not take at once.
     """
 
     def __init__(self, transport: asyncio.Transport, watch: WriteWatch) -> None:
         self._transport = transport
         self._watch = watch
+        self._written = 0
         self._head: bytes | None = None
         self._corked = False
         for name in ("abort", "is_closing", "write_eof", "get_extra_info", "pause_reading", "resume_reading"):
@@ -37,7 +38,9 @@ class Corked:
 
     def _send(self, data: bytes) -> None:
         self._transport.write(data)
-        self._watch.wrote(len(data))
+        self._written += len(data)
+        if self._transport.get_write_buffer_size():
+            self._watch.wait_for(self._written)
 
     def flush(self) -> None:
         """Writes a head whose body does not come."""

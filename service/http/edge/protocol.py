@@ -211,6 +211,9 @@ class HttpProtocol(HttpToolsProtocol):
         if self._upgrade_asked:
             return
         version = self.parser.get_http_version()
+        if version not in ("1.0", "1.1"):
+            self._fault = MalformedBody("The server speaks HTTP/1.1 and HTTP/1.0.", code="invalid_http")
+            raise self._fault
         unfit = self._hosts.fault(version, self.url, self.headers)
         if unfit is not None:
             self._fault = InvalidHost(unfit)

@@ -30,10 +30,10 @@ class WriteWatch:
         self._began = self._moved = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
-    def wrote(self, size: int) -> None:
-        """So many bytes were handed to the transport."""
-        self._written += size
-        if self._timer is None and self._transport.get_write_buffer_size():
+    def wait_for(self, written: int) -> None:
+        """The transport holds the end of what was written, `written` bytes since the connection began."""
+        self._written = written
+        if self._timer is None:
             self._began = self._moved = time.monotonic()
             self._taken = self._count_taken()
             self._wait()

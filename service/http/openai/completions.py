@@ -248,6 +248,8 @@ class EventStream(Response):
         left = max(0.0, self.answer.call.deadline - time.monotonic())
         late = asyncio.get_running_loop().call_later(left, connection.give_up) if connection else None
         try:
+            if unframed is not None:
+                unframed(0)
             await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
             try:
                 async for event in self.answer.events():

@@ -52,6 +52,8 @@ ENDPOINTS = (
     Endpoint("/v1/predict", _MODEL, asks_model=True),
     Endpoint("/v1/score", _MODEL, asks_model=True),
     Endpoint("/v1/completions", _MODEL, asks_model=True),
+    # Says what to ask instead.
+    Endpoint("/v1/chat/completions", (401, 404, 405, 413, 415, 500)),
     Endpoint("/tokenize", _MODEL, asks_model=True),
     Endpoint("/detokenize", _MODEL, asks_model=True),
     Endpoint("/tokenizer_info", (200, 401, 405, 413, 500)),

@@ -11,6 +11,7 @@ from functools import cache
 from starlette.types import Scope
 
 from service.contract.errors import HeadfirstError
+from service.http.telemetry.client_address import ClientAddress
 from service.http.telemetry.endpoints import Endpoints
 from service.http.telemetry.exchange import Exchange, Trace
 from service.http.telemetry.exemplars import Exemplars
@@ -50,9 +51,17 @@ class Recorder:
         metrics: counted in.
         endpoints: which row a path has.
         tracing: traces requests, if given.
+        address: finds a request's client.
     """
 
-    def __init__(self, metrics: Metrics, endpoints: Endpoints, tracing: Tracing | None = None) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        endpoints: Endpoints,
+        tracing: Tracing | None = None,
+        address: ClientAddress | None = None,
+    ) -> None:
+        self._address = address or ClientAddress()
         self.metrics = metrics
         self._endpoints = endpoints
         self._tracing = tracing
@@ -88,15 +97,19 @@ class Recorder:
         exemplar = self._exemplars.labels(endpoint, seconds, exchange.id, trace_id, traceparent)
         self._durations(endpoint).observe(seconds, exemplar)
         if access.isEnabledFor(logging.INFO):
-            access.info("request", extra={"fields": _fields(scope, exchange, seconds, trace_id)})
+            fields = _fields(scope, exchange, seconds, trace_id, self._address.of(scope))
+            access.info("request", extra={"fields": fields})
 
 
-def _fields(scope: Scope, exchange: Exchange, seconds: float, trace_id: str | None) -> dict[str, object]:
+def _fields(
+    scope: Scope, exchange: Exchange, seconds: float, trace_id: str | None, client: str | None
+) -> dict[str, object]:
     fields: dict[str, object] = {
         "id": exchange.id,
         "method": scope["method"],
         # As sent, still percent-encoded: no control characters reach the log. Never the query.
         "path": scope.get("raw_path", scope["path"].encode())[:200].decode("ascii", "backslashreplace"),
+        "client": client,
         "status": exchange.status,
         "inputs": exchange.inputs,
         "bytes_in": exchange.bytes_in,
