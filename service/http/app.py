@@ -58,9 +58,8 @@ class HeadfirstApp(DirectApp):
         for route in (predict, score, completions, tokenizer, models, kserve, health, admin, metrics_route):
             route.add(self, context)
         endpoints = Endpoints(playground.add(self))
-        recorder = Recorder(
-            context.metrics, endpoints, tracing, ClientAddress(context.settings.forwarded_allow_ips)
-        )
+        proxies = context.settings.forwarded_allow_ips
+        recorder = Recorder(context.metrics, endpoints, tracing, ClientAddress(proxies) if proxies else None)
         admission = context.admission
         self.refusals = Refusals(admission, endpoints, recorder)
         guard = Guard(Dispatch(self, context.settings.root_path), admission, context.settings.max_body_bytes)

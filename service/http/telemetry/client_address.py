@@ -13,7 +13,7 @@ class ClientAddress:
         proxies: addresses or networks whose `X-Forwarded-For` is believed.
     """
 
-    def __init__(self, proxies: Iterable[str] = ()) -> None:
+    def __init__(self, proxies: Iterable[str]) -> None:
         self._networks = [ip_network(proxy.strip()) for proxy in proxies]
 
     def of(self, scope: Scope) -> str | None:
@@ -21,7 +21,7 @@ class ClientAddress:
         is not one. None where the connection has no address (a Unix socket)."""
         client = scope.get("client")
         found: str | None = client[0] if client else None
-        if found is None or not self._networks:
+        if found is None:
             return found
         values = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
         told = b",".join(values).decode("latin-1").split(",")

@@ -51,7 +51,7 @@ class Recorder:
         metrics: counted in.
         endpoints: which row a path has.
         tracing: traces requests, if given.
-        address: finds a request's client.
+        address: finds a request's client where there are proxies; else the connection's is it.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Recorder:
         tracing: Tracing | None = None,
         address: ClientAddress | None = None,
     ) -> None:
-        self._address = address or ClientAddress()
+        self._address = address
         self.metrics = metrics
         self._endpoints = endpoints
         self._tracing = tracing
@@ -97,7 +97,8 @@ class Recorder:
         exemplar = self._exemplars.labels(endpoint, seconds, exchange.id, trace_id, traceparent)
         self._durations(endpoint).observe(seconds, exemplar)
         if access.isEnabledFor(logging.INFO):
-            fields = _fields(scope, exchange, seconds, trace_id, self._address.of(scope))
+            client = (scope.get("client") or (None,))[0] if self._address is None else self._address.of(scope)
+            fields = _fields(scope, exchange, seconds, trace_id, client)
             access.info("request", extra={"fields": fields})
 
 
