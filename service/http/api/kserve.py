@@ -241,7 +241,7 @@ async def _predict(
 
     def prepare() -> list[Predict]:
         ids = vocabulary.encode_batch(texts)
-        return predictions(call, ids, k, parameters.prefix, parameters.mode, _place)
+        return predictions(call, ids, k, parameters.prefix, parameters.mode, _place, "parameters.k")
 
     messages = await call.work(prepare)
     answers = await call.of(messages)

@@ -13,6 +13,10 @@ Place = Callable[[int], str]
 """What an error's `param` calls the text with this index."""
 
 
+WORD_BYTES = 40
+"""About as much does a word with its log-probability take in an answer."""
+
+
 def last_words(tokens: list[int], limit: int) -> list[int]:
     """The tokens that a prediction uses: the last `limit` at most, at least half of it if there are so many.
 
@@ -26,10 +30,19 @@ def last_words(tokens: list[int], limit: int) -> list[int]:
 
 
 def predictions(
-    call: Call[R], texts: Sequence[list[int]], k: int, prefix: str | None, mode: Mode, place: Place
+    call: Call[R],
+    texts: Sequence[list[int]],
+    k: int,
+    prefix: str | None,
+    mode: Mode,
+    place: Place,
+    k_param: str = "k",
 ) -> list[Predict]:
-    """Which words come after each text? Raises InvalidRequest for one of too many words."""
+    """Which words come after each text? Raises InvalidRequest for one of too many words, or an answer of too
+    many bytes."""
     settings, limits = call.context.settings, call.context.limits
+    words = len(texts) * min(k, len(call.served.bundle.vocabulary))
+    limits.check_answer(words * WORD_BYTES, k_param)
     fast = (mode or settings.mode) == "fast"
     messages = []
     for index, tokens in enumerate(texts):

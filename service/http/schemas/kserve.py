@@ -1,8 +1,10 @@
 """What is on the wire of the Open Inference Protocol, version 2 (KServe's REST form, JSON tensors)."""
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, FailFast, Field, JsonValue
+
+from service.http.schemas.first_fault import RequestFields
 
 Datatype = Literal["BYTES", "FP32", "FP64", "INT64"]
 
@@ -52,28 +54,28 @@ class ModelReady(BaseModel):
     ready: Literal[True] = True
 
 
-class Tensor(BaseModel):
+class Tensor(RequestFields):
     """A tensor as JSON: its elements in `data`, row by row, flat or nested."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     name: str
-    shape: list[int]
+    shape: Annotated[list[int], FailFast()]
     datatype: str
-    parameters: dict[str, JsonValue] = {}
+    parameters: dict[str, JsonValue] = Field({})
     data: list[Any]
 
 
-class RequestedOutput(BaseModel):
+class RequestedOutput(RequestFields):
     """An output that is asked for."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     name: str
-    parameters: dict[str, JsonValue] = {}
+    parameters: dict[str, JsonValue] = Field({})
 
 
-class InferParameters(BaseModel):
+class InferParameters(RequestFields):
     """What is asked of the texts: the fields of /v1/predict and /v1/score."""
 
     model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
@@ -108,7 +110,7 @@ class InferParameters(BaseModel):
     """As in /v1/predict."""
 
 
-class InferRequest(BaseModel):
+class InferRequest(RequestFields):
     """POST /v2/models/{model}/infer: the input `text`, a BYTES tensor of shape [n] or [n, 1]."""
 
     EXAMPLES: ClassVar[list[JsonValue]] = [
@@ -122,7 +124,7 @@ class InferRequest(BaseModel):
     id: str | None = None
     parameters: InferParameters = InferParameters.model_validate({})
     inputs: list[Tensor] = Field(min_length=1, max_length=1)
-    outputs: list[RequestedOutput] | None = None
+    outputs: list[RequestedOutput] | None = Field(None, fail_fast=True)
 
 
 class OutputTensor(BaseModel):

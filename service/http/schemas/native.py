@@ -2,17 +2,19 @@
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, JsonValue, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from service.contract.answers import PredictResult, ScoreResult
 from service.contract.model_card import ModelCard
+from service.http.schemas.first_fault import RequestFields
 
 MAX_PREFIX_CHARS = 200
 
 
 Inputs = Annotated[
     list[str],
+    FailFast(),
     WithJsonSchema(
         {
             "title": "Inputs",
@@ -54,7 +56,7 @@ Regions = Annotated[
 """`service.http.request.scoring.read_regions` reads them."""
 
 
-class ModelRequest(BaseModel):
+class ModelRequest(RequestFields):
     """What every request to the model has."""
 
     model_config = ConfigDict(
@@ -147,7 +149,7 @@ class ModelList(BaseModel):
     data: list[ModelCard]
 
 
-class ReloadRequest(BaseModel):
+class ReloadRequest(RequestFields):
     """Which models to load again, each from where it was loaded first."""
 
     model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
