@@ -3,8 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from service.contract.errors import InvalidRequest
-from service.contract.messages import Predict, Score
+from service.contract.messages import Predict
 from service.http.request.call import Call, R
 
 Mode = Literal["exact", "fast"] | None
@@ -12,6 +11,10 @@ Mode = Literal["exact", "fast"] | None
 
 Place = Callable[[int], str]
 """What an error's `param` calls the text with this index."""
+
+
+WORD_BYTES = 40
+"""About as much does a word with its log-probability take in an answer."""
 
 
 def last_words(tokens: list[int], limit: int) -> list[int]:
@@ -27,10 +30,19 @@ def last_words(tokens: list[int], limit: int) -> list[int]:
 
 
 def predictions(
-    call: Call[R], texts: Sequence[list[int]], k: int, prefix: str | None, mode: Mode, place: Place
+    call: Call[R],
+    texts: Sequence[list[int]],
+    k: int,
+    prefix: str | None,
+    mode: Mode,
+    place: Place,
+    k_param: str = "k",
 ) -> list[Predict]:
-    """Which words come after each text? Raises InvalidRequest for one of too many words."""
+    """Which words come after each text? Raises InvalidRequest for one of too many words, or an answer of too
+    many bytes."""
     settings, limits = call.context.settings, call.context.limits
+    words = len(texts) * min(k, len(call.served.bundle.vocabulary))
+    limits.check_answer(words * WORD_BYTES, k_param)
     fast = (mode or settings.mode) == "fast"
     messages = []
     for index, tokens in enumerate(texts):
@@ -38,29 +50,4 @@ def predictions(
             raise limits.too_many_words(place(index))
         used = tuple(last_words(tokens, settings.max_context_words))
         messages.append(Predict(f"{call.exchange.id}/{index}", used, k, prefix or None, call.deadline, fast))
-    return messages
-
-
-def scores(
-    call: Call[R],
-    history: Sequence[int],
-    texts: Sequence[Sequence[int]],
-    end_of_sentence: bool,
-    mode: Mode,
-    place: Place,
-) -> list[Score]:
-    """How probable is each text after `history`? Raises InvalidRequest for too many words, or none."""
-    limits = call.context.limits
-    fast = (mode or call.context.settings.mode) == "fast"
-    before, end_id = tuple(history), call.served.bundle.vocabulary.end_id
-    messages = []
-    for index, tokens in enumerate(texts):
-        if len(tokens) > limits.words:
-            raise limits.too_many_words(place(index))
-        targets = (*tokens, end_id) if end_of_sentence else tuple(tokens)
-        if not targets:
-            param = place(index)
-            message = f"{param} has no word to score; an empty text needs end_of_sentence."
-            raise InvalidRequest(message, param=param, code="empty")
-        messages.append(Score(f"{call.exchange.id}/{index}", before, targets, call.deadline, fast))
     return messages
