@@ -16,7 +16,7 @@ To be read in this order; each file begins with what it does, what it reads and 
       src/score.cpp       scoring given words
       src/pool.*          threads
       src/api.cpp         the C interface
-      lstm.py             the LSTM body on the CPU; src/lstm*
+      lstm.py             the LSTM body on the CPU; src/lstm*, and of 8-bit weights src/integer*
     triton/kernel.py      the GPU's, in Triton
       topk.py             top-k, in four steps: head.py, select.py, tail.py, finish.py
       scorer.py           scoring: score.py
