@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, from_json
 
 from service.contract.errors import InvalidRequest, MalformedBody
+from service.http.schemas.first_fault import keep_one_unknown
 from service.http.schemas.native import ModelRequest
 
 MAX_NAMED_CHARS = 100
@@ -33,6 +34,8 @@ def parse(kind: type[R], body: bytes) -> tuple[R, bool]:
     single = isinstance(value.get("inputs"), str)
     if single:
         value["inputs"] = [value["inputs"]]
+    if not value.keys() <= kind.model_fields.keys():
+        value = keep_one_unknown(kind, value)
     return _check(kind, value), single
 
 

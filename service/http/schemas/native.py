@@ -28,7 +28,7 @@ Inputs = Annotated[
 """`service.http.request.parsing.parse` makes a list of a single text."""
 
 
-class ModelRequest(RequestFields):
+class ModelRequest(BaseModel):
     """What every request to the model has."""
 
     model_config = ConfigDict(
