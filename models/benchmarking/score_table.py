@@ -108,7 +108,7 @@ def _roofline(
         "bytes": round(need.nbytes),
         "gflops": round((need.float32 + need.int8) / times.median_ms / 1e6, 1),
         "bound": bound,
-        "share_of_roofline": round(roof * 1e3 / times.median_ms, 3),
+        "share_of_roofline": round(roof * 1e3 / times.median_ms, 6),
     }
 
 

@@ -39,12 +39,14 @@ class MeasurementPlan:
     Attributes:
         seconds: for the turns of one batch size and k.
         compiles: whether the compiled baselines are measured.
+        level: the instruction set of ours; by default the best of this processor.
     """
 
     batches: Sequence[int]
     ks: Sequence[int]
     seconds: float
-    compiles: bool = True
+    compiles: bool = False
+    level: str = ""
 
 
 @torch.no_grad()
@@ -193,7 +195,7 @@ def _roofline(
         "bytes": round(nbytes),
         "gb_per_second": round(nbytes / taken / 1e6, 2),
         "bound": bound,
-        "share_of_roofline": round(sum(roofs) / len(roofs) * 1e3 / taken, 3),
+        "share_of_roofline": round(sum(roofs) / len(roofs) * 1e3 / taken, 6),
     }
 
 

@@ -29,7 +29,9 @@ def model_card(name: str, form: str, source: Path, converted: Converted, paramet
         "|---|---:|---|",
         *(f"| `{file.name}` | {file.stat().st_size:,} | `{_digest(file)}` |" for file in converted.files),
         "",
-        f"The source's cluster columns are in {converted.column_order} order, here in natural order.",
+        f"The source's cluster columns are in {converted.column_order} order, here in natural order."
+        if config.n_clusters
+        else "A softmax over all words: it has no cluster columns.",
         *(f"\n{note}" for note in converted.notes),
         "",
         "## Sizes",

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 from models.config.tokenization import Jieba, Moses, Ours, Tokenization, Whitespace
 from models.text import joining, words
+from models.text.alignment import align
 from models.text.folding import Folded, compose, fold
 from models.text.spacing import join, join_moses
 from models.text.words import Piece
@@ -17,8 +18,6 @@ _NUMBER_MARK: Final = re.compile(r"(?<=\d)[,.](?=\d)")
 _MARKS: Final = [r"@[-,.]@"]
 _HAN: Final = re.compile("[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]")
 _WORD: Final = re.compile(r"\S+")
-_FARTHEST: Final = 16
-"""Characters beyond the last word's end within which a word's next character is looked for."""
 
 
 class Segmenter(Protocol):
@@ -30,8 +29,8 @@ class Segmenter(Protocol):
     def pieces(self, text: str) -> Iterator[Piece]:
         """The same words and their places in `text`."""
 
-    def folded(self, text: str) -> Folded:
-        """What is typed of a word -> what the vocabulary's words begin with."""
+    def folded(self, typed: str) -> str:
+        """What is typed of a word, as the vocabulary's words have it."""
 
     def join(self, words: Sequence[str]) -> str:
         """Words as running text that a person would type."""
@@ -65,9 +64,13 @@ class OurSegmenter:
         """See `Segmenter`."""
         return words.pieces(text)
 
-    def folded(self, text: str) -> Folded:
+    def folded(self, typed: str) -> str:
         """See `Segmenter`."""
-        return fold(text)
+        return " ".join(
+            # A hyphen that stands alone may yet have a letter after it.
+            "-" if fold(chunk).text == "-" else "".join(words.words(chunk))
+            for chunk in typed.split()
+        )
 
     def join(self, words: Sequence[str]) -> str:
         """See `Segmenter`."""
@@ -88,9 +91,9 @@ class WhitespaceSegmenter:
         """See `Segmenter`."""
         return (Piece(self._key(match[0]), *match.span()) for match in _WORD.finditer(text))
 
-    def folded(self, text: str) -> Folded:
+    def folded(self, typed: str) -> str:
         """See `Segmenter`."""
-        return _by_character(self._key, text)
+        return self._key(typed)
 
     def join(self, words: Sequence[str]) -> str:
         """See `Segmenter`."""
@@ -119,11 +122,11 @@ class MosesSegmenter:
 
     def pieces(self, text: str) -> Iterator[Piece]:
         """See `Segmenter`."""
-        return (Piece(self._key(token), start, end) for token, start, end in _found(text, self._tokens(text)))
+        return (Piece(self._key(word), start, end) for word, start, end in align(text, self._tokens(text)))
 
-    def folded(self, text: str) -> Folded:
+    def folded(self, typed: str) -> str:
         """See `Segmenter`."""
-        return _by_character(self._key, text)
+        return self._key(typed)
 
     def join(self, words: Sequence[str]) -> str:
         """See `Segmenter`."""
@@ -154,20 +157,20 @@ class JiebaSegmenter:
 
     def words(self, text: str) -> list[str]:
         """See `Segmenter`."""
-        return [word for word in self._cut(self.folded(text).text) if not word.isspace()]
+        return [word for word in self._cut(_plain(text).text) if not word.isspace()]
 
     def pieces(self, text: str) -> Iterator[Piece]:
         """See `Segmenter`."""
-        plain = self.folded(text)
+        plain = _plain(text)
         at = 0
         for word in self._cut(plain.text):
             first, at = at, at + len(word)
             if not word.isspace():
                 yield Piece(word, plain.starts[first], plain.ends[at - 1])
 
-    def folded(self, text: str) -> Folded:
+    def folded(self, typed: str) -> str:
         """See `Segmenter`."""
-        return compose(_CONTROL.sub(" ", text))
+        return _plain(typed).text
 
     def join(self, words: Sequence[str]) -> str:
         """Without spaces beside Chinese, with the spacing of English elsewhere."""
@@ -181,23 +184,6 @@ class JiebaSegmenter:
         return text + join(run)
 
 
-def _by_character(key: Callable[[str], str], text: str) -> Folded:
-    forms = [key(character) for character in text]
-    starts = [i for i, form in enumerate(forms) for _ in form]
-    return Folded("".join(forms), starts, [start + 1 for start in starts])
-
-
-def _found(text: str, tokens: Sequence[str]) -> Iterator[tuple[str, int, int]]:
-    """Where tokens stand that a tokenizer may have written in another way: ``@-@`` is a ``-``."""
-    at = 0
-    for token in tokens:
-        typed = token
-        if len(token) == 3 and token[0] == token[-1] == "@":
-            typed = token if text[at:].lstrip().startswith(token) else token[1]
-        start, end = -1, at
-        for character in typed:
-            found = text.find(character, end, end + _FARTHEST)
-            if found >= 0:
-                start, end = (found if start < 0 else start), found + 1
-        at = end
-        yield token, (start if start >= 0 else end), end
+def _plain(text: str) -> Folded:
+    """Without control characters, in NFC."""
+    return compose(_CONTROL.sub(" ", text))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,15 +13,15 @@ from tokenizers import Encoding, Tokenizer
 
 from models.config.tokenization import Ours
 from models.text import plain_text
+from models.text.alignment import place_dashes
 from models.text.joining import Joiner, Rendered
-from models.text.prefixes import OPENING, Prefix, PrefixIndex
+from models.text.prefixes import Prefix, PrefixIndex, read
 from models.text.segmentation import OurSegmenter, Segmenter, segmenter
 from models.text.spacing import join
 from models.text.tokenizer import UNKNOWN, SpecialWords, new_tokenizer, rules
-from models.text.words import Piece
+from models.text.words import LONGEST_REMEMBERED, REMEMBERED, Piece, split_once
 
 _WORD = re.compile(r"\S+").finditer
-DASH = "--"
 
 
 class Token(NamedTuple):
@@ -40,6 +40,8 @@ class Token(NamedTuple):
 
 
 def _check_unicode(text: str) -> None:
+    if text.isascii():
+        return
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -79,11 +81,14 @@ class Vocabulary:
         self._ids = ids
         self._ours = named.tokenization == Ours() and rules(tokenizer) == rules(new_tokenizer([UNKNOWN]))
         self.segmenter: Segmenter | None = segmenter(named.tokenization)
+        if self.segmenter is not None and tokenizer.normalizer is not None:
+            raise ValueError("tokenizer has rules of its own, and the model's tokenization is another")
         self.unknown_id: int = ids[named.unknown]
         self.end_id: int = ids[named.end]
         self.start_id: int = ids[start]
         never = {self.unknown_id, self.start_id, *(ids[word] for word in named.special)}
         self.special_ids: frozenset[int] = frozenset(never - {self.end_id})
+        self._known = lru_cache(REMEMBERED)(self._find_ids)
         hidden = self.special_ids | {self.end_id}
         self._prefixes = PrefixIndex(self._words, set(range(len(self._words))) - hidden)
 
@@ -143,8 +148,10 @@ class Vocabulary:
         if pretokenized or self.segmenter is not None:
             for text in texts:
                 _check_unicode(text)
-            split = str.split if pretokenized or self.segmenter is None else self.segmenter.words
-            return [[ids.get(word, unknown) for word in split(text)] for text in texts]
+            if not pretokenized and isinstance(self.segmenter, OurSegmenter):
+                return [list(self._ids_of_chunks(text)) for text in texts]
+            words = str.split if pretokenized or self.segmenter is None else self.segmenter.words
+            return [[ids.get(word, unknown) for word in words(text)] for text in texts]
         if not self._ours:
             return [encoding.ids for encoding in self._encode(texts)]
         plain = [plain_text.split(text) for text in texts]
@@ -154,6 +161,14 @@ class Vocabulary:
             next(encodings).ids if words is None else [ids.get(word, unknown) for word in words]
             for words in plain
         ]
+
+    def _ids_of_chunks(self, text: str) -> Iterator[int]:
+        """Nothing looks across white space, so that what stands between two spaces can be remembered."""
+        for chunk in text.split():
+            yield from (self._known if len(chunk) <= LONGEST_REMEMBERED else self._find_ids)(chunk)
+
+    def _find_ids(self, chunk: str) -> tuple[int, ...]:
+        return tuple([self._ids.get(word, self.unknown_id) for word, _, _ in split_once(chunk)])
 
     def normalized(self, text: str) -> list[str]:
         """The words of `text` in the vocabulary's form, unknown ones too: one for each id that it has."""
@@ -174,18 +189,10 @@ class Vocabulary:
 
     def _tokens_of(self, text: str, encoding: Encoding) -> Iterator[Token]:
         """By ``tokenizer.json``, whose places may have white space at their ends, or nothing for a dash."""
-        ids, offsets = encoding.ids, [*encoding.offsets, (len(text), len(text))]
+        ids = encoding.ids
         words = self.normalized(text) if self.unknown_id in ids else [self._words[i] for i in ids]
-        end = 0
-        for at, (i, word) in enumerate(zip(ids, words, strict=True)):
-            first, last = offsets[at]
-            if word == DASH:
-                # Normalization took white space and further hyphens into it; its place may be any of them.
-                first, last = end, offsets[at + 1][0]
-            typed = text[first:last]
-            start = first + len(typed) - len(typed.lstrip())
-            end = max(start, first + len(typed.rstrip()))
-            yield Token(i, text[start:end], start, end, word)
+        found = [Piece(word, *place) for word, place in zip(words, encoding.offsets, strict=True)]
+        return (self._token(text, piece) for piece in place_dashes(text, found))
 
     def end_of(self, text: str) -> Token:
         """The end of sentence after `text`: a token of no characters."""
@@ -236,20 +243,22 @@ class Vocabulary:
         After a hyphen, an opening quotation mark or an opening bracket nothing is typed of a word yet. Where
         no word begins so, it is the last token.
         """
-        tokens = self.tokenize(typed)
-        if not tokens:
-            return Prefix([], typed, "")
-        if all(token.word in OPENING for token in tokens) or tokens[-1].word in ("-", "(", "[", "{"):
-            return Prefix([token.id for token in tokens], typed, "")
-        starts = [token.start for token in tokens]
-        begins = [at for at in starts if self._prefixes.has(self._folded(typed[at:]), ignore_case)]
-        start = begins[0] if begins else starts[-1]
-        before = [token.id for token in tokens if token.start < start]
-        return Prefix(before, typed[:start], self._folded(typed[start:]))
+        _check_unicode(typed)
+        finished, kept, rest = read(
+            typed,
+            lambda text: [Piece(token.word, token.start, token.end) for token in self.tokenize(text)],
+            self._folded,
+            lambda begun: self._prefixes.has(begun, ignore_case),
+        )
+        return Prefix([self._ids.get(word, self.unknown_id) for word in finished], kept, rest)
 
     def case_variants(self, word_id: int) -> list[int]:
         """The ids of the words that differ from a word in case alone, itself among them."""
-        return self._prefixes.variants(self._words[word_id]) or [word_id]
+        return self.variants(self._words[word_id]) or [word_id]
+
+    def variants(self, word: str) -> list[int]:
+        """The ids of the words that differ from `word`, in the vocabulary's form, in case at most."""
+        return self._prefixes.variants(word)
 
     def ids_of(self, words: Iterable[str]) -> list[int]:
         """The ids of those of `words` that the vocabulary has, in its form or as they are typed."""
@@ -264,7 +273,7 @@ class Vocabulary:
 
     def _folded(self, typed: str) -> str:
         if self.segmenter is not None:
-            return self.segmenter.folded(typed).text.strip()
+            return self.segmenter.folded(typed).strip()
         if self._tokenizer.normalizer is None:
             return typed
         folded: str = self._tokenizer.normalizer.normalize_str(typed)

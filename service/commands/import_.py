@@ -122,7 +122,7 @@ def _table(out: Path, facts: dict[str, Any]) -> Table:
     for key, value in (
         ("read", ", ".join(Path(file).name for file in facts["files"])),
         ("parameters", f"{facts['parameters']:,}"),
-        ("cluster columns", f"{facts['column_order']} in the source"),
+        ("cluster columns", f"{facts['column_order']} in the source" if facts["n_clusters"] else "none"),
         *(("note", note) for note in facts["notes"]),
         ("probabilities sum to", f"1 within {facts['mass']:.1g}"),
         ("kernel and reference", f"agree within {facts['kernel']:.1g} nats"),

@@ -39,7 +39,8 @@ class HeadfirstError(Exception):
     """Base of all: a request that gets an error for an answer.
 
     Args:
-        message: for a person; one sentence that says what to change. Never holds a client's text.
+        message: for a person; one sentence that says what to change. Of a client's text it holds
+            a single word at most.
         param: the field at fault as a path, e.g. `k` or `inputs[3]`; None where no field is.
         code: a more precise reason than the class's own.
         retry_after: seconds after which trying again makes sense; the class's own where None.

@@ -60,6 +60,11 @@ class Settings(BaseSettings):
     """Batches that run at once, sharing --threads; none means 2 (on a CPU with one thread: 1)."""
     mode: Literal["exact", "fast"] = "exact"
     """How requests that name no mode are answered; fast: the same words, log-probabilities within a bound."""
+    unknown: Literal["spelled", "class"] = "spelled"
+    """What an unknown word costs where a request does not say: its spelling, if its model can spell, or the
+    probability of all unknown words together."""
+    unknown_penalty: float = Field(0.0, ge=0, allow_inf_nan=False)
+    """Nats that are subtracted from the class where unknown words are not spelled."""
 
     host: str = Field("127.0.0.1", min_length=1)
     """Address to listen on; 0.0.0.0 is every IPv4 address of this machine."""

@@ -74,8 +74,8 @@ def check_client(outputs: list[str], place: Path) -> None:
     rows = {
         line.split(",")[3]: line.split(",") for line in (place / "surprisal.csv").read_text().splitlines()
     }
-    assert rows["word"] == ["item", "condition", "position", "word", "surprisal", "known"]
-    assert float(rows["butter"][4]) < float(rows["socks"][4])
+    assert rows["word"] == ["item", "condition", "position", "word", "start", "surprisal", "known"]
+    assert float(rows["butter"][5]) < float(rows["socks"][5])
     totals = [float(line.split()[0]) for line in outputs[5].splitlines()]
     assert len(totals) == 3
     assert totals == sorted(totals, reverse=True)

@@ -6,18 +6,24 @@ import random
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
+from typing import Literal
 
 import torch
 
 from models.bundle import Bundle
 from models.config.bodies import LSTMConfig
 from models.config.model import Band, ModelConfig
-from models.config.tokenization import Tokenization
+from models.config.tokenization import Ours, Tokenization
 from models.language_model import LanguageModel
+from models.spelling.spelling_model import SpellingModel
 from models.text.tokenizer import END, UNKNOWN, SpecialWords
 from models.text.vocabulary import Vocabulary
 
 _COMMON = "the . , of and to a in is I you it Thank very much for that on with was".split()
+_KINDS = (
+    "'s don't I'm - -- ... \" ' ( ) [ ] ? ! : ; York york New Node.js U.S. e.g. 3.5 well known left She He"
+    " caf\u00e9 \u2764 \U0001f469\u200d\U0001f680 % $ /"
+).split()
 _SYLLABLES = list(product("b d f g k l m n p r s t v".split(), "a e i o u".split(), "n r st ck".split()))
 
 
@@ -25,6 +31,11 @@ def tiny_words(size: int = 280) -> list[str]:
     """`size` distinct English-like words, the special ones first."""
     words = [UNKNOWN, END, *_COMMON, *("".join(parts) for parts in _SYLLABLES)]
     return list(dict.fromkeys(words))[:size]
+
+
+def second_version_words(size: int = 280) -> list[str]:
+    """As many, with every kind that our tokenization, second version, has."""
+    return list(dict.fromkeys([UNKNOWN, END, *_COMMON, *_KINDS, *tiny_words(size)]))[:size]
 
 
 def tiny_text(path: Path, lines: int) -> Path:
@@ -64,11 +75,20 @@ def tiny_model(config: ModelConfig | None = None, seed: int = 0, scale: float = 
     return model
 
 
-def tiny_bundle(directory: Path, config: ModelConfig | None = None, seed: int = 0) -> Path:
-    """Save a tiny random model as a bundle under `directory`; returns the bundle's path, named "tiny"."""
+def tiny_bundle(
+    directory: Path, config: ModelConfig | None = None, seed: int = 0, version: Literal[1, 2] = 1
+) -> Path:
+    """Save a tiny random model as a bundle under `directory`; returns the bundle's path, named "tiny".
+
+    `version` is that of our tokenization; with 2 the words are `second_version_words`.
+    """
+    if version == 2:
+        changes = {"format_version": 2, "tokenization": Ours(version=2)}
+        config = ModelConfig(**(config or tiny_config()).model_dump() | changes)
     model = tiny_model(config, seed)
     path = directory / "tiny"
-    vocabulary = Vocabulary.from_words(tiny_words(model.config.vocabulary_size))
+    words = (tiny_words if version == 1 else second_version_words)(model.config.vocabulary_size)
+    vocabulary = Vocabulary.from_words(words, SpecialWords.of(model.config))
     Bundle.save(path, model, vocabulary, card="# tiny\n", dtype=torch.float32)
     return path
 
@@ -80,4 +100,20 @@ def tokenized_bundle(path: Path, tokenization: Tokenization) -> Path:
     )
     words = Vocabulary.from_words(tiny_words(), SpecialWords.of(config))
     Bundle.save(path, tiny_model(config), words)
+    return path
+
+
+def spelled_bundle(directory: Path) -> Path:
+    """A tiny bundle, "spelled", of our tokenization's second version, with a spelling model.
+
+    ``it`` and ``the`` are words in two cases.
+    """
+    changes = {"format_version": 2, "tokenization": Ours(version=2)}
+    config = ModelConfig(**tiny_config().model_dump() | changes)
+    words = [*second_version_words()[:-2], "It", "The"]
+    vocabulary = Vocabulary.from_words(words, SpecialWords.of(config))
+    counts = {"plain": 3, "plane": 2, "quick": 3, "quiz": 1, "frozen": 2, "can't": 4}
+    path = directory / "spelled"
+    spelling = SpellingModel.train(counts, vocabulary)
+    Bundle.save(path, tiny_model(config), vocabulary, dtype=torch.float32, spelling=spelling)
     return path

@@ -78,6 +78,7 @@ def run(options: dict[str, Any], say: Any) -> dict[str, Any]:
         facts: dict[str, Any] = {
             "files": [str(file) for file in converted.files],
             "column_order": converted.column_order,
+            "n_clusters": converted.config.n_clusters,
             "notes": list(converted.notes),
             "limited": limited,
         }

@@ -3,8 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from service.contract.errors import InvalidRequest
-from service.contract.messages import Predict, Score
+from service.contract.messages import Predict
 from service.http.request.call import Call, R
 
 Mode = Literal["exact", "fast"] | None
@@ -51,29 +50,4 @@ def predictions(
             raise limits.too_many_words(place(index))
         used = tuple(last_words(tokens, settings.max_context_words))
         messages.append(Predict(f"{call.exchange.id}/{index}", used, k, prefix or None, call.deadline, fast))
-    return messages
-
-
-def scores(
-    call: Call[R],
-    history: Sequence[int],
-    texts: Sequence[Sequence[int]],
-    end_of_sentence: bool,
-    mode: Mode,
-    place: Place,
-) -> list[Score]:
-    """How probable is each text after `history`? Raises InvalidRequest for too many words, or none."""
-    limits = call.context.limits
-    fast = (mode or call.context.settings.mode) == "fast"
-    before, end_id = tuple(history), call.served.bundle.vocabulary.end_id
-    messages = []
-    for index, tokens in enumerate(texts):
-        if len(tokens) > limits.words:
-            raise limits.too_many_words(place(index))
-        targets = (*tokens, end_id) if end_of_sentence else tuple(tokens)
-        if not targets:
-            param = place(index)
-            message = f"{param} has no word to score; an empty text needs end_of_sentence."
-            raise InvalidRequest(message, param=param, code="empty")
-        messages.append(Score(f"{call.exchange.id}/{index}", before, targets, call.deadline, fast))
     return messages

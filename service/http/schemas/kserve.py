@@ -87,9 +87,23 @@ class InferParameters(RequestFields):
     prefix: str | None = Field(None, max_length=200)
     """predict: only words that start so."""
     context: str = ""
-    """score: text that the inputs follow."""
+    """score: text that the inputs follow; a string that is a JSON list of strings is one for each."""
     end_of_sentence: bool = True
     """score: whether `</s>` is scored after each text."""
+    per_word: bool = True
+    """score: whether there is the output `word_scores`: for each text the `words` of /v1/score, as JSON."""
+    group: Literal["token", "space"] = "token"
+    """score: as in /v1/score."""
+    regions: str | None = None
+    """score: as in /v1/score, a list for each text, as JSON in a string."""
+    unknown: Literal["spelled", "class"] | None = None
+    """score: as in /v1/score."""
+    unknown_penalty: float | None = Field(None, ge=0, allow_inf_nan=False)
+    """score: as in /v1/score."""
+    lines: bool = False
+    """score: as in /v1/score; the output `line_scores` has for each text the `lines`, as JSON."""
+    ignore_case: bool = False
+    """score: as in /v1/score."""
     mode: Literal["exact", "fast"] | None = None
     """As in /v1/predict."""
     timeout_ms: int | None = Field(None, ge=1)

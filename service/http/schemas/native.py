@@ -1,8 +1,9 @@
 """Requests, answers and errors of /v1; `service.http.request.parsing` makes a body one of them."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field, JsonValue, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, JsonValue, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from service.contract.answers import PredictResult, ScoreResult
 from service.contract.model_card import ModelCard
@@ -26,6 +27,33 @@ Inputs = Annotated[
     ),
 ]
 """`service.http.request.parsing.parse` makes a list of a single text."""
+
+
+def _check_context(value: Any) -> Any:
+    if isinstance(value, str) or (isinstance(value, list) and all(isinstance(one, str) for one in value)):
+        return value
+    raise PydanticCustomError("texts_type", "a string or a list of strings")
+
+
+Contexts = Annotated[str | list[str], BeforeValidator(_check_context)]
+"""One text, or one for each input."""
+
+Regions = Annotated[
+    JsonValue,
+    WithJsonSchema(
+        {
+            "title": "Regions",
+            "anyOf": [
+                {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}},
+                {
+                    "type": "array",
+                    "items": {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}},
+                },
+            ],
+        }
+    ),
+]
+"""`service.http.request.scoring.read_regions` reads them."""
 
 
 class ModelRequest(BaseModel):
@@ -71,15 +99,35 @@ class ScoreRequest(ModelRequest):
     EXAMPLES: ClassVar[list[JsonValue]] = [
         {"inputs": "Thank you very much."},
         {"inputs": ["much.", "well."], "context": "Thank you very"},
+        {"inputs": "He didn't see the well-known man.", "group": "space"},
+        {"inputs": "The old man the boat.", "regions": [[0, 7], [8, 20]]},
+        {"inputs": "Thank you.\nSee you.", "lines": True},
     ]
     model_config = ConfigDict(json_schema_extra={"examples": EXAMPLES})
 
-    context: str = ""
-    """Text that the inputs follow; it is read but not scored."""
+    context: Contexts = ""
+    """Text that the inputs follow, one for all or a list as long as `inputs`; it is read but not scored."""
     end_of_sentence: bool = True
     """Whether the end of the sentence, `</s>`, is scored after each text."""
     per_word: bool = True
     """Whether each result lists its words."""
+    group: Literal["token", "space"] = "token"
+    """What `words` lists: tokens, or words between white space, whose log-probability is the sum of their
+    tokens'."""
+    regions: Regions = None
+    """Instead of `group`, the places that `words` lists: `[start, end]` in code points each; a list of them
+    for a single text, a list of such lists for several. They may overlap and leave gaps; none may cut a
+    token, and `</s>` is in none."""
+    unknown: Literal["spelled", "class"] | None = None
+    """What a word outside the vocabulary costs: that of any such word (`class`), and with `spelled` also
+    its spelling. Null: `spelled` where the model can, unless the server is set otherwise."""
+    unknown_penalty: float | None = Field(None, ge=0, allow_inf_nan=False)
+    """Nats that are subtracted from the class's log-probability; not with `spelled`."""
+    lines: bool = False
+    """Whether each line of a text is a sentence of its own; not with `context`. Blank lines are skipped."""
+    ignore_case: bool = False
+    """Whether a word has the probability of all words together that differ from it in case alone, as for
+    transcripts in capitals."""
 
 
 class PredictAnswer(BaseModel):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from argparse import Namespace
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -284,6 +285,19 @@ def test_an_embedding_that_changes_as_it_reads(tmp_path: Path) -> None:
     net.encoder.max_norm = None
     torch.save(net, tmp_path / "model.pt")  # says nothing but the mode of its `rnn`
     assert convert("word-language-model", tmp_path).config.architecture == "gru"
+
+
+@pytest.mark.parametrize("said", [{"args": Namespace(model="RNN_RELU")}, {"args": {"rnn_type": "RNN_RELU"}}])
+def test_a_state_may_stand_in_a_checkpoint_with_its_arguments(tmp_path: Path, said: dict[str, Any]) -> None:
+    """And be that of a `DataParallel`."""
+    shutil.copytree(DATA / "state-rnn_relu", tmp_path, dirs_exist_ok=True)
+    state = {f"module.{name}": tensor for name, tensor in state_of(tmp_path).items()}
+    torch.save({"epoch": 3, "model": state, **said}, tmp_path / "lm.pt")
+    converted = convert("word-language-model", tmp_path)
+    assert converted.config.architecture == "rnn_relu"
+    want = convert("word-language-model", DATA / "state-rnn_relu").weights
+    assert converted.weights.keys() == want.keys()
+    assert all(torch.equal(converted.weights[name], tensor) for name, tensor in want.items())
 
 
 def test_a_model_file_is_a_source(tmp_path: Path) -> None:

@@ -59,8 +59,8 @@ def check_rows(
         else:
             assert len(set(ids[:n])) == n
             assert got == sorted(got, key=lambda pair: (-pair[1], pair[0]))
-            assert [row[j] for j in ids[:n]] == pytest.approx([lp for _, lp in wanted], abs=1e-5)
-            assert logprobs[:n] == pytest.approx([row[j] for j in ids[:n]], abs=1e-5)
+            assert [row[j] for j in ids[:n]] == pytest.approx([lp for _, lp in wanted], abs=1e-5, rel=1e-6)
+            assert logprobs[:n] == pytest.approx([row[j] for j in ids[:n]], abs=1e-5, rel=1e-6)
 
 
 # -- log-probabilities ---------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.bundle import Bundle
 from models.config.bodies import LSTMConfig, TransformerConfig
 from models.config.model import Band, ModelConfig
 from models.training.clusters.cutoffs import geometric_cutoffs
@@ -84,6 +85,32 @@ def test_training_learns(corpus: Corpus, tmp_path: Path, precision: str) -> None
     # The first word of a line is a guess among 42, the others are certain.
     assert validations[-1][1] < 6
     assert all(p.words == 32 and p.seconds > 0 for p in progress)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_band_of_width_0_is_trained_and_kept(
+    corpus: Corpus, tmp_path: Path, precision: str, tied: bool
+) -> None:
+    """Its words stay equally likely within their clusters, whose own probability is learned."""
+    bands = (Band(clusters=1, width=8), Band(clusters=2, width=0))
+    config = CONFIG.model_copy(update={"bands": bands, "tied": tied})
+    trainer = Trainer(config, corpus, replace(OPTIONS, steps=40, precision=precision), tmp_path)
+    losses = run(trainer)
+    assert losses[-1] < losses[0]
+    trainer.save()
+    resumed = Trainer(config, corpus, replace(OPTIONS, steps=40, precision=precision), tmp_path)
+    assert resumed.resume()
+    assert same(weights(resumed), weights(trainer))
+    model = trainer.model.eval().requires_grad_(False)
+    Bundle.save(tmp_path / "bundle", model, corpus.vocabulary, dtype=torch.float32)
+    loaded = Bundle.load(tmp_path / "bundle", "cpu").model
+    hidden = torch.randn(5, 16, generator=torch.Generator().manual_seed(1))
+    logprobs = loaded.softmax.log_prob(hidden)
+    torch.testing.assert_close(logprobs, model.softmax.log_prob(hidden))
+    for low, high in ((20, 30), (30, 44)):
+        assert torch.equal(logprobs[:, low:high], logprobs[:, low, None].expand(-1, high - low))
+    torch.testing.assert_close(loaded.topk(hidden, 44).logprobs[:, 0], logprobs[:, 1:].max(1).values)
 
 
 def test_a_seed_repeats_a_run(corpus: Corpus, tmp_path: Path) -> None:

@@ -89,6 +89,16 @@ def test_a_softmax_over_all_words(text: Path, tmp_path: Path, tied: bool) -> Non
     assert run(*arguments).stdout == result.stdout  # from what is kept
 
 
+def test_a_softmax_over_all_words_may_learn_on(text: Path, tmp_path: Path) -> None:
+    model = tiny_bundle(tmp_path, tiny_config(cutoffs=(280,), bands=()))
+    result = run(
+        "recluster", model, tmp_path / "out", "--text", text, "--clusters", 6, "--rows", 400,
+        "--iterations", 10, "--fine-tune", 6, "--learning-rate", 1e-2,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    assert perplexity(result.stdout, "fine-tuned") < perplexity(result.stdout, "after")
+
+
 def test_the_rest_may_learn_too(text: Path, tmp_path: Path) -> None:
     model = tiny_bundle(tmp_path, tiny_config(cutoffs=(40, 120, 280), bands=((1, 16), (1, 8))))
     out = tmp_path / "out"

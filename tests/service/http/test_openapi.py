@@ -87,10 +87,9 @@ async def test_documented_examples_work(local: Local, path: str) -> None:
             response = await client.post(f"/v1/{path}", json=example)
             assert response.status_code == 200
             documented = operation["responses"]["200"]["content"]["application/json"]["example"]
-            assert list(response.json()["results"][0]) == list(documented["results"][0])
-            assert list(response.json()["results"][0]["words"][0]) == list(
-                documented["results"][0]["words"][0]
-            )
+            result, shown = response.json()["results"][0], documented["results"][0]
+            assert set(shown) <= set(result)
+            assert set(shown["words"][0]) <= set(result["words"][0])
 
 
 async def document_of(app: LocalApp, **headers: str) -> dict[str, Any]:

@@ -48,6 +48,7 @@ OTHER_VALUES = {
     "log_format": "json",
     "log_level": "warning",
     "mode": "fast",
+    "unknown": "class",
     "max_inputs": "17",
     "root_path": "/models",
     "forwarded_allow_ips": "10.0.0.0/8",

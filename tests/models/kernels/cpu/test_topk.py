@@ -118,6 +118,23 @@ def test_larger_layers(k: int, mode: Mode) -> None:
     check(found, true_logprobs(softmax, hidden), [k] * 9, bound)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_a_plain_softmax_of_50_000_words_with_biases(mode: Mode) -> None:
+    """As imported from scripts that know no clusters."""
+    softmax = make_softmax(48, (50_000,), bias=True, excluded=(1,), scale=3.0)
+    hidden = rows_of(9, 48)
+    truth = true_logprobs(softmax, hidden)
+    kernel = CpuKernel(softmax, mode)
+    for k in (1, 10, 1000):
+        found, bound = kernel.topk_bounded(hidden, k)
+        check(found, truth, [k] * 9, bound)
+    targets = torch.arange(9) * 5000 + 3
+    scores, bound = kernel.target_logprobs_bounded(hidden, targets)
+    errors = (scores - truth.gather(1, targets[:, None])[:, 0]).abs()
+    assert (errors <= bound + 1e-4).all()
+    assert mode == "fast" or (bound == 0).all()
+
+
 def test_a_cluster_too_large_to_keep_its_logits() -> None:
     """More logits than are stored: the surviving groups' are made again."""
     softmax = make_softmax(16, (50, 70_000), ((1, 6),), scale=4.0, excluded=(60, 61, 70_049), seed=3)

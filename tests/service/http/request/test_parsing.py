@@ -150,9 +150,14 @@ def test_any_object_is_read_or_refused(value: dict[str, object], kind: type[Mode
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(body: bytes) -> None:
-    with pytest.raises(InvalidRequest) as refused:
-        parse(PredictRequest, body)
-    assert refused.value.status in (400, 422)
+    try:
+        request, _ = parse(PredictRequest, body)
+    except InvalidRequest as error:
+        status = error.status
+    else:  # Few bytes are a request, but some are.
+        status = 200
+        assert json.loads(body)["inputs"] == request.inputs
+    assert status in (200, 400, 422)
 
 
 @pytest.mark.parametrize(
