@@ -10,7 +10,7 @@ from tests.docs.shell import ROOT
 
 PAGE = (ROOT / "docs" / "structure.md").read_text("utf-8")
 ROWS = dict(re.findall(r"^\| `((?:service|models)/[\w/]+)` \| (.*?) \|", PAGE, re.MULTILINE))
-DATA = {"models/default", "models/chinese", "service/playground"}
+DATA = {"models/default", "service/playground"}
 """Rooms without Python."""
 
 
