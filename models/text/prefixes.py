@@ -8,24 +8,37 @@ from typing import NamedTuple
 
 import torch
 
-OPENING = frozenset("( [ { \" ' - --".split())
-"""Marks after which a word begins anew: nothing of it is typed yet."""
+from models.text.spacing import QUOTES
+
+_OPENING = frozenset("( [ { - --".split())
+"""Marks after which a word begins, whatever precedes them."""
 
 
 class Prefix(NamedTuple):
     """What is typed of a word.
 
     `before` are the ids of the finished tokens that precede it, `kept` are the characters that were typed for
-    these, and `rest` is the beginning of a word of the vocabulary (in its form), empty where none has begun.
+    these. `rest` is the beginning of a word in the vocabulary's form, empty where none has begun, and `typed`
+    are its characters as they were typed.
     """
 
     before: list[int]
     kept: str
     rest: str
+    typed: str
 
     def completion(self, word: str) -> str:
-        """The text that replaces what was typed."""
-        return self.kept + word
+        """The text that replaces what was typed, which stays as it was wherever `word` goes on with it."""
+        return self.kept + (self.typed + word[len(self.rest) :] if word.startswith(self.rest) else word)
+
+
+def opens_a_word(words: Iterable[str]) -> bool:
+    """Whether a word begins after `words` without a space: after a hyphen, a dash or an opening bracket, and
+    after a quotation mark that opens, which is one at the start or after such a mark."""
+    opening = True
+    for word in words:
+        opening = word in _OPENING or (opening and word in QUOTES)
+    return opening
 
 
 class PrefixIndex:

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from models.config.tokenization import Jieba, Moses, Ours, Tokenization, Whitespace
 from models.text import joining, words
-from models.text.folding import Folded, compose, fold
+from models.text.folding import DASH, ELLIPSIS, compose, fold
 from models.text.spacing import join, join_moses
 from models.text.words import Piece
 
@@ -17,6 +17,7 @@ _NUMBER_MARK: Final = re.compile(r"(?<=\d)[,.](?=\d)")
 _MARKS: Final = [r"@[-,.]@"]
 _HAN: Final = re.compile("[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]")
 _WORD: Final = re.compile(r"\S+")
+_LAST_ACCENT: Final = re.compile(r"(?<=[^\W\d_])[`\u00b4]$")
 _FARTHEST: Final = 16
 """Characters beyond the last word's end within which a word's next character is looked for."""
 
@@ -30,7 +31,7 @@ class Segmenter(Protocol):
     def pieces(self, text: str) -> Iterator[Piece]:
         """The same words and their places in `text`."""
 
-    def folded(self, text: str) -> Folded:
+    def folded(self, typed: str) -> str:
         """What is typed of a word -> what the vocabulary's words begin with."""
 
     def join(self, words: Sequence[str]) -> str:
@@ -65,9 +66,10 @@ class OurSegmenter:
         """See `Segmenter`."""
         return words.pieces(text)
 
-    def folded(self, text: str) -> Folded:
-        """See `Segmenter`."""
-        return fold(text)
+    def folded(self, typed: str) -> str:
+        """See `Segmenter`. An accent at the end may be an apostrophe: a letter may follow."""
+        text = _LAST_ACCENT.sub("'", fold(typed).text)
+        return text.replace(DASH, "--").replace(ELLIPSIS, "...")
 
     def join(self, words: Sequence[str]) -> str:
         """See `Segmenter`."""
@@ -88,9 +90,9 @@ class WhitespaceSegmenter:
         """See `Segmenter`."""
         return (Piece(self._key(match[0]), *match.span()) for match in _WORD.finditer(text))
 
-    def folded(self, text: str) -> Folded:
+    def folded(self, typed: str) -> str:
         """See `Segmenter`."""
-        return _by_character(self._key, text)
+        return self._key(typed)
 
     def join(self, words: Sequence[str]) -> str:
         """See `Segmenter`."""
@@ -121,9 +123,9 @@ class MosesSegmenter:
         """See `Segmenter`."""
         return (Piece(self._key(token), start, end) for token, start, end in _found(text, self._tokens(text)))
 
-    def folded(self, text: str) -> Folded:
+    def folded(self, typed: str) -> str:
         """See `Segmenter`."""
-        return _by_character(self._key, text)
+        return self._key(typed)
 
     def join(self, words: Sequence[str]) -> str:
         """See `Segmenter`."""
@@ -154,20 +156,20 @@ class JiebaSegmenter:
 
     def words(self, text: str) -> list[str]:
         """See `Segmenter`."""
-        return [word for word in self._cut(self.folded(text).text) if not word.isspace()]
+        return [word for word in self._cut(self.folded(text)) if not word.isspace()]
 
     def pieces(self, text: str) -> Iterator[Piece]:
         """See `Segmenter`."""
-        plain = self.folded(text)
+        plain = compose(_CONTROL.sub(" ", text))
         at = 0
         for word in self._cut(plain.text):
             first, at = at, at + len(word)
             if not word.isspace():
                 yield Piece(word, plain.starts[first], plain.ends[at - 1])
 
-    def folded(self, text: str) -> Folded:
+    def folded(self, typed: str) -> str:
         """See `Segmenter`."""
-        return compose(_CONTROL.sub(" ", text))
+        return compose(_CONTROL.sub(" ", typed)).text
 
     def join(self, words: Sequence[str]) -> str:
         """Without spaces beside Chinese, with the spacing of English elsewhere."""
@@ -179,12 +181,6 @@ class JiebaSegmenter:
             else:
                 run.append(word)
         return text + join(run)
-
-
-def _by_character(key: Callable[[str], str], text: str) -> Folded:
-    forms = [key(character) for character in text]
-    starts = [i for i, form in enumerate(forms) for _ in form]
-    return Folded("".join(forms), starts, [start + 1 for start in starts])
 
 
 def _found(text: str, tokens: Sequence[str]) -> Iterator[tuple[str, int, int]]:

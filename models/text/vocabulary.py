@@ -14,7 +14,7 @@ from tokenizers import Encoding, Tokenizer
 from models.config.tokenization import Ours
 from models.text import plain_text
 from models.text.joining import Joiner, Rendered
-from models.text.prefixes import OPENING, Prefix, PrefixIndex
+from models.text.prefixes import Prefix, PrefixIndex, opens_a_word
 from models.text.segmentation import OurSegmenter, Segmenter, segmenter
 from models.text.spacing import join
 from models.text.tokenizer import UNKNOWN, SpecialWords, new_tokenizer, rules
@@ -221,40 +221,60 @@ class Vocabulary:
 
     # -- words by their beginning -----------------------------------------------------------------------
 
-    def starting_with(self, prefix: str, ignore_case: bool = False) -> torch.Tensor:
-        """Sorted ids (int64) of the predictable words that start with `prefix`.
+    def starting_with(self, prefix: str, ignore_case: bool = False, words_only: bool = False) -> torch.Tensor:
+        """Sorted ids (int64) of the predictable words that start with `prefix`; with `words_only`, of those
+        that have a letter or digit.
 
         ``</s>`` and the special words are never among them; the empty prefix gives all others.
         """
         _check_unicode(prefix)
-        return self._prefixes.find(self._folded(prefix), ignore_case)
+        ids = self._prefixes.find(self._folded(prefix), ignore_case)
+        return ids[~torch.isin(ids, self.marks)] if words_only else ids
 
     def prefix(self, typed: str, ignore_case: bool = False) -> Prefix:
         """What of `typed`, the characters since the last space, is finished, and what is to be completed.
 
-        That is what follows the earliest start of a token from which on it begins a word of the vocabulary.
-        After a hyphen, an opening quotation mark or an opening bracket nothing is typed of a word yet. Where
-        no word begins so, it is the last token.
+        The latter is what follows the earliest start of a token from which on it begins a word of the
+        vocabulary; where no word begins so, it is the last token. After a hyphen, a dash, an opening
+        quotation mark or an opening bracket (see `opens_a_word`), and after white space, nothing is typed of
+        a word yet. Raises ValueError for lone surrogates.
         """
         tokens = self.tokenize(typed)
-        if not tokens:
-            return Prefix([], typed, "")
-        if all(token.word in OPENING for token in tokens) or tokens[-1].word in ("-", "(", "[", "{"):
-            return Prefix([token.id for token in tokens], typed, "")
-        starts = [token.start for token in tokens]
-        begins = [at for at in starts if self._prefixes.has(self._folded(typed[at:]), ignore_case)]
-        start = begins[0] if begins else starts[-1]
+        spaced = not tokens or typed[-1].isspace()
+        opening = spaced or opens_a_word(token.word for token in tokens)
+        starts = [] if spaced else [token.start for token in tokens]
+        for start in starts[:-1] if opening else starts:
+            rest = self._folded(typed[start:])
+            if self._prefixes.has(rest, ignore_case):
+                break
+        else:
+            if opening:
+                return Prefix([token.id for token in self._touched(typed, tokens)], typed, "", "")
+            start = starts[-1]
         before = [token.id for token in tokens if token.start < start]
-        return Prefix(before, typed[:start], self._folded(typed[start:]))
+        return Prefix(before, typed[:start], self._folded(typed[start:]), typed[start:])
+
+    def _touched(self, typed: str, tokens: list[Token]) -> list[Token]:
+        """The tokens of `typed` once a word follows without a space, which makes a hyphen of a dash."""
+        *before, last = self.tokenize(f"{typed}a")
+        return before if (last.start, last.surface) == (len(typed), "a") else tokens
 
     def case_variants(self, word_id: int) -> list[int]:
         """The ids of the words that differ from a word in case alone, itself among them."""
         return self._prefixes.variants(self._words[word_id]) or [word_id]
 
     def ids_of(self, words: Iterable[str]) -> list[int]:
-        """The ids of those of `words` that the vocabulary has, in its form or as they are typed."""
-        found = [self._ids.get(word, self._ids.get(self._folded(word))) for word in words]
-        return sorted({i for i in found if i is not None})
+        """Sorted ids of those of `words` that the vocabulary has, in its form or as they are typed.
+
+        Raises ValueError for lone surrogates.
+        """
+        found: set[int] = set()
+        for word in words:
+            _check_unicode(word)
+            forms = [word] if word in self._ids else self.normalized(word)
+            if len(forms) == 1 and forms[0] in self._ids:
+                found.add(self._ids[forms[0]])
+        return sorted(found)
 
     @cached_property
     def marks(self) -> torch.Tensor:
@@ -264,7 +284,7 @@ class Vocabulary:
 
     def _folded(self, typed: str) -> str:
         if self.segmenter is not None:
-            return self.segmenter.folded(typed).text.strip()
+            return self.segmenter.folded(typed).strip()
         if self._tokenizer.normalizer is None:
             return typed
         folded: str = self._tokenizer.normalizer.normalize_str(typed)

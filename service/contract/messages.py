@@ -38,6 +38,9 @@ class Predict:
         prefix: only words that start so; None or "" means any word.
         deadline: `time.monotonic()` after which its answer is of no use; None means never.
         fast: the same words, but their log-probabilities may be off by `Predicted.error`.
+        ignore_case: words may start with `prefix` in another case.
+        words_only: only words that have a letter or digit.
+        exclude: ids of words that are not answered, each once.
         sampling: how one word is drawn beside; None draws none.
     """
 
@@ -48,11 +51,24 @@ class Predict:
     deadline: float | None
     fast: bool = False
     sampling: Sampling | None = None
+    ignore_case: bool = False
+    words_only: bool = False
+    exclude: tuple[int, ...] = ()
 
     @property
     def size(self) -> int:
         """What it counts for in the queue's bound, in tokens."""
         return len(self.tokens) + 1
+
+    @property
+    def fetched(self) -> int:
+        """Of so many best words k are left, whichever of them are excluded."""
+        return self.k + len(self.exclude)
+
+    @property
+    def narrow(self) -> bool:
+        """Whether only words that start or look so may be answered."""
+        return bool(self.prefix) or self.words_only
 
 
 @dataclass(frozen=True, slots=True)

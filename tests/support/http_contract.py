@@ -77,6 +77,7 @@ class HttpContract:
         logprobs = [word["logprob"] for word in everything["words"]]
         assert logprobs == sorted(logprobs, reverse=True)
         (some,) = predict(client, inputs="Thank you", k=280, prefix="ba")
+        assert [word.pop("completion") for word in some["words"]] == [word["word"] for word in some["words"]]
         assert_same(some["words"], [word for word in everything["words"] if word["word"].startswith("ba")])
 
     def test_a_text_longer_than_a_batch(self, client: httpx.Client) -> None:

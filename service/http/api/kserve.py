@@ -1,7 +1,8 @@
 """/v2: the Open Inference Protocol, for clients and platforms that speak KServe.
 
 `task` in the request's `parameters` says what is asked of the BYTES tensor `text`. `predict` answers `words`
-and `logprobs` (n, k), rows with fewer words ending in empty ones of the lowest float; `score` answers
+and `logprobs` (n, k), with a prefix also `completions`, rows with fewer words ending in empty ones of the
+lowest float; `score` answers
 `logprob`, `perplexity`, `word_count` and `unknown_words` (n). Errors have our one shape.
 """
 
@@ -20,7 +21,7 @@ from service.contract.numbers import DIGITS, perplexity, rounded
 from service.http.request.call import Call
 from service.http.request.context import Context
 from service.http.request.parsing import parse_object
-from service.http.request.questions import predictions, scores
+from service.http.request.questions import candidates, predictions, scores
 from service.http.request.routing import UNREADY, Answering, Request, add_model_route, add_route
 from service.http.schemas.kserve import (
     Datatype,
@@ -42,7 +43,7 @@ INFER = "/v2/models/{model}/infer"
 _NO_LOGPROB = -3.4028234663852886e38
 """The lowest float32: JSON has no infinity."""
 _OUTPUTS: dict[str, tuple[tuple[str, Datatype], ...]] = {
-    "predict": (("words", "BYTES"), ("logprobs", "FP32")),
+    "predict": (("words", "BYTES"), ("logprobs", "FP32"), ("completions", "BYTES")),
     "score": (
         ("logprob", "FP64"),
         ("perplexity", "FP64"),
@@ -187,8 +188,11 @@ def _texts(tensor: Tensor) -> list[str]:
 def _check_task(parameters: InferParameters) -> None:
     """Raises InvalidRequest for a parameter of the other task, which would change nothing."""
     task = parameters.task
-    other = {"predict": ("context", "end_of_sentence"), "score": ("k", "prefix")}[task]
-    for name in other:
+    other = {
+        "predict": ("context", "end_of_sentence"),
+        "score": ("k", "prefix", "ignore_case", "words_only", "exclude"),
+    }
+    for name in other[task]:
         if name in parameters.model_fields_set:
             message = f"{name} means nothing to the task {task}."
             raise InvalidRequest(message, param=f"parameters.{name}", code="invalid_value")
@@ -198,6 +202,8 @@ def _wanted(body: InferRequest) -> set[str]:
     """The names of the outputs to answer. Raises InvalidRequest for one that the task has not."""
     task = body.parameters.task
     there = {name for name, _ in _OUTPUTS[task]}
+    if not body.parameters.prefix:
+        there.discard("completions")
     if body.outputs is None:
         return there
     for index, output in enumerate(body.outputs):
@@ -216,19 +222,25 @@ async def _predict(
     k, vocabulary = parameters.k, call.served.bundle.vocabulary
     context.limits.check_k(k, "parameters.k")
 
+    among = candidates(vocabulary, parameters)
+
     def prepare() -> list[Predict]:
         ids = vocabulary.encode_batch(texts)
-        return predictions(call, ids, k, parameters.prefix, parameters.mode, _place)
+        return predictions(call, ids, k, among, parameters.mode, _place)
 
     messages = await call.work(prepare)
     answers = await call.of(messages)
     words: list[str] = []
     logprobs: list[float] = []
+    completions: list[str] = []
     for answer in answers:
         missing = k - len(answer.ids)
-        words += [vocabulary.word(one) for one in answer.ids] + [""] * missing
+        found = [vocabulary.word(one) for one in answer.ids]
+        words += found + [""] * missing
         logprobs += [round(value, DIGITS) for value in answer.logprobs] + [_NO_LOGPROB] * missing
-    return _tensors("predict", [len(texts), k], words, logprobs)
+        if among.typed is not None:
+            completions += [among.typed.completion(word) for word in found] + [""] * missing
+    return _tensors("predict", [len(texts), k], words, logprobs, completions)
 
 
 async def _score(

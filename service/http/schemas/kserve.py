@@ -2,7 +2,9 @@
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, Json, JsonValue
+
+from service.http.schemas.native import MAX_PREFIX_CHARS, Excluded
 
 Datatype = Literal["BYTES", "FP32", "FP64", "INT64"]
 
@@ -82,8 +84,14 @@ class InferParameters(BaseModel):
     """Which words come next, or how probable the texts are."""
     k: int = Field(10, ge=1)
     """predict: how many words."""
-    prefix: str | None = Field(None, max_length=200)
-    """predict: only words that start so."""
+    prefix: str | None = Field(None, max_length=MAX_PREFIX_CHARS)
+    """predict: as in /v1/predict; the output `completions` then has what replaces it."""
+    ignore_case: bool = False
+    """predict: as in /v1/predict."""
+    words_only: bool = False
+    """predict: as in /v1/predict."""
+    exclude: Json[Excluded] = []
+    """predict: as in /v1/predict, a list as a string of JSON: parameters are scalars."""
     context: str = ""
     """score: text that the inputs follow."""
     end_of_sentence: bool = True
