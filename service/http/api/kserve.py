@@ -15,13 +15,14 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 import service
+from models.text.candidates import Candidates
 from service.contract.errors import HeadfirstError, InvalidRequest, ModelNotFound, Unauthorized
 from service.contract.messages import Predict, Score
 from service.contract.numbers import DIGITS, perplexity, rounded
 from service.http.request.call import Call
 from service.http.request.context import Context
 from service.http.request.parsing import parse_object
-from service.http.request.questions import candidates, predictions, scores
+from service.http.request.questions import EXCLUDED_COST, candidates, predictions, scores
 from service.http.request.routing import UNREADY, Answering, Request, add_model_route, add_route
 from service.http.schemas.kserve import (
     Datatype,
@@ -222,13 +223,12 @@ async def _predict(
     k, vocabulary = parameters.k, call.served.bundle.vocabulary
     context.limits.check_k(k, "parameters.k")
 
-    among = candidates(vocabulary, parameters)
-
-    def prepare() -> list[Predict]:
+    def prepare() -> tuple[Candidates, list[Predict]]:
+        among = candidates(vocabulary, parameters)
         ids = vocabulary.encode_batch(texts)
-        return predictions(call, ids, k, among, parameters.mode, _place)
+        return among, predictions(call, ids, k, among, parameters.mode, _place)
 
-    messages = await call.work(prepare)
+    among, messages = await call.work(prepare, EXCLUDED_COST * len(parameters.exclude))
     answers = await call.of(messages)
     words: list[str] = []
     logprobs: list[float] = []

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from pydantic_core import to_json
 from starlette.responses import Response
 
+from models.text.candidates import Candidates
 from models.text.prefixes import Prefix
 from models.text.vocabulary import Vocabulary
 from service.contract.answers import predict_result, predicted_word
@@ -16,7 +17,7 @@ from service.contract.numbers import DIGITS
 from service.http.request.call import Call
 from service.http.request.context import Context
 from service.http.request.limits import place
-from service.http.request.questions import candidates, predictions
+from service.http.request.questions import EXCLUDED_COST, candidates, predictions
 from service.http.request.routing import Request, add_model_route
 from service.http.schemas.native import PredictAnswer, PredictRequest
 
@@ -31,13 +32,13 @@ def add(app: FastAPI, context: Context) -> None:
         body, vocabulary = call.body, call.served.bundle.vocabulary
         context.limits.check_k(body.k)
 
-        among = candidates(vocabulary, body, body.pretokenized)
-
-        def prepare() -> list[Predict]:
+        def prepare() -> tuple[Candidates, list[Predict]]:
+            among = candidates(vocabulary, body, body.pretokenized)
             texts = vocabulary.encode_batch(body.inputs, body.pretokenized)
-            return predictions(call, texts, body.k, among, body.mode, partial(place, single=call.single))
+            place_of = partial(place, single=call.single)
+            return among, predictions(call, texts, body.k, among, body.mode, place_of)
 
-        messages = await call.work(prepare)
+        among, messages = await call.work(prepare, EXCLUDED_COST * len(body.exclude))
         answers = await call.of(messages)
         return await call.answer(pieces(vocabulary, messages, answers, body.explain, among.typed), answers)
 

@@ -12,6 +12,9 @@ from service.http.request.call import Call, R
 Mode = Literal["exact", "fast"] | None
 """As a request names it; None leaves it to the server."""
 
+EXCLUDED_COST = 32
+"""An excluded word that is looked up in the vocabulary's form takes as long as so many words of an answer."""
+
 Place = Callable[[int], str]
 """What an error's `param` calls the text with this index."""
 
