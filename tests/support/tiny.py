@@ -12,7 +12,7 @@ import torch
 from models.bundle import Bundle
 from models.config.bodies import LSTMConfig
 from models.config.model import Band, ModelConfig
-from models.config.tokenization import Tokenization
+from models.config.tokenization import Ours, Tokenization
 from models.language_model import LanguageModel
 from models.text.tokenizer import END, UNKNOWN, SpecialWords
 from models.text.vocabulary import Vocabulary
@@ -80,4 +80,20 @@ def tokenized_bundle(path: Path, tokenization: Tokenization) -> Path:
     )
     words = Vocabulary.from_words(tiny_words(), SpecialWords.of(config))
     Bundle.save(path, tiny_model(config), words)
+    return path
+
+
+def marked_bundle(directory: Path) -> Path:
+    """A tiny bundle, tokenized as new ones are, whose words are marks and words in several cases, too."""
+    marks = ". , ; : ! ? ( ) [ ] \" ' - -- ... / 's".split()
+    plain = [word for word in tiny_words() if word.isalpha()]
+    cases = [form for word in plain[20:70] for form in (word.capitalize(), word.upper())]
+    words = list(dict.fromkeys([*tiny_words()[:30], *marks, *cases, "don't", "Don't", *plain]))[:280]
+    config = ModelConfig(**tiny_config().model_dump() | {"tokenization": Ours(version=2)})
+    path = directory / "marked"
+    model = tiny_model(config)
+    # Words of equal probability: the one with the smaller id comes first.
+    model.softmax.head[30:34] = model.softmax.head[30]
+    model.softmax.tails[0][5:9] = model.softmax.tails[0][5]
+    Bundle.save(path, model, Vocabulary.from_words(words, SpecialWords.of(config)), dtype=torch.float32)
     return path

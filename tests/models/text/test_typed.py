@@ -134,8 +134,11 @@ def test_other_tokenizations(tokenization: Tokenization, typed: str, expected: l
 
 TYPED = st.lists(
     st.sampled_from(
-        [*WORDS, *(word[:-1] for word in WORDS if word[1:])]
-        + list("abYz\u00e95(\"'-\u2014\u2019\u201c.,!\u2026\u200b ")
+        [
+            *WORDS,
+            *(word[:-1] for word in WORDS if word[1:]),
+            *"abYz\u00e95(\"'-\u2014\u2019\u201c.,!\u2026\u200b ",
+        ]
     ),
     max_size=5,
 ).map("".join)
@@ -147,7 +150,7 @@ def test_the_completed_text_has_the_tokens_that_were_asked_for(typed: str, ignor
     assert prefix.kept + prefix.typed == typed
     for i in OURS.starting_with(prefix.rest, ignore_case).tolist():
         word = OURS.word(i)
-        # An s after an apostrophe makes a clitic of it; no lower-case word begins a sentence after a full stop.
+        # An s after an apostrophe makes a clitic of it; no sentence begins with a small letter.
         if word[0].isalpha() and word != "s" and not (ignore_case and prefix.kept.endswith(".")):
             assert OURS.encode_batch([prefix.completion(word)]) == [[*prefix.before, i]]
 
