@@ -90,7 +90,7 @@ class InferParameters(BaseModel):
     """predict: as in /v1/predict."""
     words_only: bool = False
     """predict: as in /v1/predict."""
-    exclude: Json[Excluded] = []
+    exclude: Json[Excluded] = Field("[]", validate_default=True)
     """predict: as in /v1/predict, a list as a string of JSON: parameters are scalars."""
     context: str = ""
     """score: text that the inputs follow."""
