@@ -10,6 +10,10 @@ from models.text.spacing import ATTACH_BOTH, ATTACH_LEFT, ATTACH_RIGHT, DISPLAY,
 from models.text.words import words as words_of
 
 _POSSESSIVE: Final = "'s"
+_CHUNK: Final = 256
+"""Characters since the last space that are looked at, at most: a text may have no space at all."""
+_RECENT: Final = 32
+"""Words that are joined again for each new one."""
 
 
 class Joiner:
@@ -27,7 +31,7 @@ class Joiner:
         self._spaced = True
         for word in words_of(text):
             self._note(word)
-        self._chunk = "" if not text or text[-1].isspace() else text.split()[-1]
+        self._chunk = "" if not text or text[-1].isspace() else text.split()[-1][-_CHUNK:]
         self._spaced = not self._chunk
 
     def piece(self, word: str) -> str:
@@ -43,7 +47,7 @@ class Joiner:
         """`piece`, after which the text goes on."""
         piece = self.piece(word)
         shown = piece.lstrip(" ")
-        self._chunk = shown if piece != shown else self._chunk + shown
+        self._chunk = (shown if piece != shown else self._chunk + shown)[-_CHUNK:]
         self._spaced = False
         self._note(word)
         return piece
@@ -85,7 +89,9 @@ class Rendered:
 
     def __init__(self, join: Callable[[Sequence[str]], str], words: Sequence[str], glue: bool) -> None:
         self._join = join
-        self._words = list(words)
+        # Of the words before, what matters is which quotations they leave open.
+        older, recent = words[:-_RECENT], words[-_RECENT:]
+        self._words = [*(mark for mark in sorted(QUOTES) if older.count(mark) % 2), *recent]
         self._text = join(self._words)
         self._glue = glue or not self._text
 
