@@ -279,7 +279,9 @@ class Vocabulary:
     @cached_property
     def marks(self) -> torch.Tensor:
         """Sorted ids (int64) of the words without a letter or digit, ``</s>`` among them."""
-        marks = [i for i, word in enumerate(self._words) if not any(map(str.isalnum, word))]
+        marks = [
+            i for i, word in enumerate(self._words) if not (word.isalpha() or any(map(str.isalnum, word)))
+        ]
         return torch.tensor(sorted({*marks, self.end_id}), dtype=torch.int64)
 
     def _folded(self, typed: str) -> str:

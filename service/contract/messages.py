@@ -60,16 +60,6 @@ class Predict:
         """What it counts for in the queue's bound, in tokens."""
         return len(self.tokens) + 1
 
-    @property
-    def fetched(self) -> int:
-        """Of so many best words k are left, whichever of them are excluded."""
-        return self.k + len(self.exclude)
-
-    @property
-    def narrow(self) -> bool:
-        """Whether only words that start or look so may be answered."""
-        return bool(self.prefix) or self.words_only
-
 
 @dataclass(frozen=True, slots=True)
 class Score:

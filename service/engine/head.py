@@ -90,11 +90,11 @@ class Head:
         found = {row: Found((), (), (), 0.0) for row, message in enumerate(messages) if not message.k}
         for rows in self._alike(messages):
             asked = [messages[row] for row in rows]
-            ks = [min(message.fetched, self._words) for message in asked]
+            ks = [min(_fetched(message), self._words) for message in asked]
             allowed = [
                 self._starting_with(message.prefix or "", message.ignore_case, message.words_only)
                 for message in asked
-                if message.narrow
+                if _is_narrow(message)
             ]
             top, errors = self._topk(_rows(hidden, rows), ks, allowed or None, asked[0].fast)
             clusters: list[list[int]] = [[] for _ in rows]
@@ -185,16 +185,26 @@ class Head:
         for row, message in enumerate(messages):
             if not message.k:
                 continue
-            alike[bisect_left(K_BUCKETS, message.fetched), message.narrow, message.fast].append(row)
+            alike[bisect_left(K_BUCKETS, _fetched(message)), _is_narrow(message), message.fast].append(row)
         searches = []
         for rows in alike.values():
-            k = max(min(messages[row].fetched, self._words) for row in rows)
+            k = max(min(_fetched(messages[row]), self._words) for row in rows)
             size = max(1, TOPK_ELEMENTS // k)
             searches += [rows[at : at + size] for at in range(0, len(rows), size)]
         return searches
 
     def _find_starting_with(self, prefix: str, ignore_case: bool, words_only: bool) -> Tensor:
         return self._vocabulary.starting_with(prefix, ignore_case, words_only).to(self._device)
+
+
+def _fetched(message: Predict) -> int:
+    """Of so many best words k are left, whichever of them are excluded."""
+    return message.k + len(message.exclude)
+
+
+def _is_narrow(message: Predict) -> bool:
+    """Whether only words that start or look so may be answered."""
+    return bool(message.prefix) or message.words_only
 
 
 def _without(

@@ -22,7 +22,7 @@ from service.contract.numbers import DIGITS, perplexity, rounded
 from service.http.request.call import Call
 from service.http.request.context import Context
 from service.http.request.parsing import parse_object
-from service.http.request.questions import EXCLUDED_COST, candidates, predictions, scores
+from service.http.request.questions import candidates, cost, predictions, scores
 from service.http.request.routing import UNREADY, Answering, Request, add_model_route, add_route
 from service.http.schemas.kserve import (
     Datatype,
@@ -228,7 +228,7 @@ async def _predict(
         ids = vocabulary.encode_batch(texts)
         return among, predictions(call, ids, k, among, parameters.mode, _place)
 
-    among, messages = await call.work(prepare, EXCLUDED_COST * len(parameters.exclude))
+    among, messages = await call.work(prepare, cost(parameters))
     answers = await call.of(messages)
     words: list[str] = []
     logprobs: list[float] = []

@@ -17,7 +17,7 @@ from service.contract.numbers import DIGITS
 from service.http.request.call import Call
 from service.http.request.context import Context
 from service.http.request.limits import place
-from service.http.request.questions import EXCLUDED_COST, candidates, predictions
+from service.http.request.questions import candidates, cost, predictions
 from service.http.request.routing import Request, add_model_route
 from service.http.schemas.native import PredictAnswer, PredictRequest
 
@@ -38,7 +38,7 @@ def add(app: FastAPI, context: Context) -> None:
             place_of = partial(place, single=call.single)
             return among, predictions(call, texts, body.k, among, body.mode, place_of)
 
-        among, messages = await call.work(prepare, EXCLUDED_COST * len(body.exclude))
+        among, messages = await call.work(prepare, cost(body))
         answers = await call.of(messages)
         return await call.answer(pieces(vocabulary, messages, answers, body.explain, among.typed), answers)
 

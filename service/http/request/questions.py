@@ -12,9 +12,6 @@ from service.http.request.call import Call, R
 Mode = Literal["exact", "fast"] | None
 """As a request names it; None leaves it to the server."""
 
-EXCLUDED_COST = 32
-"""An excluded word that is looked up in the vocabulary's form takes as long as so many words of an answer."""
-
 Place = Callable[[int], str]
 """What an error's `param` calls the text with this index."""
 
@@ -49,6 +46,12 @@ class Narrowing(Protocol):
     @property
     def exclude(self) -> list[str]:
         """Those that are not answered."""
+
+
+def cost(asked: Narrowing) -> int:
+    """What `candidates` takes, in words of an answer: excluded words are looked up one by one, and each token
+    of a prefix with all that follows it."""
+    return 32 * len(asked.exclude) + len(asked.prefix or "") ** 2 // 4
 
 
 def candidates(vocabulary: Vocabulary, asked: Narrowing, pretokenized: bool = False) -> Candidates:
