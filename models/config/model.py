@@ -103,6 +103,8 @@ class ModelConfig(Strict):
             raise ValueError(f"end_word {self.end_word!r} must not be one of special_words")
         if self.format_version == 1 and self.spelling is not None:
             raise ValueError("spelling is a part of format_version 2")
+        if self.format_version == 1 and self.tokenization == Ours(version=2):
+            raise ValueError("version 2 of the tokenization needs format_version 2")
         if any(low >= high for low, high in pairwise(self.cutoffs)):
             raise ValueError(f"cutoffs must ascend, got {list(self.cutoffs)}")
         if self.cutoffs[-1] != self.vocabulary_size:
@@ -174,12 +176,16 @@ class ModelConfig(Strict):
 
     def with_spelling(self, spelling: SpellingConfig | None) -> ModelConfig:
         """The same with another spelling model, or with none; in version 1 as long as that can say it."""
-        return self.model_copy(update={"spelling": spelling, "format_version": 1 if spelling is None else 2})
+        first = spelling is None and self.tokenization != Ours(version=2)
+        return self.model_copy(update={"spelling": spelling, "format_version": 1 if first else 2})
 
     def to_json(self) -> str:
         """What ``config.json`` holds; version 1 without the parts that it does not know."""
-        left_out = {"spelling"} if self.format_version == 1 else set()
-        return self.model_dump_json(indent=2, exclude=left_out) + "\n"
+        if self.format_version == 1:
+            return (
+                self.model_dump_json(indent=2, exclude={"spelling": True, "tokenization": {"version"}}) + "\n"
+            )
+        return self.model_dump_json(indent=2) + "\n"
 
     @property
     def band_edges(self) -> tuple[int, ...]:

@@ -1,9 +1,17 @@
-"""Look-alikes -> one form: what people's devices type differently and read alike, with a way back.
+"""Look-alikes become one character, with a map back into the text as it was sent.
 
-Folded are quotation marks, apostrophes, hyphens, minus signs and dashes, ellipses, white space, ligatures,
-and full-width, half-width and styled letters. Characters that show nothing (marks of direction, joiners,
-variation selectors, soft hyphens, byte order marks) are left out, but for those within an emoji. What is left
-is in Unicode's form NFC. Superscripts, subscripts, fractions and signs such as (TM) stay as they are.
+What folds, in this order:
+
+* Invisible characters are left out (`invisible`).
+* Each character's canonical decomposition is taken, and then of each part: apostrophes, quotation marks,
+  hyphens, dashes and dots by the table below; compatibility forms (full-width and half-width, small,
+  vertical, Arabic presentation forms, mathematical letters, ligatures, Roman numerals, radicals) by
+  Unicode's. Superscripts, subscripts, fractions, circled and squared characters, the trademark sign and
+  characters that stand for several words stay.
+* The result is composed (NFC).
+
+An ellipsis is ``\u2026`` here. A dash between digits may be a hyphen, so two kinds stay apart: ``\u2013`` for
+the en dash and the figure dash, ``\u2014`` for all others. `models.text.words` has the rest of the rules.
 """
 
 from __future__ import annotations
@@ -11,119 +19,148 @@ from __future__ import annotations
 import unicodedata
 from typing import Final, NamedTuple
 
-import regex
-
-DASH: Final = "\u2014"
-"""What every dash becomes; hyphens and minus signs become ``-``."""
-
-ELLIPSIS: Final = "\u2026"
-"""One character, which is three full stops."""
-
-_LIKE: Final = {
-    "'": "\u2018\u2019\u201a\u201b\u02b9\u02bb\u02bc\u02bd\u02c8\u02ca\u02cb\u2032\u2035\u2039\u203a\u055a"
-    "\u05f3\u07f4\u07f5\u275b\u275c\ua78b\ua78c",
-    '"': "\u201c\u201d\u201e\u201f\u00ab\u00bb\u02ba\u02dd\u02ee\u05f4\u2033\u2036\u275d\u275e\u2e42\u301d"
-    "\u301e\u301f",
-    "-": "\u058a\u05be\u1400\u1806\u2010\u2011\u2012\u2043\u02d7\u2212\u2e17\u2e1a\u2e40\u30a0",
-    DASH: "\u2013\u2014\u2015\u2e3a\u2e3b\ufe31\ufe32",
-    ELLIPSIS: "\u2026\u22ef\ufe19",
+_FOLDS: Final = {
+    "'": (
+        "\u2018\u2019\u201a\u201b\u2032\u2035\u2039\u203a\u00b4\u02b9\u02bb\u02bc\u02bd\u02be\u02bf\u02c8\u02ca"
+        "\u02cb\u0384\u055a\u05f3\u07f4\u07f5\u1fbd\u1fbf\u1ffe\u275b\u275c\u275f\ua78b\ua78c\u300e\u300f"
+    ),
+    '"': (
+        "\u201c\u201d\u201e\u201f\u2033\u2036\u00ab\u00bb\u02ba\u02dd\u02ee\u05f4\u275d\u275e\u2760\u2e42"
+        "\u301d\u301e\u301f\u300c\u300d\U0001f676\U0001f677\U0001f678"
+    ),
+    "-": "\u2010\u2011\u2043\u2212\u02d7\u058a\u05be\u1806",
+    "\u2013": "\u2012",
+    "\u2014": "\u2015\u2e3a\u2e3b\u2500\u2501",
+    "\u2026": "\u2025\u22ef",
+    ".": "\u2024",
 }
-_SPECIAL: Final = {ord(mark): form for form, marks in _LIKE.items() for mark in marks}
-_STYLES: Final = frozenset(
-    "<wide> <narrow> <small> <vertical> <font> <initial> <medial> <final> <isolated>".split()
+_TAGS: Final = frozenset(
+    "<wide> <narrow> <small> <vertical> <font> <noBreak> <initial> <medial> <final> <isolated>".split()
 )
-_INVISIBLE: Final = regex.compile("[\\p{Default_Ignorable_Code_Point}\ufff9-\ufffb]")
-_VARIATION: Final = regex.compile(r"\p{Variation_Selector}")
-_ACCENT: Final = regex.compile(r"(?<=\p{L})[`\u00b4](?=\p{L})")
-_CLUSTER: Final = regex.compile(r"\X")
 
-_PICTURE: Final = (
-    "\\p{Extended_Pictographic}(?:\ufe0f|\\p{Emoji_Modifier})?\u20e3?(?:[\U000e0020-\U000e007e]+\U000e007f)?"
-)
-EMOJI: Final = rf"\p{{Regional_Indicator}}{{2}}|[0-9#*]{chr(0xFE0F)}?\u20e3|{_PICTURE}(?:\u200d{_PICTURE})*"
-"""A pattern of `regex`: one picture, of however many code points (Unicode Technical Standard 51)."""
-_EMOJI: Final = regex.compile(EMOJI)
+_INVISIBLE: Final = (
+    (0xAD, 0xAD), (0x34F, 0x34F), (0x61C, 0x61C), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F),
+    (0x200B, 0x200F), (0x202A, 0x202E), (0x2060, 0x206F), (0x3164, 0x3164), (0xFE00, 0xFE0F),
+    (0xFEFF, 0xFEFF), (0xFFA0, 0xFFA0), (0xFFF0, 0xFFFB), (0x13430, 0x1345F), (0x1BCA0, 0x1BCA3),
+    (0x1D173, 0x1D17A), (0xE0000, 0xE0FFF),
+)  # fmt: skip
+"""Unicode's Default_Ignorable_Code_Point, and the format characters of annotations and hieroglyphs."""
+
+invisible: Final = frozenset(chr(code) for low, high in _INVISIBLE for code in range(low, high + 1))
+"""Characters that show nothing: never a word, nor part of one (but the joiners and tags of an emoji)."""
 
 
 class Folded(NamedTuple):
-    """A folded text; its character i stands for the characters ``starts[i] .. ends[i]`` of the original."""
+    """A text with its look-alikes folded: character i of `text` is ``[starts[i], ends[i])`` of the original.
+
+    Characters that came of one group (a ligature, a letter with its combining marks) have the same place.
+    """
 
     text: str
-    starts: range | list[int]
-    ends: range | list[int]
+    starts: list[int]
+    ends: list[int]
 
 
-class _Forms(dict[int, str]):
-    """Code point -> its form; each is worked out when it comes for the first time."""
+class _Table(dict[str, str]):
+    """What each character becomes; filled as characters are met."""
 
-    def __missing__(self, code: int) -> str:
-        form = self[code] = _form(chr(code))
-        return form
+    def __missing__(self, char: str) -> str:
+        parts = unicodedata.normalize("NFD", char)
+        folded = "".join(map(self._part, parts))
+        if len(self) < 1 << 16:
+            self[char] = folded
+        return folded
+
+    def _part(self, char: str) -> str:
+        if (known := _EXPLICIT.get(char)) is not None:
+            return known
+        tag, _, codes = unicodedata.decomposition(char).partition(" ")
+        if tag in _TAGS or (tag == "<compat>" and _is_letter(char)):
+            parts = "".join(chr(int(code, 16)) for code in codes.split())
+            plain = "".join(map(self._part, unicodedata.normalize("NFD", parts)))
+            if (
+                len(plain) == 1
+                or unicodedata.normalize("NFC", plain).isalpha()
+                or (tag in _TAGS and not _separates(plain))
+            ):
+                return plain
+        return char
 
 
-def _form(character: str) -> str:
-    if ord(character) in _SPECIAL:
-        return _SPECIAL[ord(character)]
-    if character.isspace() or unicodedata.category(character) == "Cc":
-        return " "
-    if _INVISIBLE.match(character):
-        return ""
-    style = unicodedata.decomposition(character).partition(" ")[0]
-    letter = unicodedata.category(character)[0] == "L" or unicodedata.category(character) == "Nl"
-    if style in _STYLES or (style == "<compat>" and letter):
-        plain = unicodedata.normalize("NFKC", character)
-        # What stands for several characters must not be parted between two words.
-        if len(plain) == 1 or all(map(str.isalpha, plain)):
-            return "".join(_FORMS[ord(each)] for each in plain) if plain != character else character
-    return character
+def _separates(text: str) -> bool:
+    """Whether it has a space or a mark in it, and so would be several words."""
+    return any(char.isspace() or unicodedata.category(char)[0] in "PSZ" for char in text)
 
 
-_FORMS: Final = _Forms()
+def _is_letter(char: str) -> bool:
+    """A letter, a Roman numeral or a radical; Korean letters that stand alone are as they should be."""
+    if "\u3131" <= char <= "\u318e":
+        return False
+    return (
+        unicodedata.category(char)[0] == "L" or "\u2160" <= char <= "\u217f" or "\u2e80" <= char <= "\u2fdf"
+    )
+
+
+_EXPLICIT: Final = {char: to for to, chars in _FOLDS.items() for char in chars}
+_table: Final = _Table()
 
 
 def fold(text: str) -> Folded:
-    """`text` with look-alikes in one form, and where each of its characters stands in `text`."""
-    if text.isascii() and text.isprintable() and "`" not in text:
-        return Folded(text, range(len(text)), range(1, len(text) + 1))
-    characters: list[str] = []
+    """`text` with its look-alikes folded."""
+    chars: list[str] = []
     starts: list[int] = []
     ends: list[int] = []
-
-    def add(form: str, start: int, end: int) -> None:
-        characters.extend(form)
-        starts.extend([start] * len(form))
-        ends.extend([end] * len(form))
-
-    at = 0
-    for emoji in _EMOJI.finditer(text):
-        if len(emoji[0]) > 1:
-            for i in range(at, emoji.start()):
-                add(_FORMS[ord(text[i])], i, i + 1)
-            add(_VARIATION.sub("", emoji[0]), *emoji.span())
-            at = emoji.end()
-    for i in range(at, len(text)):
-        add(_FORMS[ord(text[i])], i, i + 1)
-    return _composed(Folded(_ACCENT.sub("'", "".join(characters)), starts, ends))
+    for i, char in enumerate(text):
+        if char in invisible:
+            continue
+        folded = _table[char]
+        chars += folded
+        starts += [i] * len(folded)
+        ends += [i + 1] * len(folded)
+    return _composed("".join(chars), starts, ends)
 
 
 def compose(text: str) -> Folded:
-    """`text` in Unicode's form NFC, and where each of its characters stands in `text`."""
-    return _composed(Folded(text, range(len(text)), range(1, len(text) + 1)))
+    """`text` in NFC, nothing folded."""
+    places = range(len(text))
+    return _composed(text, list(places), [i + 1 for i in places])
 
 
-def _composed(folded: Folded) -> Folded:
-    """What is composed of several characters stands where all of them do."""
-    if unicodedata.is_normalized("NFC", folded.text):
-        return folded
-    text, starts, ends = "", [], []  # type: str, list[int], list[int]
-    for cluster in _CLUSTER.finditer(folded.text):
-        first, last = cluster.span()
-        form = unicodedata.normalize("NFC", cluster[0])
-        text += form
-        if form == cluster[0]:
-            starts.extend(folded.starts[first:last])
-            ends.extend(folded.ends[first:last])
+def _composed(text: str, starts: list[int], ends: list[int]) -> Folded:
+    """NFC, one letter with its combining marks at a time."""
+    if unicodedata.is_normalized("NFC", text):
+        return Folded(text, starts, ends)
+    out: list[str] = []
+    new_starts: list[int] = []
+    new_ends: list[int] = []
+    begin = 0
+    for end in range(1, len(text) + 1):
+        if end < len(text) and _continues(text[end - 1], text[end]):
+            continue
+        group = text[begin:end]
+        composed = unicodedata.normalize("NFC", group)
+        if composed == group:
+            new_starts += starts[begin:end]
+            new_ends += ends[begin:end]
         else:
-            starts.extend([folded.starts[first]] * len(form))
-            ends.extend([folded.ends[last - 1]] * len(form))
-    return Folded(text, starts, ends)
+            same = _common_suffix(group, composed)  # marks that joined nothing
+            new_starts += [starts[begin]] * (len(composed) - same) + starts[end - same : end]
+            new_ends += [ends[end - same - 1]] * (len(composed) - same) + ends[end - same : end]
+        out.append(composed)
+        begin = end
+    return Folded("".join(out), new_starts, new_ends)
+
+
+def _common_suffix(one: str, other: str) -> int:
+    """Its length; less than that of the shorter."""
+    size = 0
+    while size < min(len(one), len(other)) - 1 and one[-1 - size] == other[-1 - size]:
+        size += 1
+    return size
+
+
+def _continues(before: str, char: str) -> bool:
+    """Whether composition may join `char` to what stands before it."""
+    if "\u1161" <= char <= "\u1175" or "\u11a8" <= char <= "\u11c2":  # vowels and finals of Korean syllables
+        return "\u1100" <= before <= "\u11ff" or "\uac00" <= before <= "\ud7a3"
+    return unicodedata.category(char)[0] == "M"

@@ -97,7 +97,9 @@ class Rendered:
 
     def piece(self, word: str) -> str:
         """See `Joiner.piece`."""
-        added = self._join([*self._words, word])[len(self._text) :]
+        joined = self._join([*self._words, word])
+        # A word that would change what is written already stands for itself.
+        added = joined[len(self._text) :] if joined.startswith(self._text) else " " + self._join([word])
         return added.lstrip(" ") if self._glue else added
 
     def add(self, word: str) -> str:

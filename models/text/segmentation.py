@@ -8,7 +8,8 @@ from typing import Final, Protocol
 
 from models.config.tokenization import Jieba, Moses, Ours, Tokenization, Whitespace
 from models.text import joining, words
-from models.text.folding import DASH, ELLIPSIS, compose, fold
+from models.text.alignment import align
+from models.text.folding import Folded, compose, fold
 from models.text.spacing import join, join_moses
 from models.text.words import Piece
 
@@ -17,9 +18,8 @@ _NUMBER_MARK: Final = re.compile(r"(?<=\d)[,.](?=\d)")
 _MARKS: Final = [r"@[-,.]@"]
 _HAN: Final = re.compile("[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]")
 _WORD: Final = re.compile(r"\S+")
+_DASH: Final = re.compile("[\u2013\u2014]")
 _LAST_ACCENT: Final = re.compile(r"(?<=[^\W\d_])[`\u00b4]$")
-_FARTHEST: Final = 16
-"""Characters beyond the last word's end within which a word's next character is looked for."""
 
 
 class Segmenter(Protocol):
@@ -32,7 +32,7 @@ class Segmenter(Protocol):
         """The same words and their places in `text`."""
 
     def folded(self, typed: str) -> str:
-        """What is typed of a word -> what the vocabulary's words begin with."""
+        """What is typed of a word, as the vocabulary's words have it."""
 
     def join(self, words: Sequence[str]) -> str:
         """Words as running text that a person would type."""
@@ -69,7 +69,7 @@ class OurSegmenter:
     def folded(self, typed: str) -> str:
         """See `Segmenter`. An accent at the end may be an apostrophe: a letter may follow."""
         text = _LAST_ACCENT.sub("'", fold(typed).text)
-        return text.replace(DASH, "--").replace(ELLIPSIS, "...")
+        return _DASH.sub("--", text).replace("\u2026", "...")
 
     def join(self, words: Sequence[str]) -> str:
         """See `Segmenter`."""
@@ -121,7 +121,7 @@ class MosesSegmenter:
 
     def pieces(self, text: str) -> Iterator[Piece]:
         """See `Segmenter`."""
-        return (Piece(self._key(token), start, end) for token, start, end in _found(text, self._tokens(text)))
+        return (Piece(self._key(word), start, end) for word, start, end in align(text, self._tokens(text)))
 
     def folded(self, typed: str) -> str:
         """See `Segmenter`."""
@@ -156,11 +156,11 @@ class JiebaSegmenter:
 
     def words(self, text: str) -> list[str]:
         """See `Segmenter`."""
-        return [word for word in self._cut(self.folded(text)) if not word.isspace()]
+        return [word for word in self._cut(_plain(text).text) if not word.isspace()]
 
     def pieces(self, text: str) -> Iterator[Piece]:
         """See `Segmenter`."""
-        plain = compose(_CONTROL.sub(" ", text))
+        plain = _plain(text)
         at = 0
         for word in self._cut(plain.text):
             first, at = at, at + len(word)
@@ -169,7 +169,7 @@ class JiebaSegmenter:
 
     def folded(self, typed: str) -> str:
         """See `Segmenter`."""
-        return compose(_CONTROL.sub(" ", typed)).text
+        return _plain(typed).text
 
     def join(self, words: Sequence[str]) -> str:
         """Without spaces beside Chinese, with the spacing of English elsewhere."""
@@ -183,17 +183,6 @@ class JiebaSegmenter:
         return text + join(run)
 
 
-def _found(text: str, tokens: Sequence[str]) -> Iterator[tuple[str, int, int]]:
-    """Where tokens stand that a tokenizer may have written in another way: ``@-@`` is a ``-``."""
-    at = 0
-    for token in tokens:
-        typed = token
-        if len(token) == 3 and token[0] == token[-1] == "@":
-            typed = token if text[at:].lstrip().startswith(token) else token[1]
-        start, end = -1, at
-        for character in typed:
-            found = text.find(character, end, end + _FARTHEST)
-            if found >= 0:
-                start, end = (found if start < 0 else start), found + 1
-        at = end
-        yield token, (start if start >= 0 else end), end
+def _plain(text: str) -> Folded:
+    """Without control characters, in NFC."""
+    return compose(_CONTROL.sub(" ", text))

@@ -13,6 +13,7 @@ from tokenizers import Encoding, Tokenizer
 
 from models.config.tokenization import Ours
 from models.text import plain_text
+from models.text.alignment import place_dashes
 from models.text.joining import Joiner, Rendered
 from models.text.prefixes import Prefix, PrefixIndex, opens_a_word
 from models.text.segmentation import OurSegmenter, Segmenter, segmenter
@@ -21,7 +22,6 @@ from models.text.tokenizer import UNKNOWN, SpecialWords, new_tokenizer, rules
 from models.text.words import Piece
 
 _WORD = re.compile(r"\S+").finditer
-DASH = "--"
 
 
 class Token(NamedTuple):
@@ -79,6 +79,8 @@ class Vocabulary:
         self._ids = ids
         self._ours = named.tokenization == Ours() and rules(tokenizer) == rules(new_tokenizer([UNKNOWN]))
         self.segmenter: Segmenter | None = segmenter(named.tokenization)
+        if self.segmenter is not None and tokenizer.normalizer is not None:
+            raise ValueError("tokenizer has rules of its own, and the model's tokenization is another")
         self.unknown_id: int = ids[named.unknown]
         self.end_id: int = ids[named.end]
         self.start_id: int = ids[start]
@@ -174,18 +176,10 @@ class Vocabulary:
 
     def _tokens_of(self, text: str, encoding: Encoding) -> Iterator[Token]:
         """By ``tokenizer.json``, whose places may have white space at their ends, or nothing for a dash."""
-        ids, offsets = encoding.ids, [*encoding.offsets, (len(text), len(text))]
+        ids = encoding.ids
         words = self.normalized(text) if self.unknown_id in ids else [self._words[i] for i in ids]
-        end = 0
-        for at, (i, word) in enumerate(zip(ids, words, strict=True)):
-            first, last = offsets[at]
-            if word == DASH:
-                # Normalization took white space and further hyphens into it; its place may be any of them.
-                first, last = end, offsets[at + 1][0]
-            typed = text[first:last]
-            start = first + len(typed) - len(typed.lstrip())
-            end = max(start, first + len(typed.rstrip()))
-            yield Token(i, text[start:end], start, end, word)
+        found = [Piece(word, *place) for word, place in zip(words, encoding.offsets, strict=True)]
+        return (self._token(text, piece) for piece in place_dashes(text, found))
 
     def end_of(self, text: str) -> Token:
         """The end of sentence after `text`: a token of no characters."""

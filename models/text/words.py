@@ -1,85 +1,153 @@
-"""Our tokenization, second version: folded text -> words, numbers, abbreviations, emoji and single marks.
+r"""Our tokenization, second version: the words of a text, and where they stand in it.
 
-Each rule looks at neighboring characters alone, never across white space. So the words of two texts with
-white space between them are those of the one and then those of the other, wherever a text is cut.
+Nothing looks across white space: a text is split there first, and each chunk has the same tokens wherever it
+stands. Within a chunk
 
-* A hyphen that a letter or digit touches is ``-``: ``well-known`` is ``well``, ``-``, ``known``. Any other
-  hyphen, a run of them, and every dash is ``--``.
-* Of clitics ``'s`` alone is a word of its own: ``plumber``, ``'s``. ``don't`` and ``I'm`` are one word.
-* A full stop within a word belongs to it where no sentence can begin after it: ``Node.js``, ``3.5``,
-  ``U.S.``. In ``left.She`` it is a mark.
+1. an emoji is one token, however many code points it has (`models.text.emoji`);
+2. the rest is folded: look-alikes become one character, invisible ones are left out (`models.text.folding`);
+3. words are found by one pattern (`_TOKEN`) over the kinds of its characters.
+
+``docs/text.md`` has the rules for readers, with examples that are tested.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final, NamedTuple
 
-import regex
+from models.text.emoji import EMOJI, emoji_name
+from models.text.folding import fold
 
-from models.text.folding import DASH, ELLIPSIS, EMOJI, fold
-
-LONGEST: Final = 4096
-"""In characters: of a longer text the words are found one by one, so that other threads run meanwhile."""
+LONGEST_REMEMBERED: Final = 40
+REMEMBERED: Final = 1 << 16
 
 
 class Piece(NamedTuple):
-    """A word, and where the characters that were typed for it stand in the text."""
+    """A token of a text: the model's own word for it, and its place, ``[start, end)`` in code points."""
 
     word: str
     start: int
     end: int
 
 
-def _pattern(letter: str, upper: str, lower: str, digit: str, dash: str, first: str = "") -> str:
-    """The rules with these classes of characters, `first` before all of them."""
-    w = f"[{letter}{digit}]"
-    full_stop = (
-        rf"\.(?=[{lower}{digit}])"  # Node.js, 3.5
-        rf"|(?<=(?<!{w})[{letter}])\.(?=[{upper}](?!{w}))"  # U.S.A
-        rf"|(?<=[{upper}][{upper}])\.(?=[{upper}][{upper}])"  # ASP.NET
-    )
-    return first + "|".join(
+# The pattern reads kinds: ASCII stands for itself, any other capital for B, any other letter for b, any other
+# digit for 0, a combining mark for \u0300, a control character for a space, and any other mark but dashes and
+# the ellipsis for *.
+_W = "[A-Za-z0-9\u0300]"
+_L = "[A-Za-z]"
+_CLITIC = rf"'[sS](?!{_W})"
+_DOT = "|".join(
+    [
+        r"\.(?=[a-z])",  # Node.js, example.com
+        r"(?<=[0-9])\.(?=[0-9])",  # 3.5
+        rf"(?<!{_W}{_W})(?<={_L})\.(?=[0-9])",  # X.509
+        # U.S, ASP.NET; but not the I of OK.I
+        rf"(?<=[A-Z])\.(?!(?<={_W}{_W}\.)[AI](?!{_W}))(?=[A-Z][A-Z0-9]*(?!{_W}))",
+    ]
+)
+"""A full stop that does not end a sentence, within a word."""
+
+_TOKEN: Final = re.compile(
+    "|".join(
         [
-            rf"(?P<dash>{dash}|(?<!{w})-(?!{w}))",
-            rf"\.\.\.|{ELLIPSIS}",
-            rf"(?<=\S)'[sS](?!{w})|'[sS](?!{w}|')",
-            rf"(?:[{letter}]\.){{2,}}(?:(?![{letter}])|(?=[{upper}][{lower}]))",  # U.S., e.g., p.m.
-            rf"[{letter}](?:\+\+|#)(?!{w})",  # C++, F#
+            "\\*\u0300+",  # a mark under combining marks
+            r"(?P<ellipsis>[.\u2026]{2,}|\u2026)",
+            r"(?P<range>(?<=[0-9])\u2013(?=[0-9]))",  # 5-7
+            r"(?P<dash>[-\u2013\u2014]{2,}|[\u2013\u2014])",
+            rf"(?<={_W})-|-(?={_W})",
+            r"(?P<alone>-)",
+            _CLITIC,
+            # U.S., e.g., p.m.; with a word after it whose space is missing, too
+            rf"(?:{_L}\.){{2,}}(?!{_L}(?!{_L}))|(?:[a-z]\.){{2,}}(?=[A-Z])",
+            rf"[A-Z][a-z]{{1,4}}\.[B-HJ-Z]\.?(?!{_W})",  # Ph.D.
+            rf"[BDM]\.(?:Com|Ed|Eng|Phil|Sc|Tech)\.?(?!{_W})",  # M.Sc.
+            rf"{_L}(?:\+\+|#)(?!{_W})",  # C++, F#
             # don't, rock'n'roll, AT&T; 1,000, 12:30
-            rf"{w}+(?:(?:(?!'[sS](?!{w}))['&]|{full_stop}|(?<=[{digit}])[,:](?=[{digit}])){w}+)*",
+            rf"{_W}+(?:(?!{_CLITIC})['&]{_W}+|(?:{_DOT}){_W}+|(?<=[0-9])[,:](?=[0-9]){_W}+)*",
             r"\S",  # any other mark, one at a time
         ]
     )
-
-
-_PLAIN: Final = re.compile(_pattern("A-Za-z", "A-Z", "a-z", "0-9", "--+"))
-_FULL: Final = regex.compile(
-    _pattern(r"\p{L}\p{M}", r"\p{Lu}\p{Lt}", r"\p{Ll}", r"\p{N}", rf"[-{DASH}]{{2,}}|{DASH}", f"{EMOJI}|")
 )
+_NAMES: Final = {"ellipsis": "...", "range": "-", "dash": "--", "alone": "--"}
+_ACCENT: Final = re.compile(rf"(?<={_W})`(?={_W})")
+_MARKED: Final = re.compile("[^A-Za-z0-9\u0300 ]\u0300+")
+_KINDS: Final = {"L": "b", "M": "\u0300", "N": "0"}
+_chunks: Final = re.compile(r"\S+").finditer
+
+
+class _Kinds(dict[int, str]):
+    """The kind of a character by code point, for `str.translate`."""
+
+    def __missing__(self, code: int) -> str:
+        char = chr(code)
+        category = unicodedata.category(char)
+        if category == "Cc":
+            kind = " "
+        elif category in ("Lu", "Lt"):
+            kind = "B"
+        else:
+            kind = _KINDS.get(category[0], "*")
+        if len(self) < 1 << 16:
+            self[code] = kind
+        return kind
+
+
+_kinds: Final = _Kinds({code: chr(code) for code in [*range(32, 127), 0x2013, 0x2014, 0x2026]})
 
 
 def words(text: str) -> list[str]:
-    """The words of `text`."""
-    if text.isascii() and text.isprintable() and "`" not in text:
-        if "-" not in text and len(text) <= LONGEST:
-            return [match[0] for match in _PLAIN.finditer(text)]
-        return [_word(match) for match in _PLAIN.finditer(text)]
-    return [_word(match) for match in _FULL.finditer(fold(text).text)]
+    """The tokens of a text, in order."""
+    return [word for chunk in text.split() for word, _, _ in split(chunk)]
 
 
 def pieces(text: str) -> Iterator[Piece]:
-    """The words of `text` with their places, in order."""
-    folded = fold(text)
-    pattern = _PLAIN if folded.text.isascii() and folded.text.isprintable() else _FULL
-    for match in pattern.finditer(folded.text):  # type: re.Match[str] | regex.Match[str]
-        first, last = match.span()
-        yield Piece(_word(match), folded.starts[first], folded.ends[last - 1])
+    """The tokens of a text with their places, in order."""
+    for chunk in _chunks(text):
+        at = chunk.start()
+        for word, start, end in split(chunk[0]):
+            yield Piece(word, at + start, at + end)
 
 
-def _word(match: re.Match[str] | regex.Match[str]) -> str:
-    if match["dash"]:
-        return "--"
-    word: str = match[0]
-    return "..." if word == ELLIPSIS else word
+def split(chunk: str) -> tuple[Piece, ...]:
+    """The tokens of a chunk of text without white space."""
+    return _remembered(chunk) if len(chunk) <= LONGEST_REMEMBERED else _split(chunk)
+
+
+def _split(chunk: str) -> tuple[Piece, ...]:
+    if chunk.isascii():
+        return tuple(_found(chunk, chunk if chunk.isprintable() else chunk.translate(_kinds)))
+    out: list[Piece] = []
+    at = 0
+    for emoji in EMOJI.finditer(chunk):
+        out += _part(chunk, at, emoji.start())
+        at = emoji.end()
+        out.append(Piece(emoji_name(emoji[0]), emoji.start(), at))
+    out += _part(chunk, at, len(chunk))
+    return tuple(out)
+
+
+_remembered = lru_cache(REMEMBERED)(_split)
+
+
+def _part(chunk: str, begin: int, end: int) -> Iterator[Piece]:
+    text, starts, ends = fold(chunk[begin:end])
+    kinds = text.translate(_kinds)
+    if "\u0300" in kinds:
+        kinds = _MARKED.sub(lambda found: "*" + found[0][1:], kinds)
+    for word, start, stop in _found(text, kinds):
+        yield Piece(word, begin + starts[start], begin + ends[stop - 1])
+
+
+def _found(text: str, kinds: str) -> Iterator[Piece]:
+    if "`" in kinds and (apostrophes := _ACCENT.sub("'", kinds)) != kinds:
+        text = "".join(
+            "'" if old != new else char for char, old, new in zip(text, kinds, apostrophes, strict=True)
+        )
+        kinds = apostrophes
+    for found in _TOKEN.finditer(kinds):
+        start, end = found.span()
+        name = found.lastgroup
+        yield Piece(text[start:end] if name is None else _NAMES[name], start, end)

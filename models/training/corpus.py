@@ -1,4 +1,8 @@
-"""Text files -> a word vocabulary by frequency -> tokens on disk."""
+"""Text files -> a word vocabulary by frequency -> tokens on disk.
+
+With our own tokenization, accidents of typing are no words of a vocabulary, however often they occur; see
+`models.training.accidents`.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +25,7 @@ import numpy.typing as npt
 from models.config.tokenization import Jieba, Kind, Tokenization
 from models.text.tokenizer import END, UNKNOWN, SpecialWords, new_tokenizer, splitter
 from models.text.vocabulary import Vocabulary
+from models.training.accidents import accidents
 from models.training.unknown_words import UnknownWords
 
 Tokens = npt.NDArray[np.uint32]
@@ -146,21 +151,22 @@ def word_counts(
             words.update(split(line))
             total += 1
             on_line(len(line))
-    if len(words) < vocabulary_size - 2:
+    never = accidents(words) if tokenization is Kind.OURS else set()
+    counts = np.array(sorted((n for word, n in words.items() if word not in never), reverse=True), np.int64)
+    if len(counts) < vocabulary_size - 2:
         raise CorpusError(
-            f"the text has {len(words) + 2} distinct words, fewer than the vocabulary's {vocabulary_size}"
+            f"the text has {len(counts) + 2} distinct words, fewer than the vocabulary's {vocabulary_size}"
         )
-    counts = np.array(sorted(words.values(), reverse=True), np.int64)
     kept = counts[: vocabulary_size - 2]
-    return np.concatenate([[counts[len(kept) :].sum(), total], kept])
+    return np.concatenate([[words.total() - kept.sum(), total], kept])
 
 
 def _stamp(files: Sequence[Path], options: CorpusOptions) -> str:
     facts = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]
     rules = new_tokenizer([UNKNOWN]).to_str()
     asked = asdict(options)
-    if options.tokenization is Kind.OURS:  # as before there was another
-        del asked["tokenization"]
+    if options.tokenization is Kind.OURS:
+        rules = options.tokenization.tokenization().model_dump_json()
     return hashlib.sha256(json.dumps([facts, asked, rules]).encode()).hexdigest()
 
 
@@ -191,7 +197,13 @@ def _build(
     counts = np.bincount(train, minlength=len(provisional))
     words = list(provisional)
     # Words that only held-out lines have are not counted, and are not part of the vocabulary.
-    by_frequency = [i for i in np.argsort(-counts, kind="stable").tolist() if i > 1 and counts[i] > 0]
+    counted = {word: int(counts[i]) for i, word in enumerate(words) if i > 1 and counts[i] > 0}
+    never = accidents(counted) if options.tokenization is Kind.OURS else set()
+    by_frequency = [
+        i
+        for i in np.argsort(-counts, kind="stable").tolist()
+        if words[i] in counted and words[i] not in never
+    ]
     kept = [0, 1, *by_frequency[: options.vocabulary_size - 2]]
     if len(kept) < options.vocabulary_size:
         raise CorpusError(

@@ -115,6 +115,7 @@ def _model_config(
         body=LSTMConfig(
             layers=sizes.layers, units=sizes.units, projection=sizes.projection, residual=sizes.residual
         ),
+        format_version=2,
         tokenization=text.tokenization.tokenization(),
     )
 

@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -18,6 +19,10 @@ from models.text.tokenizer import END, UNKNOWN, SpecialWords
 from models.text.vocabulary import Vocabulary
 
 _COMMON = "the . , of and to a in is I you it Thank very much for that on with was".split()
+_KINDS = (
+    "'s don't I'm - -- ... \" ' ( ) [ ] ? ! : ; York york New Node.js U.S. e.g. 3.5 well known left She He"
+    " caf\u00e9 \u2764 \U0001f469\u200d\U0001f680 % $ /"
+).split()
 _SYLLABLES = list(product("b d f g k l m n p r s t v".split(), "a e i o u".split(), "n r st ck".split()))
 
 
@@ -25,6 +30,11 @@ def tiny_words(size: int = 280) -> list[str]:
     """`size` distinct English-like words, the special ones first."""
     words = [UNKNOWN, END, *_COMMON, *("".join(parts) for parts in _SYLLABLES)]
     return list(dict.fromkeys(words))[:size]
+
+
+def second_version_words(size: int = 280) -> list[str]:
+    """As many, with every kind that our tokenization, second version, has."""
+    return list(dict.fromkeys([UNKNOWN, END, *_COMMON, *_KINDS, *tiny_words(size)]))[:size]
 
 
 def tiny_text(path: Path, lines: int) -> Path:
@@ -64,11 +74,20 @@ def tiny_model(config: ModelConfig | None = None, seed: int = 0, scale: float = 
     return model
 
 
-def tiny_bundle(directory: Path, config: ModelConfig | None = None, seed: int = 0) -> Path:
-    """Save a tiny random model as a bundle under `directory`; returns the bundle's path, named "tiny"."""
+def tiny_bundle(
+    directory: Path, config: ModelConfig | None = None, seed: int = 0, version: Literal[1, 2] = 1
+) -> Path:
+    """Save a tiny random model as a bundle under `directory`; returns the bundle's path, named "tiny".
+
+    `version` is that of our tokenization; with 2 the words are `second_version_words`.
+    """
+    if version == 2:
+        changes = {"format_version": 2, "tokenization": Ours(version=2)}
+        config = ModelConfig(**(config or tiny_config()).model_dump() | changes)
     model = tiny_model(config, seed)
     path = directory / "tiny"
-    vocabulary = Vocabulary.from_words(tiny_words(model.config.vocabulary_size))
+    words = (tiny_words if version == 1 else second_version_words)(model.config.vocabulary_size)
+    vocabulary = Vocabulary.from_words(words, SpecialWords.of(model.config))
     Bundle.save(path, model, vocabulary, card="# tiny\n", dtype=torch.float32)
     return path
 
@@ -89,7 +108,8 @@ def marked_bundle(directory: Path) -> Path:
     plain = [word for word in tiny_words() if word.isalpha()]
     cases = [form for word in plain[20:70] for form in (word.capitalize(), word.upper())]
     words = list(dict.fromkeys([*tiny_words()[:30], *marks, *cases, "don't", "Don't", *plain]))[:280]
-    config = ModelConfig(**tiny_config().model_dump() | {"tokenization": Ours(version=2)})
+    changes = {"format_version": 2, "tokenization": Ours(version=2)}
+    config = ModelConfig(**tiny_config().model_dump() | changes)
     path = directory / "marked"
     model = tiny_model(config)
     # Words of equal probability: the one with the smaller id comes first.
