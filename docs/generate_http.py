@@ -22,7 +22,12 @@ SHOWN = ("/v1/predict", "/v1/score")
 """The calls whose answer is shown; their numbers are the shipped model's, to two digits."""
 
 CODES = (
-    (400, "invalid_http", "What came is no HTTP/1.1, or its head has more than 64 KiB."),
+    (
+        400,
+        "invalid_host",
+        "No `Host`, several, a malformed one, or one that `--allowed-hosts` does not have.",
+    ),
+    (400, "invalid_http", "What came is no HTTP/1.1, or its head or its trailers have more than 64 KiB."),
     (
         400,
         "invalid_json",
@@ -41,6 +46,12 @@ CODES = (
     (405, "method_not_allowed", "The path has other methods; `Allow` names them."),
     (409, "reload_running", "Models are being loaded again already."),
     (413, "body_too_large", "More bytes than `--max-body-bytes`; the connection is closed."),
+    (
+        415,
+        "unsupported_media_type",
+        "A page of another origin sent another `Content-Type` than JSON.",
+    ),
+    (422, "answer_too_large", "The answer could have more than `--max-answer-bytes`."),
     (422, "empty", "A list without elements, or nothing to score."),
     (
         422,
@@ -57,6 +68,11 @@ CODES = (
     (422, "unknown_field", "A field that this call does not have. None is ignored."),
     (422, "unsupported", "A field that is known, and not supported."),
     (429, "queue_full", "The queue has no room for all inputs of the request; none was taken."),
+    (
+        429,
+        "too_many_bytes",
+        "Bodies not yet complete have more than `--max-waiting-body-bytes`; the connection is closed.",
+    ),
     (429, "too_many_requests", "More requests at once than `--max-concurrent-requests`."),
     (500, "inference_failed", "The model failed on this input; the others of its batch have their answers."),
     (500, "internal_error", "A fault of ours. The log has it under the request's id."),

@@ -62,7 +62,7 @@ class Mix:
             if kind == "late":
                 body["timeout_ms"] = choose.randint(1, 5)
             content = json.dumps(body).encode()
-        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(content)}\r\n\r\n"
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(content)}\r\n\r\n"
         return head.encode() + content
 
     def cut(self, length: int) -> int:

@@ -63,6 +63,7 @@ def to_markdown(report: Row) -> str:
         "",
         f"{machine['date']}, commit {machine['commit']}, {machine['processor']},",
         f"{machine['threads']} threads, torch {machine['torch']}; load before: {machine['load_before']}.",
+        *_instructions(machine.get("instructions")),
         "",
         "Ceilings: " + ", ".join(f"{name} {value:g}" for name, value in ceilings.items()) + ".",
         "",
@@ -74,6 +75,13 @@ def to_markdown(report: Row) -> str:
     for shape, skipped in report.get("skipped", {}).items():
         lines += ["", *(f"- {shape}: no {name}: {reason}." for name, reason in skipped.items())]
     return "\n".join(lines) + "\n"
+
+
+def _instructions(found: Row | None) -> list[str]:
+    if found is None:
+        return []
+    variables = " ".join(f"{name}={value}" for name, value in found["variables"].items())
+    return [f"Instructions: ours {found['ours']}, torch {found['torch']}{variables and f' ({variables})'}."]
 
 
 def _kind(row: Row) -> str:

@@ -2,7 +2,7 @@
 
 Bytes are those of the weights that the call needs, each once, in the width that the kernel streams: the head
 (in the fast mode its short-list in 8 bits), the projections of the bands and the words of the clusters that
-some row opens (wide ones in 8 bits where the kernel can prove so that they hold nothing). Multiply-adds are
+compete for some row (of a search in 8 bits, which proves of most that they hold nothing). Multiply-adds are
 those of every row with the head and with what it opens. Hidden rows, answers and scratch are left out: they
 are small, and in the caches.
 
@@ -24,8 +24,8 @@ from models.softmax.adaptive_softmax import AdaptiveSoftmax
 
 Bound = Literal["memory", "cache", "compute"]
 
-SCREENED_WIDTH: Final = 48
-"""As in ``models/kernels/cpu/src/api.cpp``."""
+SCREENED_WORDS: Final = 64
+"""Of the smallest cluster that has a screen, as in ``models/kernels/cpu/src/api.cpp``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def work(kernel: CpuKernel, softmax: AdaptiveSoftmax, opened: Tensor, search: bo
     """
     rows, width = len(opened), softmax.hidden_size
     item, fast = 2 if kernel.weights.halves else 4, kernel.mode == "fast"
-    screens = search and kernel.level == "avx512"
+    screens = search and kernel.level != "scalar"
     words = softmax.shortlist * width
     columns = softmax.n_clusters * width
     nbytes = float(words * (1 if fast else item) + columns * item)
@@ -71,7 +71,7 @@ def work(kernel: CpuKernel, softmax: AdaptiveSoftmax, opened: Tensor, search: bo
         float32 += 2.0 * projecting * tail.shape[1] * width
         for cluster in clusters:
             size = softmax.cluster_sizes[cluster] * tail.shape[1]
-            if screens and tail.shape[1] >= SCREENED_WIDTH:
+            if screens and softmax.cluster_sizes[cluster] >= SCREENED_WORDS:
                 nbytes += size
                 int8 += 2.0 * counts[cluster] * size
             else:

@@ -8,6 +8,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
+from models.benchmarking.instruction_sets import forced
 from models.benchmarking.machine import Ceilings, machine
 from models.benchmarking.score_table import score_rows
 from models.benchmarking.subject import Subject
@@ -35,7 +36,8 @@ BUDGET_SECONDS: Final = 520.0
 def topk_report(shape: str, plan: MeasurementPlan, text: Path | None, on_step: OnStep) -> dict[str, Any]:
     """`headfirst bench topk`."""
     report, ceilings = _begin("Exact top-k", on_step)
-    subject = Subject(shape, text)
+    subject = Subject(shape, text, plan.level)
+    report["machine"]["instructions"] = forced(subject.exact.level)
     report["rows"] = list(topk_rows(subject, plan, ceilings, on_step))
     return _end(report, subject)
 
@@ -43,12 +45,13 @@ def topk_report(shape: str, plan: MeasurementPlan, text: Path | None, on_step: O
 def score_report(shape: str, plan: MeasurementPlan, text: Path | None, on_step: OnStep) -> dict[str, Any]:
     """`headfirst bench score`; of the plan, `ks` does not count."""
     report, ceilings = _begin("Scoring given words", on_step)
-    subject = Subject(shape, text)
+    subject = Subject(shape, text, plan.level)
+    report["machine"]["instructions"] = forced(subject.exact.level)
     report["rows"] = list(score_rows(subject, plan, ceilings, on_step))
     return _end(report, subject)
 
 
-def whole_report(quick: bool, on_step: OnStep) -> dict[str, Any]:
+def whole_report(quick: bool, on_step: OnStep, level: str = "", compiles: bool = False) -> dict[str, Any]:
     """`headfirst bench all`: every shape, top-k and scoring. `quick`: of each the smallest part, to try."""
     report, ceilings = _begin("Exact top-k and scoring on the CPU", on_step)
     report["rows"] = []
@@ -59,7 +62,8 @@ def whole_report(quick: bool, on_step: OnStep) -> dict[str, Any]:
             on_step(what, (index + done / (of + 1)) / len(ALL_TOPK))
 
         tell(f"{shape}: weights", 0)
-        subject = Subject(shape)
+        subject = Subject(shape, level=level)
+        report["machine"]["instructions"] = forced(subject.exact.level)
         wanted = [(1, 10)] if quick else [(batch, k) for batch, ks in batches.items() for k in ks]
         for done, (batch, k) in enumerate(wanted):
             share = (index + done / (len(wanted) + 1)) / len(ALL_TOPK)
@@ -68,7 +72,7 @@ def whole_report(quick: bool, on_step: OnStep) -> dict[str, Any]:
                 (batch,),
                 (k,),
                 0.0 if hurry else ALL_SECONDS,
-                compiles=(shape, batch, k) in ALL_COMPILED and not hurry,
+                compiles=compiles and (shape, batch, k) in ALL_COMPILED and not hurry,
             )
             report["rows"] += topk_rows(subject, plan, ceilings, partial(_told, tell, done))
         plan = MeasurementPlan((256 if quick else SCORED[shape],), (), 0.0, compiles=False)

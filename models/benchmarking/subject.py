@@ -46,11 +46,13 @@ class Runs(NamedTuple):
 class Subject:
     """A shape's weights, made once; `text` replaces the sample that ships, for the shape ``default``.
 
+    `level` is the instruction set of ours.
+
     Attributes:
         skipped: baselines that are not there, and why.
     """
 
-    def __init__(self, name: str, text: Path | None = None) -> None:
+    def __init__(self, name: str, text: Path | None = None, level: str = "") -> None:
         self.name = name
         self.skipped: dict[str, str] = {}
         self._text: Tensor | None = None
@@ -60,7 +62,7 @@ class Subject:
             self._text, self._words = hidden_rows(bundle, text or SAMPLE, TEXT_ROWS)
         else:
             self.softmax = shapes.synthetic(shapes.SHAPES[name])
-        self.exact = CpuKernel(self.softmax)
+        self.exact = CpuKernel(self.softmax, level=level)
         self.fast = self.exact.in_mode("fast")
         self.module = torch_module(self.softmax)
         self.module_bf16 = in_bfloat16(self.module)

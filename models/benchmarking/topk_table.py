@@ -39,12 +39,14 @@ class MeasurementPlan:
     Attributes:
         seconds: for the turns of one batch size and k.
         compiles: whether the compiled baselines are measured.
+        level: the instruction set of ours; by default the best of this processor.
     """
 
     batches: Sequence[int]
     ks: Sequence[int]
     seconds: float
-    compiles: bool = True
+    compiles: bool = False
+    level: str = ""
 
 
 @torch.no_grad()

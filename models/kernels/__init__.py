@@ -8,10 +8,10 @@ To be read in this order; each file begins with what it does, what it reads and 
       weights.py          what is packed of the weights, for both modes
       library.py          how the extension is found and called
       src/tile.h          the layout of packed weights, and the pieces of each instruction set
-        tile.inc          those pieces for float32; screen.inc: for 8 bits without dot products of them
+        tile.inc          those pieces for float32; 8 bits are multiplied as each set can:
         avx512.cpp, avx2.cpp, scalar.cpp
       src/model.*         packing
-      src/head.*          the head pass; coded.h: hidden rows in 8 bits
+      src/head.*          the head pass; coded.h: hidden rows in 8 or 16 bits; bound.h: what is told of log Z
       src/topk.*          the search; candidates.*: a row's best words; cluster_screen.h: what is not read
       src/score.cpp       scoring given words
       src/pool.*          threads

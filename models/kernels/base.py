@@ -19,8 +19,10 @@ from models.softmax.topk import TopK
 class Kernel(Protocol):
     """The operations of `AdaptiveSoftmax`, with its shapes, its errors and its answers.
 
-    The ids and their order are those of a brute-force top-k over float32 log-probabilities; words whose
-    float32 log-probabilities are equal are ordered by id. A kernel reads the weights when it is made.
+    The ids and their order are those of a brute-force top-k by score, equal scores by the smaller id. A score
+    is rounded differently by different kernels (the CPU's decide by one double score in both modes; the
+    reference and the GPU's by float32), so words whose true scores differ by some 1e-6 may change places
+    between kernels. A kernel reads the weights when it is made.
     """
 
     @property

@@ -1,81 +1,128 @@
-"""Words -> running text, word by word, so that the text has the same words again."""
+"""Words -> running text, word by word, with the spaces that a person types; it has the same words again."""
 
 from __future__ import annotations
 
-import unicodedata
+import re
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from models.text.spacing import ATTACH_BOTH, ATTACH_LEFT, ATTACH_RIGHT, DISPLAY, QUOTES
-from models.text.words import words as words_of
+from models.text.words import pieces, split
 
-_POSSESSIVE: Final = "'s"
-_CHUNK: Final = 256
-"""Characters since the last space that are looked at, at most: a text may have no space at all."""
 _RECENT: Final = 32
-"""Words that are joined again for each new one."""
+"""Words that are joined again for each new one, where another tokenization joins them."""
+LONGEST: Final = 200
+"""In characters: what stands without a space may get one after so many, as a text of slashes does."""
+TOKENS: Final = 16
+"""Tokens of a longer chunk before a text that goes on which are read again with each word."""
+
+_CLITICS: Final = frozenset(("'s", "'S"))
+_ELISION: Final = re.compile(
+    r"(?:tis|twas|twill|twere|em|im|er|til|till|cause|bout|round|n|nother|cept|[0-9]0s)\Z", re.IGNORECASE
+)
+_ELIDED: Final = re.compile(r"\w(?:s|in|o|th|an)\Z", re.IGNORECASE)
+"""Words that an apostrophe after them may belong to: dogs', goin', wi', an'."""
+_WHOLE: Final = frozenset(
+    "as is was has does goes says this his hers its us yes plus versus always sometimes perhaps in begin"
+    " within than can both with so to do go no who into".split()
+)
 
 
 class Joiner:
-    """Goes on with a text in our tokenization's second version.
+    """Goes on with a text in our tokenization's second version, word by word.
 
-    What spacing English would have is tried first. Where it would make other words of the text (a dash that
-    touches a number would be its sign), the other is taken. So the words of a text that was joined are those
-    that it was joined from, whenever any text has them.
+    The spacing that is usual in English is taken, unless the words would not be what they are: a dash that
+    touches a number would be its sign. So the words of a text that was joined are those that it was joined
+    from, whenever any text has them.
     """
 
     def __init__(self, text: str = "") -> None:
         """Begins after `text`, which may end within a sentence, in white space, or in an opening mark."""
         self._open: set[str] = set()
-        self._last: str | None = None
-        self._spaced = True
-        for word in words_of(text):
-            self._note(word)
-        self._chunk = "" if not text or text[-1].isspace() else text.split()[-1][-_CHUNK:]
-        self._spaced = not self._chunk
+        """Quotation marks that were opened and not closed."""
+        self._last = ""
+        self._attach = False
+        """Whether the next word usually stands directly after the last one."""
+        end = 0
+        for word, start, stop in pieces(text):
+            self._note(word, spaced=end == 0 or any(map(str.isspace, text[end:start])))
+            end = stop
+        self._chunk = "" if text[-1:].isspace() else _end("".join(text.split()[-1:]))
+        self._words = [word for word, _, _ in split(self._chunk)]
+        """What the characters since the last white space are to be read as."""
 
     def piece(self, word: str) -> str:
         """What the text goes on with for `word`: itself, with a space before it where one belongs."""
         shown = DISPLAY.get(word, word)
-        if self._spaced:
-            return shown
-        glued, spaced = shown, " " + shown
-        first, second = (glued, spaced) if self._attaches(word) else (spaced, glued)
-        return first if self._keeps(word, first) or not self._keeps(word, second) else second
+        return shown if not self._chunk or self._attaches(word) else " " + shown
 
     def add(self, word: str) -> str:
         """`piece`, after which the text goes on."""
-        piece = self.piece(word)
-        shown = piece.lstrip(" ")
-        self._chunk = (shown if piece != shown else self._chunk + shown)[-_CHUNK:]
-        self._spaced = False
-        self._note(word)
+        shown = DISPLAY.get(word, word)
+        attached = bool(self._chunk) and self._attaches(word)
+        piece = shown if attached or not self._chunk else " " + shown
+        self._note(word, spaced=not attached)
+        if attached:
+            self._chunk += shown
+            self._words.append(word)
+        else:
+            self._chunk, self._words = shown, [word]
         return piece
 
     def _attaches(self, word: str) -> bool:
-        """Whether a person would type no space before `word`."""
-        last = self._last
-        if word == "-" and last is not None:
-            return unicodedata.category(last[-1])[0] in "LMN"
-        if last in ATTACH_RIGHT or last in ATTACH_BOTH or (last in QUOTES and last in self._open):
-            return True
-        return word in ATTACH_LEFT or word in ATTACH_BOTH or word in self._open or word == _POSSESSIVE
+        """Whether a word stands directly after the chunk: as is usual, if both ways read as they should."""
+        usual = self._usually_attaches(word) and len(self._chunk) < LONGEST
+        # A hyphen is one if a letter touches it, which the next word may do.
+        after = "a" if word == "-" else ""
+        together = _reads(self._chunk + DISPLAY.get(word, word) + after, [*self._words, word, *after])
+        apart = _reads(self._chunk, self._words)
+        return usual if together == apart else together
 
-    def _keeps(self, word: str, piece: str) -> bool:
-        """Whether the words stay what they are if the text goes on with `piece`."""
-        if piece.startswith(" "):
-            return word == "-" or words_of(piece[1:]) == [word]
-        before, after = words_of(self._chunk), words_of(self._chunk + piece)
-        if before[-1:] == ["--"] and self._last == "-":
-            before[-1] = "-"  # A hyphen that nothing touches yet.
-        if after == [*before, word]:
-            return True
-        return word == "-" and after == [*before, "--"]  # The next word may touch it.
-
-    def _note(self, word: str) -> None:
-        self._last = word
+    def _usually_attaches(self, word: str) -> bool:
+        attach = self._attach and (self._last != "+" or word[0].isdigit())
         if word in QUOTES:
-            self._open ^= {word}
+            return attach or word in self._open or (word == "'" and _is_elided(self._last))
+        return attach or word in ATTACH_LEFT or word in ATTACH_BOTH or word in _CLITICS
+
+    def _note(self, word: str, spaced: bool) -> None:
+        """Takes in a word and whether white space, or nothing, stands before it."""
+        opening = closing = False
+        if word in QUOTES:
+            opening = spaced or self._attach
+            closing = word in self._open and (not opening or spaced)
+            opening = opening and not closing
+        elif self._last == "'" and self._attach and _ELISION.match(word):
+            self._open.discard("'")
+        if closing:
+            self._open.discard(word)
+        elif opening:
+            self._open.add(word)
+        self._attach = (
+            opening
+            or word in ATTACH_RIGHT
+            or word in ATTACH_BOTH
+            or (word == "..." and (not self._last or self._attach))  # "...and so on
+            or (word == "+" and spaced and not self._last[-1:].isdigit())  # call +44
+        )
+        self._last = word
+
+
+def _end(chunk: str) -> str:
+    """The end of a long chunk, if it has the same words there by itself; the chunk for others."""
+    if len(chunk) <= LONGEST:
+        return chunk
+    last = split(chunk)[-TOKENS:]
+    end = chunk[last[0].start :] if last else ""
+    return end if _reads(end, [word for word, _, _ in last]) else chunk
+
+
+def _is_elided(word: str) -> bool:
+    """Whether an apostrophe that stands after the word belongs to it, and does not open a quotation."""
+    return bool(_ELIDED.search(word)) and word.lower() not in _WHOLE
+
+
+def _reads(chunk: str, expected: list[str]) -> bool:
+    return [word for word, _, _ in split(chunk)] == expected
 
 
 class Rendered:

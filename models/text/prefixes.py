@@ -1,17 +1,24 @@
-"""Words that begin with what is typed so far."""
+"""Words that begin with what is typed so far, as keyboards send it: all that stands since the last space.
+
+Some of it may be finished, such as an opening quotation mark or the first part of a compound. The finished
+tokens join the context; the rest is completed, from the earliest token from which on it begins a word of the
+vocabulary. After a hyphen, a dash, an opening bracket or an opening quotation mark no word has begun yet.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, NamedTuple
 
 import torch
 
 from models.text.spacing import QUOTES
+from models.text.words import Piece
 
-_OPENING = frozenset("( [ { - --".split())
-"""Marks after which a word begins, whatever precedes them."""
+_OPENING: Final = frozenset("( [ { - --".split())
+"""Marks after which a word begins anew: nothing of it is typed yet."""
+_LETTER: Final = "a"
 
 
 class Prefix(NamedTuple):
@@ -32,13 +39,42 @@ class Prefix(NamedTuple):
         return self.kept + (self.typed + word[len(self.rest) :] if word.startswith(self.rest) else word)
 
 
-def opens_a_word(words: Iterable[str]) -> bool:
-    """Whether a word begins after `words` without a space: after a hyphen, a dash or an opening bracket, and
-    after a quotation mark that opens, which is one at the start or after such a mark."""
-    opening = True
-    for word in words:
-        opening = word in _OPENING or (opening and word in QUOTES)
-    return opening
+def read(
+    typed: str,
+    tokens: Callable[[str], list[Piece]],
+    folded: Callable[[str], str],
+    begins_a_word: Callable[[str], bool],
+) -> tuple[list[str], str, str]:
+    """The finished words of `typed`, the characters that stand for them, and the beginning of a word.
+
+    Args:
+        tokens: the tokens of a text.
+        folded: the beginning of a word as the vocabulary writes it.
+        begins_a_word: whether a word of the vocabulary begins so.
+    """
+    typed = typed.rstrip()
+    found = tokens(typed)
+    if not found:
+        return [], typed, ""
+    # A letter that follows shows where a word may begin: after the full stop of "Yes.S", after a hyphen.
+    continued = [one for one in tokens(typed + _LETTER) if one.start <= len(typed)]
+    if continued[-1].start == len(typed) and _opens(continued[:-1]):
+        return [one.word for one in continued[:-1]], typed, ""
+    start = found[-1].start
+    for at in sorted({one.start for one in (*found, *continued) if one.start < len(typed)}):
+        if begins_a_word(folded(typed[at:])):
+            start = at
+            break
+    finished = found if any(one.start == start for one in found) else continued
+    return [one.word for one in finished if one.end <= start], typed[:start], folded(typed[start:])
+
+
+def _opens(words: Sequence[Piece]) -> bool:
+    """Whether the last of the words has the beginning of another directly after it."""
+    *before, last = words
+    if last.word in QUOTES:
+        return not before or before[-1].end < last.start or _opens(before)
+    return last.word in _OPENING
 
 
 class PrefixIndex:

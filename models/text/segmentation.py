@@ -18,7 +18,6 @@ _NUMBER_MARK: Final = re.compile(r"(?<=\d)[,.](?=\d)")
 _MARKS: Final = [r"@[-,.]@"]
 _HAN: Final = re.compile("[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]")
 _WORD: Final = re.compile(r"\S+")
-_DASH: Final = re.compile("[\u2013\u2014]")
 _LAST_ACCENT: Final = re.compile(r"(?<=[^\W\d_])[`\u00b4]$")
 
 
@@ -68,8 +67,12 @@ class OurSegmenter:
 
     def folded(self, typed: str) -> str:
         """See `Segmenter`. An accent at the end may be an apostrophe: a letter may follow."""
-        text = _LAST_ACCENT.sub("'", fold(typed).text)
-        return _DASH.sub("--", text).replace("\u2026", "...")
+        typed = _LAST_ACCENT.sub("'", typed)
+        return " ".join(
+            # A hyphen that stands alone may yet have a letter after it.
+            "-" if fold(chunk).text == "-" else "".join(words.words(chunk))
+            for chunk in typed.split()
+        )
 
     def join(self, words: Sequence[str]) -> str:
         """See `Segmenter`."""

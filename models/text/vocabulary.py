@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,11 +15,11 @@ from models.config.tokenization import Ours
 from models.text import plain_text
 from models.text.alignment import place_dashes
 from models.text.joining import Joiner, Rendered
-from models.text.prefixes import Prefix, PrefixIndex, opens_a_word
+from models.text.prefixes import Prefix, PrefixIndex, read
 from models.text.segmentation import OurSegmenter, Segmenter, segmenter
 from models.text.spacing import join
 from models.text.tokenizer import UNKNOWN, SpecialWords, new_tokenizer, rules
-from models.text.words import Piece
+from models.text.words import LONGEST_REMEMBERED, REMEMBERED, Piece, split_once
 
 _WORD = re.compile(r"\S+").finditer
 
@@ -40,6 +40,8 @@ class Token(NamedTuple):
 
 
 def _check_unicode(text: str) -> None:
+    if text.isascii():
+        return
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -86,6 +88,7 @@ class Vocabulary:
         self.start_id: int = ids[start]
         never = {self.unknown_id, self.start_id, *(ids[word] for word in named.special)}
         self.special_ids: frozenset[int] = frozenset(never - {self.end_id})
+        self._known = lru_cache(REMEMBERED)(self._find_ids)
         hidden = self.special_ids | {self.end_id}
         self._prefixes = PrefixIndex(self._words, set(range(len(self._words))) - hidden)
 
@@ -145,8 +148,10 @@ class Vocabulary:
         if pretokenized or self.segmenter is not None:
             for text in texts:
                 _check_unicode(text)
-            split = str.split if pretokenized or self.segmenter is None else self.segmenter.words
-            return [[ids.get(word, unknown) for word in split(text)] for text in texts]
+            if not pretokenized and isinstance(self.segmenter, OurSegmenter):
+                return [list(self._ids_of_chunks(text)) for text in texts]
+            words = str.split if pretokenized or self.segmenter is None else self.segmenter.words
+            return [[ids.get(word, unknown) for word in words(text)] for text in texts]
         if not self._ours:
             return [encoding.ids for encoding in self._encode(texts)]
         plain = [plain_text.split(text) for text in texts]
@@ -156,6 +161,14 @@ class Vocabulary:
             next(encodings).ids if words is None else [ids.get(word, unknown) for word in words]
             for words in plain
         ]
+
+    def _ids_of_chunks(self, text: str) -> Iterator[int]:
+        """Nothing looks across white space, so that what stands between two spaces can be remembered."""
+        for chunk in text.split():
+            yield from (self._known if len(chunk) <= LONGEST_REMEMBERED else self._find_ids)(chunk)
+
+    def _find_ids(self, chunk: str) -> tuple[int, ...]:
+        return tuple([self._ids.get(word, self.unknown_id) for word, _, _ in split_once(chunk)])
 
     def normalized(self, text: str) -> list[str]:
         """The words of `text` in the vocabulary's form, unknown ones too: one for each id that it has."""
@@ -230,32 +243,28 @@ class Vocabulary:
 
         The latter is what follows the earliest start of a token from which on it begins a word of the
         vocabulary; where no word begins so, it is the last token. After a hyphen, a dash, an opening
-        quotation mark or an opening bracket (see `opens_a_word`), and after white space, nothing is typed of
+        quotation mark or an opening bracket and after white space, nothing is typed of
         a word yet. Raises ValueError for lone surrogates.
         """
-        tokens = self.tokenize(typed)
-        spaced = not tokens or typed[-1].isspace()
-        opening = spaced or opens_a_word(token.word for token in tokens)
-        starts = [] if spaced else [token.start for token in tokens]
-        for start in starts[:-1] if opening else starts:
-            rest = self._folded(typed[start:])
-            if self._prefixes.has(rest, ignore_case):
-                break
-        else:
-            if opening:
-                return Prefix([token.id for token in self._touched(typed, tokens)], typed, "", "")
-            start = starts[-1]
-        before = [token.id for token in tokens if token.start < start]
-        return Prefix(before, typed[:start], self._folded(typed[start:]), typed[start:])
-
-    def _touched(self, typed: str, tokens: list[Token]) -> list[Token]:
-        """The tokens of `typed` once a word follows without a space, which makes a hyphen of a dash."""
-        *before, last = self.tokenize(f"{typed}a")
-        return before if (last.start, last.surface) == (len(typed), "a") else tokens
+        _check_unicode(typed)
+        if typed[-1:].isspace():
+            return Prefix([token.id for token in self.tokenize(typed)], typed, "", "")
+        finished, kept, rest = read(
+            typed,
+            lambda text: [Piece(token.word, token.start, token.end) for token in self.tokenize(text)],
+            self._folded,
+            lambda begun: self._prefixes.has(begun, ignore_case),
+        )
+        before = [self._ids.get(word, self.unknown_id) for word in finished]
+        return Prefix(before, kept, rest, typed[len(kept) :] if rest else "")
 
     def case_variants(self, word_id: int) -> list[int]:
         """The ids of the words that differ from a word in case alone, itself among them."""
-        return self._prefixes.variants(self._words[word_id]) or [word_id]
+        return self.variants(self._words[word_id]) or [word_id]
+
+    def variants(self, word: str) -> list[int]:
+        """The ids of the words that differ from `word`, in the vocabulary's form, in case at most."""
+        return self._prefixes.variants(word)
 
     def ids_of(self, words: Iterable[str]) -> list[int]:
         """Sorted ids of those of `words` that the vocabulary has, in its form or as they are typed.

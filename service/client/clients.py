@@ -3,16 +3,18 @@
 import asyncio
 import time
 from collections.abc import Iterable
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import httpx
 
 from service.client.requests import (
     ClientBase,
+    Regions,
     Texts,
     listed,
     predicted,
     scored,
+    scoring,
 )
 from service.contract.answers import PredictResult, ScoreResult
 from service.contract.model_card import ModelCard
@@ -83,9 +85,15 @@ class Client(ClientBase[httpx.Client, httpx.BaseTransport]):
         self,
         inputs: Texts,
         *,
-        context: str = "",
+        context: Texts = "",
         end_of_sentence: bool = True,
         per_word: bool = True,
+        group: Literal["token", "space"] = "token",
+        regions: Regions | None = None,
+        unknown: Literal["spelled", "class"] | None = None,
+        unknown_penalty: float | None = None,
+        lines: bool = False,
+        ignore_case: bool = False,
         pretokenized: bool = False,
         session: str | None = None,
     ) -> list[ScoreResult]:
@@ -93,24 +101,31 @@ class Client(ClientBase[httpx.Client, httpx.BaseTransport]):
 
         Args:
             inputs: one text or several.
-            context: what they all follow; read, not scored.
+            context: what they all follow, or a list of what each follows; read, not scored.
             end_of_sentence: whether `</s>` is scored after each.
             per_word: whether the results list their words.
+            group: what these are: tokens, or words between white space.
+            regions: the places that they are instead; a list for one text, a list of such lists for several.
+            unknown: what unknown words cost; None leaves it to the server.
+            unknown_penalty: nats that are subtracted from the class of each unknown word.
+            lines: whether each line of a text is a sentence of its own.
+            ignore_case: whether a word's probability is that of its case variants together.
             pretokenized: whether the texts are the model's own tokens between spaces.
             session: whose request it is; None: the client's.
 
         Raises:
-            ValueError: `session` cannot stand in a header.
+            ValueError: `session` cannot stand in a header; `context` or `regions` has another length than
+                `inputs`.
             ServerError, ConnectionFailed: see the module.
         """
         requests = self._requests(
             "/v1/score",
             inputs,
             session,
-            context=context,
             end_of_sentence=end_of_sentence,
             per_word=per_word,
             pretokenized=pretokenized,
+            **scoring(inputs, context, regions, group, unknown, unknown_penalty, lines, ignore_case),
         )
         return [one for request in requests for one in scored(self._send(request))]
 
@@ -179,9 +194,15 @@ class AsyncClient(ClientBase[httpx.AsyncClient, httpx.AsyncBaseTransport]):
         self,
         inputs: Texts,
         *,
-        context: str = "",
+        context: Texts = "",
         end_of_sentence: bool = True,
         per_word: bool = True,
+        group: Literal["token", "space"] = "token",
+        regions: Regions | None = None,
+        unknown: Literal["spelled", "class"] | None = None,
+        unknown_penalty: float | None = None,
+        lines: bool = False,
+        ignore_case: bool = False,
         pretokenized: bool = False,
         session: str | None = None,
     ) -> list[ScoreResult]:
@@ -190,10 +211,10 @@ class AsyncClient(ClientBase[httpx.AsyncClient, httpx.AsyncBaseTransport]):
             "/v1/score",
             inputs,
             session,
-            context=context,
             end_of_sentence=end_of_sentence,
             per_word=per_word,
             pretokenized=pretokenized,
+            **scoring(inputs, context, regions, group, unknown, unknown_penalty, lines, ignore_case),
         )
         return [one for request in requests for one in scored(await self._send(request))]
 

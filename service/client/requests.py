@@ -1,7 +1,7 @@
 """The common part of the Python clients: requests, when they are sent again, and errors."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, Literal, TypeVar
 
 import httpx
@@ -28,6 +28,10 @@ SESSION_HEADER = "x-session-id"
 # A request changes nothing on the server, so one that broke off is sent again. One that timed out is not: the
 # server is busy with it.
 _RETRIED_FAILURES = (httpx.ConnectError, httpx.ConnectTimeout, httpx.RemoteProtocolError, httpx.ReadError)
+
+Region = tuple[int, int]
+Regions = Sequence[Region] | Sequence[Sequence[Region]]
+"""For one text the start and end of each region, for several a list of these for each."""
 
 
 class ClientError(Exception):
@@ -100,12 +104,32 @@ class ClientBase(ABC, Generic[Http, Transport]):
         """httpx's client."""
 
     def _requests(
-        self, path: str, inputs: Texts, session: str | None, **fields: Any
+        self,
+        path: str,
+        inputs: Texts,
+        session: str | None,
+        each: Mapping[str, Sequence[Any] | None] | None = None,
+        **fields: Any,
     ) -> Iterator[httpx.Request]:
-        texts = [inputs] if isinstance(inputs, str) else list(inputs)
+        """The requests about `inputs`. `fields` are those of each request, `each` has lists as long as
+        `inputs`, of which each request gets its part; fields that are None are left out.
+
+        Raises:
+            ValueError: a list of `each` has another length.
+        """
+        # What is no text is the server's to refuse, as in every other way to it.
+        several = isinstance(inputs, Iterable) and not isinstance(inputs, str | Mapping)
+        texts = list(inputs) if several else [inputs]
+        parts = {name: list(values) for name, values in (each or {}).items() if values is not None}
+        for name, values in parts.items():
+            if len(values) != len(texts):
+                raise ValueError(f"{name} must be as many as the inputs: {len(texts)}, not {len(values)}")
+        given = {name: value for name, value in fields.items() if value is not None}
         headers = session_headers(session)
         for start in range(0, len(texts), self._batch_size):
-            body = {"inputs": texts[start : start + self._batch_size], **self._shared, **fields}
+            part = slice(start, start + self._batch_size)
+            own = {name: values[part] for name, values in parts.items()}
+            body = {"inputs": texts[part], **self._shared, **given, **own}
             yield self._http.build_request("POST", path, json=body, headers=headers)
 
     def _wait(self, attempt: int, outcome: httpx.Response | httpx.TransportError) -> float | None:
@@ -123,6 +147,32 @@ class ClientBase(ABC, Generic[Http, Transport]):
         if not outcome.is_success:
             raise ServerError(outcome)
         return outcome.content
+
+
+def scoring(
+    inputs: Texts,
+    context: Texts,
+    regions: Regions | None,
+    group: Literal["token", "space"],
+    unknown: Literal["spelled", "class"] | None,
+    unknown_penalty: float | None,
+    lines: bool,
+    ignore_case: bool,
+) -> dict[str, Any]:
+    """Fields of /v1/score for `ClientBase._requests`; see `Client.score`."""
+    one = isinstance(inputs, str)
+    return {
+        "each": {
+            "context": None if isinstance(context, str) else context,
+            "regions": [regions] if one and regions is not None else regions,
+        },
+        "context": context if isinstance(context, str) else None,
+        "group": None if group == "token" else group,
+        "unknown": unknown,
+        "unknown_penalty": unknown_penalty,
+        "lines": lines or None,
+        "ignore_case": ignore_case or None,
+    }
 
 
 def predicted(content: bytes) -> list[PredictResult]:

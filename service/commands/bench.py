@@ -37,6 +37,14 @@ class ShapeName(StrEnum):
     GBW = "gbw"
 
 
+class InstructionSet(StrEnum):
+    """Instruction sets that the kernels have."""
+
+    AVX512 = "avx512"
+    AVX2 = "avx2"
+    SCALAR = "scalar"
+
+
 Shape = Annotated[
     ShapeName,
     typer.Option(
@@ -54,6 +62,13 @@ Text = Annotated[
     Path | None,
     typer.Option(show_default="a sample that ships", help="Text for the shape default: .txt, .gz or .xz."),
 ]
+Isa = Annotated[
+    InstructionSet | None,
+    typer.Option(
+        show_default="the best of this processor",
+        help="Instruction set of ours and, as far as its libraries obey, of torch.",
+    ),
+]
 Seconds = Annotated[float, typer.Option(min=0, help="For each batch size and k, the candidates in turn.")]
 Compiled = Annotated[
     bool, typer.Option(help="Also measure torch's ways compiled by inductor; some seconds each to compile.")
@@ -68,7 +83,8 @@ class BenchOptions:
     markdown: Markdown = None
     text: Text = None
     seconds: Seconds = 8.0
-    compiled: Compiled = True
+    compiled: Compiled = False
+    isa: Isa = None
     threads: Threads = None
 
 
@@ -87,6 +103,7 @@ def topk(
     models open, every cluster opened. The machine should be quiet.
     """
     with session("bench topk"):
+        _force(options.isa)
         from models.benchmarking.run import topk_report
 
         plan = _plan(batch, k, options)
@@ -103,6 +120,7 @@ def score(
 ) -> None:
     """Time the log-probabilities of given words, in both modes, beside every baseline."""
     with session("bench score"):
+        _force(options.isa)
         from models.benchmarking.run import score_report
 
         plan = _plan(batch, "1", options)
@@ -115,12 +133,30 @@ def whole(
     markdown: Markdown = None,
     threads: Threads = None,
     quick: Annotated[bool, typer.Option("--quick", help="Of each shape one batch, once.")] = False,
+    compiled: Compiled = False,
+    isa: Isa = None,
 ) -> None:
     """Print the whole table of all shapes, in less than ten minutes on two cores."""
     with session("bench all"):
+        _force(isa)
         from models.benchmarking.run import whole_report
 
-        _run(lambda on_step: whole_report(quick, on_step), BenchOptions(json, markdown, threads=threads))
+        _run(
+            lambda on_step: whole_report(quick, on_step, isa or "", compiled),
+            BenchOptions(json, markdown, threads=threads),
+        )
+
+
+def _force(isa: InstructionSet | None) -> None:
+    """Before torch is imported: afterwards it does not look."""
+    from models.benchmarking.instruction_sets import ForceError, force
+
+    if isa is None:
+        return
+    try:
+        force(isa.value)
+    except ForceError as error:
+        raise UserError(f"--isa {isa.value}: {error}") from None
 
 
 def _plan(batch: str, k: str, options: BenchOptions) -> MeasurementPlan:
@@ -131,6 +167,7 @@ def _plan(batch: str, k: str, options: BenchOptions) -> MeasurementPlan:
         _numbers("--k", k, MOST_WORDS),
         options.seconds,
         options.compiled,
+        options.isa or "",
     )
 
 

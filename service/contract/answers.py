@@ -5,8 +5,8 @@ order and one rule for when it is absent. The models describe the fields, for Op
 the functions make plain dicts, which are several times as fast to make and to write as the models.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any
 
 from pydantic import BaseModel, Field
 
@@ -49,15 +49,34 @@ class PredictResult(BaseModel):
 
 
 class ScoredWord(BaseModel):
-    """A word of the input and its probability."""
+    """A part of the input and its probability: a token; with `group` or `regions` a word or region of several
+    tokens."""
 
-    word: str = Field(description="As it was typed; `</s>` is the end of the sentence.")
+    word: str = Field(description="The slice of the text as it was sent; `</s>` is the end of the sentence.")
+    start: int = Field(description="Where it begins in the text, in code points from 0.")
+    end: int = Field(description="Where it ends; for `</s>` the same place, which is the text's length.")
     logprob: float | None = Field(
         description="Natural logarithm; null where the model holds it for impossible."
     )
     known: bool = Field(
-        description="False where the vocabulary lacks it; its logprob is then that of `<unk>`."
+        description="False where the vocabulary lacks it, or one of its tokens; see `unknown` on its logprob."
     )
+    token: str | None = Field(
+        None, description="The model's own form, where it differs from `word`. Absent for several tokens."
+    )
+    tokens: int | None = Field(None, description="With `group` or `regions`: how many tokens it has.")
+    unknown_words: int | None = Field(
+        None, description="With `group` or `regions`: the unknown ones of them."
+    )
+
+
+class ScoredLine(BaseModel):
+    """How probable one line of an input is, as a sentence of its own."""
+
+    logprob: float | None
+    word_count: int
+    unknown_words: int
+    perplexity: float | None
 
 
 class ScoreResult(BaseModel):
@@ -67,22 +86,16 @@ class ScoreResult(BaseModel):
     perplexity: float | None = Field(
         description="exp(-logprob / word_count); null where too large for a double."
     )
-    word_count: int = Field(description="Scored words, `</s>` among them if asked for.")
-    unknown_words: int
+    known_perplexity: float | None = Field(
+        description="The same over the words that the vocabulary has; null where there are none."
+    )
+    word_count: int = Field(description="Scored tokens, `</s>` among them if asked for.")
+    unknown_words: int = Field(description="How many of them the vocabulary lacks.")
     logprob_error: float | None = Field(None, description=_LOGPROB_ERROR + " Their sum: so much a word.")
+    lines: list[ScoredLine] | None = Field(
+        None, description="With `lines`: an entry for each line that has words."
+    )
     words: list[ScoredWord] = Field(default=[], description="Absent if `per_word` is false.")
-
-
-class Word(Protocol):
-    """A token of a text, as `models.text.vocabulary.Token` is one."""
-
-    @property
-    def id(self) -> int:
-        """Its id; that of `<unk>` where the vocabulary lacks it."""
-
-    @property
-    def surface(self) -> str:
-        """As it was typed."""
 
 
 def predicted_word(word: str, logprob: float, completion: str | None = None) -> dict[str, Any]:
@@ -111,33 +124,64 @@ def predict_result(
     return result | logprob_error(error) if error else result
 
 
-def scored_words(words: Iterable[Word], logprobs: Iterable[float], unknown_id: int) -> list[dict[str, Any]]:
-    """`ScoredWord`s: each word with its rounded log-probability."""
-    return [
-        {"word": word.surface, "logprob": logprob, "known": word.id != unknown_id}
-        for word, logprob in zip(words, logprobs, strict=True)
-    ]
+def scored_word(word: str, start: int, end: int, logprob: float, known: bool, token: str) -> dict[str, Any]:
+    """A `ScoredWord` of one token, whose form in the vocabulary is `token`. `logprob` is rounded."""
+    result = {"word": word, "start": start, "end": end, "logprob": logprob, "known": known}
+    return result if token == word else result | {"token": token}
+
+
+def scored_group(
+    word: str, start: int, end: int, logprob: float, tokens: int, unknown_words: int
+) -> dict[str, Any]:
+    """A `ScoredWord` of so many tokens. `logprob` is rounded."""
+    return {
+        "word": word,
+        "start": start,
+        "end": end,
+        "logprob": logprob,
+        "known": not unknown_words,
+        "tokens": tokens,
+        "unknown_words": unknown_words,
+    }
+
+
+def line_result(logprob: float, word_count: int, unknown_words: int) -> dict[str, Any]:
+    """A `ScoredLine`. `logprob` is rounded."""
+    return {
+        "logprob": logprob,
+        "word_count": word_count,
+        "unknown_words": unknown_words,
+        "perplexity": perplexity(logprob, word_count),
+    }
 
 
 def score_result(
+    *,
     logprob: float,
+    known_logprob: float,
     word_count: int,
     unknown_words: int,
     error: float = 0.0,
+    lines: Sequence[dict[str, Any]] | None = None,
     words: Sequence[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """A `ScoreResult`. Its last field is `words`.
 
     Args:
         logprob: of the whole text, rounded.
+        known_logprob: of its known words, rounded.
         error: as in `Scored`.
-        words: `scored_words`; None leaves the field out.
+        lines: each a `line_result`; None leaves the field out.
+        words: each a `scored_word` or a `scored_group`; None leaves the field out.
     """
-    result = {
+    result: dict[str, Any] = {
         "logprob": logprob,
         "perplexity": perplexity(logprob, word_count),
+        "known_perplexity": perplexity(known_logprob, word_count - unknown_words),
         "word_count": word_count,
         "unknown_words": unknown_words,
         **logprob_error(error),
     }
+    if lines is not None:
+        result["lines"] = lines
     return result if words is None else result | {"words": words}

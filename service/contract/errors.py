@@ -3,6 +3,7 @@
 * HeadfirstError
   * InvalidRequest            422  a value is out of range or of the wrong type; `param` names it
     * MalformedBody           400  the body is not JSON at all
+    * InvalidHost             400  the request names no host, several, or one that is not ours
   * Unauthorized              401  the key is missing or wrong
   * Forbidden                 403  the key may not do this, or no key may
   * NotFound                  404  no such path
@@ -11,9 +12,11 @@
   * ReloadRunning             409  models are being loaded again already
   * ReloadFailed              422  what is to be loaded again cannot be served
   * TooLarge                  413  the body has too many bytes
+  * UnsupportedMediaType      415  another site's page sends what is not JSON
   * Unavailable               503  try again later (`retry_after`)
     * QueueFull               429  the queue is full
       * TooManyRequests       429  too many requests run at once
+      * TooManyBytes          429  too many bytes of bodies wait to be complete
     * NotReady                503  the model is still warming up, or the engine is dead
     * Draining                503  the server is about to exit
   * DeadlineExceeded          504  the request's time ran out before its answer was there
@@ -36,7 +39,8 @@ class HeadfirstError(Exception):
     """Base of all: a request that gets an error for an answer.
 
     Args:
-        message: for a person; one sentence that says what to change. Never holds a client's text.
+        message: for a person; one sentence that says what to change. Of a client's text it holds
+            a single word at most.
         param: the field at fault as a path, e.g. `k` or `inputs[3]`; None where no field is.
         code: a more precise reason than the class's own.
         retry_after: seconds after which trying again makes sense; the class's own where None.
@@ -102,6 +106,14 @@ class MalformedBody(InvalidRequest):
     status = 400
     default_message = "The body is not valid JSON."
     code = "invalid_json"
+
+
+class InvalidHost(InvalidRequest):
+    """`Host` is missing, malformed, there several times, or not allowed."""
+
+    status = 400
+    default_message = "The Host header is malformed."
+    code = "invalid_host"
 
 
 class Unauthorized(HeadfirstError):
@@ -205,6 +217,16 @@ class TooLarge(HeadfirstError):
         return super().headers() | {"connection": "close"}
 
 
+class UnsupportedMediaType(HeadfirstError):
+    """A page of another origin sends a body that it does not call JSON, which browsers let every page do."""
+
+    status = 415
+    type = "invalid_request_error"
+    default_message = "A request from another origin must have the Content-Type application/json."
+    code = "unsupported_media_type"
+    reason = "invalid"
+
+
 class Unavailable(HeadfirstError):
     """The server cannot take this request now; another moment or another replica can."""
 
@@ -230,6 +252,17 @@ class TooManyRequests(QueueFull):
 
     default_message = "Too many requests are running."
     code = "too_many_requests"
+
+
+class TooManyBytes(QueueFull):
+    """The bodies that are not complete yet have as many bytes as the server is set to hold."""
+
+    default_message = "Too many bytes of bodies wait to be complete."
+    code = "too_many_bytes"
+
+    def headers(self) -> dict[str, str]:
+        """The connection ends with this answer: what is left of the body is not read."""
+        return super().headers() | {"connection": "close"}
 
 
 class NotReady(Unavailable):

@@ -72,6 +72,7 @@ class Score:
         deadline: `time.monotonic()` after which its answer is of no use; None means never.
         fast: the log-probabilities may be off by `Scored.error`.
         top: how many of the most probable words are told in each target's place, beside its own.
+        ignore_case: each target has the probability of all words together that differ from it in case alone.
     """
 
     id: str
@@ -80,6 +81,7 @@ class Score:
     deadline: float | None
     fast: bool = False
     top: int = 0
+    ignore_case: bool = False
 
     @property
     def size(self) -> int:

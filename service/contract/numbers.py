@@ -30,3 +30,11 @@ def perplexity(logprob: float, words: int) -> float:
         return round(math.exp(-logprob / words), DIGITS)
     except OverflowError:
         return math.inf
+
+
+def log_sum_exp(logprobs: Sequence[float]) -> float:
+    """The log-probability of one or the other of several words, of which one can be at a time."""
+    largest = max(logprobs)
+    if len(logprobs) == 1 or largest == -math.inf:
+        return largest
+    return largest + math.log(math.fsum(math.exp(one - largest) for one in logprobs))

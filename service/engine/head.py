@@ -13,6 +13,7 @@ from torch import Tensor
 from models.bundle import Bundle
 from models.softmax.topk import TopK
 from service.contract.messages import Predict
+from service.contract.numbers import log_sum_exp
 from service.engine.buckets import Bucket
 from service.engine.drawing import draw
 from service.engine.work import Node
@@ -58,6 +59,7 @@ class Head:
         self._vocabulary, self._words = bundle.vocabulary, len(bundle.vocabulary)
         # Bounded by nature, too: the prefixes of one length have no more words than the vocabulary.
         self._starting_with = lru_cache(PREFIXES)(self._find_starting_with)
+        self._case_variants = lru_cache(self._words)(self._find_case_variants)
 
     def search(self, buckets: Sequence[Bucket]) -> list[tuple[Node, Found]]:
         """The words that are asked for after each node which completes in its slice."""
@@ -122,6 +124,7 @@ class Head:
         rows: list[Tensor] = []
         targets: list[int] = []
         fast: list[bool] = []
+        any_case: list[bool] = []
         for bucket in buckets:
             width = bucket.steps + 1
             index: list[int] = []
@@ -134,13 +137,17 @@ class Head:
                 targets += node.tokens[low:high]
                 count = max(0, high - low)
                 fast += [node.fast] * count
+                any_case += [node.ignore_case] * count
                 counts.append((node, count))
             rows.append(_rows(bucket.shifted(), index))
         if not targets:
             return [(node, Scores([], 0.0)) for node, _ in counts]
-        wanted = torch.tensor(targets, device=self._device)
         hidden = torch.cat(rows)
-        logprobs, errors = self._target_logprobs(hidden, wanted, fast)
+        if any(any_case):
+            logprobs, errors = self._variants_logprobs(hidden, targets, fast, any_case)
+        else:
+            wanted = torch.tensor(targets, device=self._device)
+            logprobs, errors = self._target_logprobs(hidden, wanted, fast)
         found, at = [], 0
         for node, count in counts:
             error = max(errors[at : at + count], default=0.0) if node.fast else 0.0
@@ -161,6 +168,25 @@ class Head:
                     for ids, logprobs in zip(best.ids.tolist(), best.logprobs.tolist(), strict=True)
                 ]
             at += count
+
+    def _variants_logprobs(
+        self, hidden: Tensor, targets: list[int], fast: list[bool], any_case: list[bool]
+    ) -> tuple[list[float], list[float]]:
+        """`_target_logprobs`; where `any_case`, of a target's case variants together."""
+        variants = [
+            self._case_variants(target) if together else (target,)
+            for target, together in zip(targets, any_case, strict=True)
+        ]
+        rows = torch.tensor([row for row, ids in enumerate(variants) for _ in ids], device=self._device)
+        wanted = torch.tensor([one for ids in variants for one in ids], device=self._device)
+        apart, errors = self._target_logprobs(hidden[rows], wanted, [fast[row] for row in rows.tolist()])
+        logprobs, bounds, at = [], [], 0
+        for ids in variants:
+            part = slice(at, at := at + len(ids))
+            logprobs.append(log_sum_exp(apart[part]))
+            # The sum is off by no more than the worst of its parts is.
+            bounds.append(max(errors[part], default=0.0))
+        return logprobs, bounds
 
     def _target_logprobs(
         self, hidden: Tensor, targets: Tensor, fast: list[bool]
@@ -192,6 +218,9 @@ class Head:
             size = max(1, TOPK_ELEMENTS // k)
             searches += [rows[at : at + size] for at in range(0, len(rows), size)]
         return searches
+
+    def _find_case_variants(self, word: int) -> tuple[int, ...]:
+        return tuple(self._vocabulary.case_variants(word))
 
     def _find_starting_with(self, prefix: str, ignore_case: bool, words_only: bool) -> Tensor:
         return self._vocabulary.starting_with(prefix, ignore_case, words_only).to(self._device)

@@ -36,12 +36,12 @@ class _Span(NamedTuple):
 
 def score_nodes(jobs: Sequence[Job]) -> list[Node]:
     """The roots of the trees that answer `jobs`, whose messages are `Score`; at least one tree a context,
-    mode and number of best words."""
-    alike: dict[tuple[tuple[int, ...], bool, int], list[_Path]] = defaultdict(list)
+    mode, number of best words and way to take case."""
+    alike: dict[tuple[tuple[int, ...], bool, int, bool], list[_Path]] = defaultdict(list)
     for job in jobs:
         message = job.message
         assert isinstance(message, Score)  # noqa: S101 -- narrows the type; the caller sorts by class
-        alike[message.context, message.fast, message.top].append(
+        alike[message.context, message.fast, message.top, message.ignore_case].append(
             _Path(message.context + message.targets, job)
         )
     return [root for (context, *_), paths in alike.items() for root in _tree(paths, len(context))]

@@ -127,6 +127,12 @@ class Node:
         return message.top if isinstance(message, Score) else 0
 
     @property
+    def ignore_case(self) -> bool:
+        """Whether its jobs, which all ask for the same, take case variants of a target together."""
+        message = self.jobs[0].message
+        return isinstance(message, Score) and message.ignore_case
+
+    @property
     def group(self) -> Group:
         """The group that it takes turns with."""
         return self.jobs[0].group

@@ -68,7 +68,7 @@ class Fleet:
         engine = self._make_engine(loaded.bundle, self._settings, self._metrics)
         engine.changes.forward(self.changes)
         self._engines.append(engine)
-        return Served(loaded.bundle, engine, loaded.card, loaded.examples, loaded.tokenizer)
+        return Served(loaded.bundle, engine, loaded.card, loaded.examples, loaded.vocabulary)
 
     # -- as one engine ----------------------------------------------------------------------------------
 

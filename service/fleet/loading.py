@@ -13,6 +13,7 @@ import torch
 import service
 from models.bodies.base import FLOAT_BYTES
 from models.bundle import CONTENT, TOKENIZER, WEIGHTS, Bundle, BundleError, digest
+from models.spelling.spelling_model import SPELLING
 from service.contract.model_card import ModelCard
 from service.engine.state_cache import ENTRY_BYTES, TOKEN_BYTES
 from service.settings.model_sources import ModelSource
@@ -21,6 +22,9 @@ from service.settings.settings import Settings
 logger = logging.getLogger("headfirst")
 
 DIGEST_CHARS = 16
+
+READ_BY_WORKERS = (TOKENIZER, SPELLING)
+"""The files of a bundle from which HTTP workers make what they have of it, where it has them."""
 
 Examples = Mapping[str, dict[str, Any]]
 """Answers of a model for the OpenAPI page, by path."""
@@ -33,7 +37,7 @@ class LoadedModel:
     bundle: Bundle
     card: ModelCard
     examples: Examples
-    tokenizer: Path | None
+    vocabulary: Path | None
 
 
 def load(
@@ -46,7 +50,8 @@ def load(
 
     Args:
         describe: asks the bundle for its examples, before an engine has it.
-        copies: where to leave a copy of tokenizer.json for HTTP workers, named after its content.
+        copies: where to leave a folder with copies of what HTTP workers read (`READ_BY_WORKERS`), named after
+            their content.
 
     Raises:
         BundleError: it cannot be served, or was changed meanwhile.
@@ -56,12 +61,12 @@ def load(
     bundle = Bundle.load(source.path, settings.device, source.name)
     try:
         content = digest(*(source.path / name for name in CONTENT))[:DIGEST_CHARS]
-        tokenizer = None if copies is None else _copy(source.path / TOKENIZER, copies)
+        vocabulary = None if copies is None else _copy(source.path, copies)
     except OSError as error:
         raise BundleError(str(error)) from error
     if _versions(source.path) != before:
         raise BundleError(f"{source.path}: was changed while it was being loaded")
-    loaded = LoadedModel(bundle, card(bundle, content), describe(bundle), tokenizer)
+    loaded = LoadedModel(bundle, card(bundle, content), describe(bundle), vocabulary)
     _log(loaded, started)
     return loaded
 
@@ -131,12 +136,16 @@ def _log(loaded: LoadedModel, started: float) -> None:
 
 def _versions(path: Path) -> list[tuple[int, int, int, int]]:
     """What tells that a file is another one; nothing for one that is not there, which loading tells."""
-    stats = [(path / name).stat() for name in CONTENT if (path / name).is_file()]
+    files = [path / name for name in (*CONTENT, SPELLING) if (path / name).is_file()]
+    stats = [file.stat() for file in files]
     return [(stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size) for stat in stats]
 
 
-def _copy(file: Path, directory: Path) -> Path:
-    copy = directory / f"vocabulary-{digest(file)[:DIGEST_CHARS]}.json"
+def _copy(bundle: Path, directory: Path) -> Path:
+    files = [bundle / name for name in READ_BY_WORKERS if (bundle / name).is_file()]
+    copy = directory / f"vocabulary-{digest(*files)[:DIGEST_CHARS]}"
     if not copy.exists():
-        shutil.copyfile(file, copy)
+        copy.mkdir()
+        for file in files:
+            shutil.copyfile(file, copy / file.name)
     return copy

@@ -22,14 +22,14 @@ class Served:
     Args:
         bundle: without weights in an HTTP worker.
         examples: the model's own answers for the OpenAPI page, by path.
-        tokenizer: a copy of tokenizer.json that stays as it is, where HTTP workers read it.
+        vocabulary: a folder with copies of what HTTP workers read of the bundle, which stay as they are.
     """
 
     bundle: Bundle
     engine: Engine
     card: ModelCard
     examples: Mapping[str, dict[str, Any]] = field(default_factory=dict)
-    tokenizer: Path | None = None
+    vocabulary: Path | None = None
 
     @property
     def name(self) -> str:

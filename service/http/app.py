@@ -1,5 +1,7 @@
 """The app: routes and what surrounds them, around the served models."""
 
+from typing import Any
+
 import service
 from service.fleet.served import Catalog
 from service.http.api import admin, health, kserve, models, playground, predict, score
@@ -9,7 +11,8 @@ from service.http.edge.middleware import Guard, Observe
 from service.http.edge.refusals import Refusals
 from service.http.openai import completions, tokenizer
 from service.http.request.context import Context
-from service.http.request.routing import DirectApp, Dispatch
+from service.http.request.routing import NAMED_PARTS, DirectApp, Dispatch
+from service.http.telemetry.client_address import ClientAddress
 from service.http.telemetry.endpoints import STATUSES, Endpoints
 from service.http.telemetry.recorder import Recorder
 from service.http.telemetry.tracing import Tracing
@@ -22,7 +25,8 @@ Word-level language models with an adaptive softmax: *which words come next?* an
 
 * `inputs` is one text or a list of texts; `results` is always a list, in the same order.
 * Log-probabilities are natural logarithms. `</s>` is the end of a sentence; an empty text is its start.
-* A body is read as JSON in UTF-8 whatever its `Content-Type` says. Control characters in a text are white
+* A body is read as JSON in UTF-8 whatever its `Content-Type` says; from a page of another origin it has to
+  say JSON. Control characters in a text are white
   space.
 * Every error has the shape `{"error": {"message", "type", "param", "code"}}`; every answer has an
   `X-Request-Id`.
@@ -54,11 +58,27 @@ class HeadfirstApp(DirectApp):
         for route in (predict, score, completions, tokenizer, models, kserve, health, admin, metrics_route):
             route.add(self, context)
         endpoints = Endpoints(playground.add(self))
-        recorder = Recorder(context.metrics, endpoints, tracing)
+        proxies = context.settings.forwarded_allow_ips
+        recorder = Recorder(context.metrics, endpoints, tracing, ClientAddress(proxies) if proxies else None)
         admission = context.admission
         self.refusals = Refusals(admission, endpoints, recorder)
-        guard = Guard(Dispatch(self), admission, context.settings.max_body_bytes)
+        guard = Guard(Dispatch(self, context.settings.root_path), admission, context.settings.max_body_bytes)
         self.answer = Observe(guard, recorder, admission)
+        self._endpoints = endpoints
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document, made once: with the named parts of requests, and who needs a key."""
+        if self.openapi_schema is None:
+            document = super().openapi()
+            components = document["components"]
+            components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+            for path, operations in document["paths"].items():
+                for operation in operations.values():
+                    components["schemas"].update(operation.pop(NAMED_PARTS, {}))
+                    if self._endpoints[path].keyed or path == admin.PATH:
+                        # Whether a key is needed is the server's setting.
+                        operation["security"] = [{"key": []}, {}]
+        return super().openapi()
 
 
 def create_app(

@@ -14,15 +14,13 @@ import uvicorn
 
 from service.contract.engine import Drainable
 from service.http.app import HeadfirstApp
+from service.http.edge.hosts import Hosts
 from service.http.edge.protocol import HttpProtocol
 
 logger = logging.getLogger("headfirst")
 
 QUIET_SECONDS = 0.2
 """After its last answer the server listens on for this long, so that requests on their way get a 503."""
-
-KEEP_ALIVE_SECONDS = 75
-"""Longer than the idle time of common load balancers, so that these close an idle connection first."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -37,18 +35,26 @@ class Server(uvicorn.Server):
     def __init__(self, app: HeadfirstApp, engine: Drainable, drain_timeout: float) -> None:
         # A part of the time is uvicorn's, to close connections: a little more than its timeout below.
         self._closing_seconds = min(1.5, drain_timeout / 2)
+        settings = app.context.settings
+        protocol = partial(
+            HttpProtocol,
+            refusals=app.refusals,
+            hosts=Hosts(settings.hosts),
+            write_timeout=settings.write_timeout,
+        )
         super().__init__(
             uvicorn.Config(
                 app.answer,
                 interface="asgi3",
-                http=cast(type[asyncio.Protocol], partial(HttpProtocol, refusals=app.refusals)),
+                http=cast(type[asyncio.Protocol], protocol),
                 log_config=None,
                 access_log=False,
                 lifespan="off",
                 ws="none",
                 proxy_headers=False,
                 server_header=False,
-                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                # A timer takes any number of seconds.
+                timeout_keep_alive=cast(int, settings.keep_alive),
                 # In whole seconds; 0 would mean at once.
                 timeout_graceful_shutdown=1,
             )

@@ -6,8 +6,9 @@ from typing import Any
 import msgspec
 import torch
 
-from models.bundle import Bundle, BundleError
+from models.bundle import TOKENIZER, Bundle, BundleError
 from models.config.model import ModelConfig
+from models.spelling.spelling_model import SpellingModel
 from models.text.tokenizer import SpecialWords
 from models.text.vocabulary import Vocabulary
 from models.weightless import weightless
@@ -20,7 +21,7 @@ class Announcement(msgspec.Struct, frozen=True):
 
     Args:
         engine: the number by which messages name its engine; another one after each loading.
-        tokenizer: a copy of tokenizer.json, named after its content.
+        vocabulary: a folder with copies of tokenizer.json and the spelling model, named after their content.
         card: a `ModelCard` as JSON.
         config: the content of config.json.
         examples: the model's own answers for the OpenAPI page, by path.
@@ -29,7 +30,7 @@ class Announcement(msgspec.Struct, frozen=True):
     engine: int
     name: str
     path: str
-    tokenizer: str
+    vocabulary: str
     dtype: str
     device: str
     card: str
@@ -38,13 +39,13 @@ class Announcement(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, served: Served, engine: int) -> "Announcement":
-        """Describes a model that was loaded with a copy of its tokenizer.json."""
+        """Describes a model that was loaded with copies for workers."""
         bundle = served.bundle
         return cls(
             engine=engine,
             name=bundle.name,
             path=str(bundle.path),
-            tokenizer=str(served.tokenizer),
+            vocabulary=str(served.vocabulary),
             dtype=bundle.dtype,
             device=str(bundle.device),
             card=served.card.model_dump_json(),
@@ -58,19 +59,23 @@ class Announcement(msgspec.Struct, frozen=True):
 
     def tokenizes_as(self, other: "Announcement") -> bool:
         """Whether `bundle` would be the same for both."""
-        return (self.name, self.tokenizer, self.config) == (other.name, other.tokenizer, other.config)
+        return (self.name, self.vocabulary, self.config) == (other.name, other.vocabulary, other.config)
 
     def bundle(self) -> Bundle:
         """The bundle without weights: its model has shapes only (torch's "meta" device) and cannot run.
 
         Raises:
-            BundleError: the copy of tokenizer.json is gone, or is not a tokenizer's.
+            BundleError: a copy is gone, or is not what it should be.
         """
         config = ModelConfig.model_validate_json(self.config)
         try:
-            vocabulary = Vocabulary.load(Path(self.tokenizer), SpecialWords.of(config))
+            folder = Path(self.vocabulary)
+            vocabulary = Vocabulary.load(folder / TOKENIZER, SpecialWords.of(config))
+            spelling = (
+                None if config.spelling is None else SpellingModel.load(folder, config.spelling, vocabulary)
+            )
         except (OSError, ValueError) as error:
             raise BundleError(str(error)) from error
         model = weightless(config, vocabulary.special_ids)
         device = torch.device(self.device)
-        return Bundle(self.name, Path(self.path), config, vocabulary, model, self.dtype, device)
+        return Bundle(self.name, Path(self.path), config, vocabulary, model, self.dtype, device, spelling)

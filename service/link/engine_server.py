@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import shutil
 import signal
 import socket
 import time
@@ -142,10 +143,11 @@ class EngineServer:
         await self._changes.until(lambda: all(each.finished == self._number for each in self.connections))
         used = {model.engine for model in self.models}
         gone = [self.engines.pop(number) for number in list(self.engines) if number not in used]
-        kept = {served.tokenizer for served in self.engines.values()}
-        for served in gone:
-            if served.tokenizer is not None and served.tokenizer not in kept:
-                served.tokenizer.unlink(missing_ok=True)
+        kept = {served.vocabulary for served in self.engines.values()}
+        # Several of them may have had one folder.
+        for folder in {served.vocabulary for served in gone} - kept:
+            if folder is not None:
+                shutil.rmtree(folder)
 
     def _list_models(self) -> tuple[Announcement, ...]:
         numbers = {served: number for number, served in self.engines.items()}

@@ -1,12 +1,14 @@
 r"""Scored texts as rows: JSON lines, or tables for R, pandas and spreadsheets.
 
-JSON lines: one object a text, as ``/v1/score`` answers it; `perplexity` is null for a text without words.
+JSON lines: one object a text, as ``/v1/score`` answers it; numbers are null for a text without tokens.
 
-TSV, a row a text: ``line logprob perplexity word_count unknown_words``; perplexity is ``NA`` without words.
-TSV, a row a word: ``line position word logprob surprisal known``; `position` counts from 1, `surprisal` is in
-bits, `known` is true or false. A text without words has no row, which the gap in `line` shows. No field is
-quoted or escaped: tokenization makes white space of tabs and line ends, so no word holds one; one that did
-would be an error (`csv.Error`), not a broken row.
+TSV, a row a text: ``line logprob perplexity word_count unknown_words known_perplexity``; numbers are ``NA``
+without tokens, `known_perplexity` also without a known one.
+TSV, a row a word: ``line position word logprob surprisal known start end token``; `position` counts from 1,
+`surprisal` is in bits, `known` is true or false, ``start end`` are places in the line in code points, `token`
+is the model's own form. A row a word between white space has ``tokens unknown_words`` in place of `token`.
+A text without tokens has no row, which the gap in `line` shows. No field is quoted or escaped: no word holds
+white space; one that did would be an error (`csv.Error`), not a broken row.
 
 CSV: the same rows, with commas, and with quotes where RFC 4180 asks for them.
 
@@ -27,13 +29,14 @@ from typing import Final
 
 from pydantic_core import to_json
 
-from service.offline.scorer import ScoredText
+from service.scoring.scored_text import Group, ScoredText
 
 Rows = Callable[[int, Sequence[ScoredText]], str]
 """The rows of consecutive texts, line ends included; the first text has that line number."""
 
-TEXT_COLUMNS: Final = ("line", "logprob", "perplexity", "word_count", "unknown_words")
-WORD_COLUMNS: Final = ("line", "position", "word", "logprob", "surprisal", "known")
+TEXT_COLUMNS: Final = ("line", "logprob", "perplexity", "word_count", "unknown_words", "known_perplexity")
+WORD_COLUMNS: Final = ("line", "position", "word", "logprob", "surprisal", "known", "start", "end", "token")
+SPACED_COLUMNS: Final = (*WORD_COLUMNS[:-1], "tokens", "unknown_words")
 
 
 class Tsv(csv.Dialect):
@@ -51,19 +54,25 @@ class Csv(csv.excel):
     lineterminator = "\n"
 
 
-def json_rows(per_word: bool) -> Rows:
+def json_rows(per_word: bool, group: Group = "token") -> Rows:
     """JSON lines."""
 
     def rows(first: int, texts: Sequence[ScoredText]) -> str:
-        return "".join(to_json(text.result(per_word), inf_nan_mode="null").decode() + "\n" for text in texts)
+        results = (text.result(per_word, group) for text in texts)
+        return "".join(to_json(result, inf_nan_mode="null").decode() + "\n" for result in results)
 
     return rows
 
 
-def table_rows(dialect: type[csv.Dialect], per_word: bool) -> tuple[str, Rows]:
+def table_rows(dialect: type[csv.Dialect], per_word: bool, group: Group = "token") -> tuple[str, Rows]:
     """The header and the rows of a table: a row a word, or a row a text."""
-    columns, fields = (WORD_COLUMNS, _words) if per_word else (TEXT_COLUMNS, _texts)
-    return _written(dialect, [columns]), lambda first, texts: _written(dialect, fields(first, texts))
+    if not per_word:
+        return _written(dialect, [TEXT_COLUMNS]), lambda first, texts: _written(dialect, _texts(first, texts))
+    columns = WORD_COLUMNS if group == "token" else SPACED_COLUMNS
+    return (
+        _written(dialect, [columns]),
+        lambda first, texts: _written(dialect, _words(columns, group, first, texts)),
+    )
 
 
 def _written(dialect: type[csv.Dialect], rows: Iterable[Sequence[object]]) -> str:
@@ -74,18 +83,28 @@ def _written(dialect: type[csv.Dialect], rows: Iterable[Sequence[object]]) -> st
 
 def _texts(first: int, texts: Sequence[ScoredText]) -> Iterator[Sequence[object]]:
     for line, text in enumerate(texts, first):
-        perplexity = _number(text.perplexity) if text.tokens else "NA"
-        yield line, _number(text.logprob), perplexity, len(text.tokens), text.unknown_words
+        found = text.result(per_word=False)
+        yield line, *(_value(found[column]) for column in TEXT_COLUMNS[1:])
 
 
-def _words(first: int, texts: Sequence[ScoredText]) -> Iterator[Sequence[object]]:
+def _words(
+    columns: Sequence[str], group: Group, first: int, texts: Sequence[ScoredText]
+) -> Iterator[Sequence[object]]:
     for line, text in enumerate(texts, first):
-        for position, (token, logprob) in enumerate(zip(text.tokens, text.logprobs, strict=True), 1):
-            known = "false" if token.id == text.unknown_id else "true"
-            surprisal = _number(round(-logprob / math.log(2), 6))
-            yield line, position, token.surface, _number(logprob), surprisal, known
+        for position, found in enumerate(text.entries(group), 1):
+            surprisal = round(-found["logprob"] / math.log(2), 6)
+            row = {"token": found["word"]} | found | {"line": line, "position": position}
+            row["surprisal"] = surprisal
+            yield [_value(row[column]) for column in columns]
 
 
-def _number(value: float) -> str:
-    """Up to six decimals, never an exponent, no trailing zeros; else ``inf``, ``-inf``, ``nan``."""
+def _value(value: object) -> object:
+    """``true``, ``false``; numbers up to six decimals, never with an exponent or trailing zeros, and ``inf``,
+    ``-inf``, ``NA`` for no number; words as they are."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if not isinstance(value, float):
+        return value
+    if math.isnan(value):
+        return "NA"
     return f"{value:.6f}".rstrip("0").rstrip(".") if math.isfinite(value) else str(value)

@@ -112,8 +112,9 @@ def run_worker(settings: Settings, known: Known, listening: socket.socket, direc
         name: the same for a worker that takes another's place.
     """
     # What one process may run at once is shared among the workers.
-    limit = -(-settings.max_concurrent_requests // settings.workers)
-    settings = settings.model_copy(update={"max_concurrent_requests": limit})
+    shared = ("max_concurrent_requests", "max_waiting_body_bytes")
+    parts = {name: -(-getattr(settings, name) // settings.workers) for name in shared}
+    settings = settings.model_copy(update=parts)
     engine = EngineLink(str(directory / SOCKET))
     catalog = Catalog(
         Served(bundle, engine.engine(), told.model_card(), told.examples) for told, bundle in known

@@ -9,6 +9,7 @@ import re
 import sys
 from functools import cached_property
 from importlib import resources
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -20,6 +21,8 @@ from service.settings.processors import processors
 
 MIB = 1024 * 1024
 PREFIX = "HEADFIRST_"
+LOOPBACK = ("localhost", ".localhost", "127.0.0.1", "[::1]")
+"""The names by which programs of the same machine call a server that listens on loopback alone."""
 
 
 class ConfigurationError(ValueError):
@@ -57,9 +60,18 @@ class Settings(BaseSettings):
     """Batches that run at once, sharing --threads; none means 2 (on a CPU with one thread: 1)."""
     mode: Literal["exact", "fast"] = "exact"
     """How requests that name no mode are answered; fast: the same words, log-probabilities within a bound."""
+    unknown: Literal["spelled", "class"] = "spelled"
+    """What an unknown word costs where a request does not say: its spelling, if its model can spell, or the
+    probability of all unknown words together."""
+    unknown_penalty: float = Field(0.0, ge=0, allow_inf_nan=False)
+    """Nats that are subtracted from the class where unknown words are not spelled."""
 
     host: str = Field("127.0.0.1", min_length=1)
     """Address to listen on; 0.0.0.0 is every IPv4 address of this machine."""
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Names that requests may have in Host, given again for each, or separated by commas; .example.com is all
+    below it, * any. None means any, but on a loopback address without a key those of this machine alone: a
+    browser's page could reach the server by a name of its own."""
     port: int = Field(8080, ge=0, le=65535)
     """Port to listen on; 0 takes a free one and logs it."""
     api_key: SecretStr | None = Field(None, min_length=1)
@@ -70,6 +82,13 @@ class Settings(BaseSettings):
     """Key for /admin/reload, and no other for it then; without it the API key opens that, too."""
     admin_key_file: Path | None = None
     """File that holds the key for /admin/reload on its first line."""
+
+    root_path: str = Field("", pattern=r"^(/[A-Za-z0-9._~-]+)*$")
+    """Path under which a proxy serves this server and that it takes away, such as /models; for the page at
+    /docs. A proxy's X-Forwarded-Prefix wins."""
+    forwarded_allow_ips: Annotated[tuple[str, ...], NoDecode] = ()
+    """Proxies whose X-Forwarded-For names the client in the log: addresses or networks, given again for each,
+    or separated by commas."""
 
     http_workers: int | None = Field(None, ge=0, le=64)
     """Processes that answer HTTP around one engine process; 0 does everything in one process, in 220 MiB less
@@ -101,6 +120,11 @@ class Settings(BaseSettings):
     """Words in one input at most."""
     max_body_bytes: int = Field(8 * MIB, ge=1)
     """Bytes of a request's body at most; more are refused with 413."""
+    max_waiting_body_bytes: int = Field(256 * MIB, ge=1)
+    """Bytes of bodies that are not complete yet, of all connections together, each HTTP worker its part; more
+    get 429."""
+    max_answer_bytes: int = Field(64 * MIB, ge=1)
+    """Bytes of one answer at most, by what was asked for; more are refused with 422."""
     max_context_words: int = Field(512, ge=2)
     """Last words of a text that /v1/predict uses at most."""
     max_completion_words: int = Field(1024, ge=1)
@@ -112,6 +136,11 @@ class Settings(BaseSettings):
     """Seconds until a request that names no time of its own is answered with 504."""
     max_request_timeout: float = Field(300.0, gt=0, allow_inf_nan=False)
     """Most seconds that a request can ask for; more are cut to this."""
+    write_timeout: float = Field(30.0, gt=0, allow_inf_nan=False)
+    """Seconds for which a client may take nothing of its answer; then its connection is ended."""
+    keep_alive: float = Field(75.0, gt=0, allow_inf_nan=False)
+    """Seconds for which a connection may be idle between two requests; more than a balancer in front keeps
+    one, so that it is the balancer that closes it."""
     drain_timeout: float = Field(30.0, ge=0, allow_inf_nan=False)
     """Seconds that running requests have to finish after SIGTERM or Ctrl-C."""
 
@@ -125,10 +154,25 @@ class Settings(BaseSettings):
 
     _sources: tuple[ModelSource, ...] = PrivateAttr()
 
-    @field_validator("model", mode="before")
+    @field_validator("model", "allowed_hosts", "forwarded_allow_ips", mode="before")
     @classmethod
-    def _split_models(cls, model: object) -> object:
-        return split_list(model) if isinstance(model, str) else model
+    def _split(cls, values: object) -> object:
+        return split_list(values) if isinstance(values, str) else values
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _check_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        for host in hosts:
+            if re.fullmatch(r"\*|(\*?\.)?[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]", host.strip()) is None:
+                raise ValueError("should be names or addresses without a port, .example.com, [::1] or *")
+        return hosts
+
+    @field_validator("forwarded_allow_ips")
+    @classmethod
+    def _check_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        for network in networks:
+            ip_network(network.strip())
+        return networks
 
     @field_validator("device")
     @classmethod
@@ -164,6 +208,14 @@ class Settings(BaseSettings):
         return 1 if processors() >= 2 and sys.platform == "linux" else 0
 
     @property
+    def hosts(self) -> tuple[str, ...]:
+        """The names that requests may have in `Host`; see `allowed_hosts`."""
+        keyed = self.api_key is not None or self.api_key_file is not None
+        if self.allowed_hosts or keyed or not _is_loopback(self.host):
+            return self.allowed_hosts or ("*",)
+        return (*LOOPBACK, self.host)
+
+    @property
     def sources(self) -> tuple[ModelSource, ...]:
         """The models to be served. Names are settled once: a link that is led elsewhere renames none."""
         return self._sources
@@ -172,6 +224,13 @@ class Settings(BaseSettings):
     def bundle_path(self) -> Path:
         """The first model's directory."""
         return self.sources[0].path
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def flag(name: str) -> str:

@@ -84,7 +84,7 @@ def test_a_scored_csv_takes_three_commands(index: int, place: Path) -> None:
     assert (
         (place / "surprisal.csv")
         .read_text()
-        .startswith("line,position,word,logprob,surprisal,known\n1,1,The,")
+        .startswith("line,position,word,logprob,surprisal,known,start,end,token\n1,1,The,")
     )
 
 
@@ -125,7 +125,7 @@ def test_the_commands_run(place: Path) -> None:
     assert (
         (place / "surprisal.csv")
         .read_text()
-        .startswith("line,position,word,logprob,surprisal,known\n1,1,The,")
+        .startswith("line,position,word,logprob,surprisal,known,start,end,token\n1,1,The,")
     )
     scored = pq.read_table(place / "scored.parquet").to_pylist()
     assert [row["item"] for row in scored] == [1, 2, 3]

@@ -15,7 +15,7 @@ from tests.support.asgi import Answering, Local, LocalApp
 from tests.support.engines import compute
 from tests.support.server_process import ServerProcess, StartServer
 from tests.support.spy import Make, running_engines
-from tests.support.tiny import tiny_bundle
+from tests.support.tiny import spelled_bundle, tiny_bundle
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +26,17 @@ def bundle_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def bundle(bundle_path: Path) -> Bundle:
     return Bundle.load(bundle_path, "cpu")
+
+
+@pytest.fixture(scope="session")
+def spelled_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return spelled_bundle(tmp_path_factory.mktemp("spelled"))
+
+
+@pytest.fixture(scope="session")
+def spelled(spelled_path: Path) -> Bundle:
+    """Of our tokenization's second version, with a spelling model."""
+    return Bundle.load(spelled_path, "cpu")
 
 
 @pytest.fixture
@@ -70,14 +81,14 @@ def client(server: ServerProcess) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def local(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Iterator[Local]:
-    """Makes apps in this process: `local(answer=..., max_inputs=3)`."""
+    """Makes apps in this process: `local(answer=..., of=bundle, max_inputs=3)`."""
     for name in [name for name in os.environ if name.startswith("HEADFIRST_")]:
         monkeypatch.delenv(name)
     made: list[LocalApp] = []
 
-    def make(answer: Answering | None = None, **settings: object) -> LocalApp:
-        answer = answer or (lambda message: compute(bundle, message))
-        app = LocalApp(bundle, Settings(**settings), answer)  # type: ignore[arg-type]
+    def make(answer: Answering | None = None, of: Bundle = bundle, **settings: object) -> LocalApp:
+        answer = answer or (lambda message: compute(of, message))
+        app = LocalApp(of, Settings(**settings), answer)  # type: ignore[arg-type]
         made.append(app)
         return app
 

@@ -37,6 +37,7 @@ def words_for(bundle: Bundle, message: Predict) -> torch.Tensor | None:
 def compute(bundle: Bundle, message: Message) -> Answer:
     """One message answered by the model alone, without batching: what any engine must agree with."""
     model, end = bundle.model, bundle.vocabulary.end_id
+    words = [bundle.vocabulary.word(i).casefold() for i in range(len(bundle.vocabulary))]
 
     def hidden(ids: list[int]) -> torch.Tensor:
         rows, _ = model.encode(torch.tensor([ids]), torch.tensor([len(ids)]), model.initial_state(1))
@@ -55,6 +56,15 @@ def compute(bundle: Bundle, message: Message) -> Answer:
                 TIMING,
             )
         rows = hidden([end, *message.context, *message.targets[:-1]])[len(message.context) :]
+        if message.ignore_case:
+            whole = [
+                model.target_logprobs(row.expand(len(words), -1), torch.arange(len(words))) for row in rows
+            ]
+            same = [
+                [i for i, word in enumerate(words) if word == words[target]] for target in message.targets
+            ]
+            together = [row[ids].logsumexp(0).item() for row, ids in zip(whole, same, strict=True)]
+            return Scored(tuple(together), TIMING)
         return Scored(tuple(model.target_logprobs(rows, torch.tensor(message.targets)).tolist()), TIMING)
 
 

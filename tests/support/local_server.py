@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Callable
 
 from service.http.server import Server
@@ -38,8 +39,16 @@ class Running:
         self.server = Server(app.app, self.engine, drain_timeout)  # type: ignore[arg-type]
         self.task = asyncio.create_task(self.server.serve(sockets=[listening]))
 
-    async def connect(self, data: bytes = b"") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+    async def connect(
+        self, data: bytes = b"", *, receive_buffer: int | None = None
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A client's connection, whose system keeps about `receive_buffer` bytes that it has not read."""
+        client = socket.socket()
+        if receive_buffer is not None:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        client.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", self.port))
+        reader, writer = await asyncio.open_connection(sock=client)
         writer.write(data)
         return reader, writer
 

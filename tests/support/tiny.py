@@ -15,6 +15,7 @@ from models.config.bodies import LSTMConfig
 from models.config.model import Band, ModelConfig
 from models.config.tokenization import Ours, Tokenization
 from models.language_model import LanguageModel
+from models.spelling.spelling_model import SpellingModel
 from models.text.tokenizer import END, UNKNOWN, SpecialWords
 from models.text.vocabulary import Vocabulary
 
@@ -116,4 +117,20 @@ def marked_bundle(directory: Path) -> Path:
     model.softmax.head[30:34] = model.softmax.head[30]
     model.softmax.tails[0][5:9] = model.softmax.tails[0][5]
     Bundle.save(path, model, Vocabulary.from_words(words, SpecialWords.of(config)), dtype=torch.float32)
+    return path
+
+
+def spelled_bundle(directory: Path) -> Path:
+    """A tiny bundle, "spelled", of our tokenization's second version, with a spelling model.
+
+    ``it`` and ``the`` are words in two cases.
+    """
+    changes = {"format_version": 2, "tokenization": Ours(version=2)}
+    config = ModelConfig(**tiny_config().model_dump() | changes)
+    words = [*second_version_words()[:-2], "It", "The"]
+    vocabulary = Vocabulary.from_words(words, SpecialWords.of(config))
+    counts = {"plain": 3, "plane": 2, "quick": 3, "quiz": 1, "frozen": 2, "can't": 4}
+    path = directory / "spelled"
+    spelling = SpellingModel.train(counts, vocabulary)
+    Bundle.save(path, tiny_model(config), vocabulary, dtype=torch.float32, spelling=spelling)
     return path

@@ -140,7 +140,10 @@ def walks_of_two_predictions(bundle: Bundle) -> list[Walk]:
     async def client(port: int) -> list[Walk]:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         body = b'{"inputs": "Thank you"}'
-        request = b"POST /v1/predict HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+        request = b"POST /v1/predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n%s" % (
+            len(body),
+            body,
+        )
         walks = []
         for _ in range(2):
             await profile.quiet()

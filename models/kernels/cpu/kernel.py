@@ -10,10 +10,17 @@ answer (some 16 bytes a word) a call of `topk` takes at most 4 bytes x 64 rows x
 and 4 MiB; one of `target_logprobs` 16 MiB. The calling thread keeps it for its next call. A test measures all
 that.
 
-Modes: ``exact`` (float32 throughout) and ``fast`` (the short-list is screened in 8 bits). In both the ids and
-their order are exact: a logit that the screen knows to within a certificate, ``|z - z'| <= ||h|| ||w - w'|| +
-||h - h'|| ||w'||``, is rescored wherever it may matter. In ``fast`` only the head's partition function is
-approximate; `CpuKernel.topk_bounded` and `target_logprobs_bounded` say by how much at most.
+In both modes the tail is screened in 8 bits: of all clusters whose own probability reaches the k-th best
+word's, the screen proves of most that they hold none of the k best. What it knows a logit to is a
+certificate, ``|z - z'| <= ||h|| ||w - w'|| + ||h - h'|| ||w'||``; the rest is computed in float32 and decided
+in double.
+
+Modes: ``exact`` and ``fast``, which screens the short-list, too, and rescores every word that may matter.
+Both have the same scores, ids and order. In ``fast`` only the head's partition function is approximate;
+`CpuKernel.topk_bounded` and `target_logprobs_bounded` say by how much at most (``src/bound.h``).
+
+`TopK.expanded` are the clusters whose own probability reaches the k-th best word's: whatever has been looked
+into, no other can hold one of the k best.
 """
 
 from __future__ import annotations
@@ -44,6 +51,10 @@ class CpuKernel:
         level: ``avx512``, ``avx2`` or ``scalar``; by default the best of this processor.
         threads: at most so many; by default as many as torch uses at each call.
 
+    Attributes:
+        alone: threads of a top-k of one row, where that is fewer: beside another busy process such a call
+            waits for a thread that does not run, so that several have to gain much.
+
     Raises:
         KernelError: no extension for this machine, or weights that it does not take.
     """
@@ -55,6 +66,7 @@ class CpuKernel:
     ) -> None:
         self.weights = PackedSoftmax(softmax, level)
         self.mode: Mode = mode
+        self.alone: int | None = None
         self._threads = threads
         self._library = load()
 
@@ -74,7 +86,19 @@ class CpuKernel:
         """One line for `headfirst inspect`."""
         panels = "float16" if self.weights.halves else "float32"
         screen = ", short-list screened in int8" if self.mode == "fast" else ""
-        return f"C++ {self.level}, {self.mode}: {panels} panels, float32 sums{screen}"
+        alone = ", one thread for one row" if self.alone == 1 else ""
+        return f"C++ {self.level}, {self.mode}: {panels} panels, float32 sums{screen}{alone}"
+
+    def threads(self, rows: int) -> int:
+        """Of a top-k of so many rows."""
+        every = self._threads or thread_count()
+        return min(every, self.alone) if rows == 1 and self.alone else every
+
+    def with_threads(self, threads: int) -> Self:
+        """This kernel with at most so many threads; both read the same packed weights."""
+        other = copy.copy(self)
+        other._threads = threads
+        return other
 
     def topk(
         self, hidden: Tensor, k: int | Sequence[int], allowed: Sequence[Tensor | None] | None = None
@@ -102,7 +126,7 @@ class CpuKernel:
         lists, pointers, counts = self._allowed(allowed)
         failed = self._library.hf_topk(
             self.weights.handle, hidden.data_ptr(), n, (c_int64 * n)(*ks), pointers, counts,
-            self.mode == "fast", self._threads or thread_count(), width,
+            self.mode == "fast", self.threads(n), width,
             ids.data_ptr(), logprobs.data_ptr(), expanded.data_ptr(), bound.data_ptr(),
         )  # fmt: skip
         del lists  # alive until here

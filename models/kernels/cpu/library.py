@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import ctypes
 import os
-from ctypes import POINTER, c_char_p, c_int, c_int64, c_void_p
+from ctypes import POINTER, c_char_p, c_double, c_int, c_int64, c_void_p
 from functools import cache
 from pathlib import Path
 from typing import Final
 
 import torch
 
-VERSION: Final = 5
+VERSION: Final = 7
 
 _IDS = POINTER(c_int64)
 _OUT = (c_void_p,) * 4
@@ -28,6 +28,7 @@ _SIGNATURES: Final[dict[str, tuple[type | None, tuple[type, ...]]]] = {
     "hf_model_projection": (c_int, (c_void_p, c_int, c_void_p, c_int, c_int)),
     "hf_model_cluster": (c_int, (c_void_p, c_int, c_void_p, c_void_p, c_int64, c_int, c_int)),
     "hf_model_finish": (c_int, (c_void_p, c_void_p, c_int64, c_int)),
+    "hf_model_spectral": (None, (c_void_p, c_double)),
     "hf_model_free": (None, (c_void_p,)),
     "hf_topk": (
         c_int,

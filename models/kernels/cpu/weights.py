@@ -5,8 +5,8 @@ Reads the softmax's float32 weights. Keeps, in bytes a weight:
 - panels of 16 words: 4, or 2 where every weight of the matrix is a float16 number, as in bundles;
 - for rescoring: the softmax's own float32 rows, not copied, and where the panels are float16 those rows as
   float16, 2;
-- the screens, 1: the short-list in 8 bits, for the fast mode, and wide clusters where the processor has the
-  instructions for it, for both modes.
+- the screens, 1: the short-list in 8 bits, for the fast mode, and the clusters where 8 bits are multiplied
+  faster than float32, for both modes.
 
 Both modes read the same panels, so the fast mode costs a byte a weight of the short-list more: that is packed
 always, because any request may ask for the mode and should not wait for it. Packing takes some 1 GB/s, once.
@@ -26,6 +26,8 @@ from models.kernels.cpu.library import KernelError, best_level, load
 from models.softmax.adaptive_softmax import AdaptiveSoftmax
 
 OUT_OF_MEMORY: Final = -1
+GRAM_ROWS: Final = 4096
+"""Rows of which what 8 bits lose is held at once."""
 
 
 class PackedSoftmax:
@@ -89,6 +91,7 @@ class PackedSoftmax:
             done[band] += high - low
         excluded = softmax.excluded.nonzero()[:, 0].contiguous()
         check(call.hf_model_finish(model, excluded.data_ptr(), len(excluded), True))
+        call.hf_model_spectral(model, spectral_loss(softmax.head_weight()[:n]))
 
     def _keep(self, weight: Tensor) -> tuple[int, bool]:
         """Where the weight's floats are, and whether they are float16 numbers."""
@@ -100,6 +103,22 @@ class PackedSoftmax:
 
     def _bias(self, values: Tensor | None) -> int | None:
         return None if values is None else self._keep(values)[0]
+
+
+def spectral_loss(rows: Tensor) -> float:
+    """At least the largest singular value of what 8 bits lose of `rows` (N, d): no unit vector has larger
+    errors, in the Euclidean norm over all rows' products with it.
+
+    The codes are those of ``pack_screen`` in ``src/model.cpp``.
+    """
+    gram = torch.zeros(rows.shape[1], rows.shape[1])
+    for part in torch.split(rows.detach(), GRAM_ROWS):
+        largest = part.abs().amax(1, keepdim=True)
+        codes = (part * (127 / largest).where(largest > 0, 0.0)).round()
+        lost = part - largest / 127 * codes
+        gram += lost.T @ lost
+    # Sums of squares in float32 are off by far less than the last factor.
+    return float(torch.linalg.eigvalsh(gram.double())[-1].clamp(min=0).sqrt()) * 1.001
 
 
 def check(code: int) -> None:

@@ -68,7 +68,11 @@ def _job(options: ScoringOptions, data_set: DataSetOptions) -> JobOptions:
         options.pretokenized,
         options.batch_tokens,
         data_set.part_rows,
-        Columns(data_set.prefix, bool(options.per_word), options.fast),
+        options.unknown_name,
+        options.unknown_penalty,
+        options.lines,
+        options.ignore_case,
+        Columns(data_set.prefix, bool(options.per_word), options.fast, options.group_name, options.lines),
     )
 
 

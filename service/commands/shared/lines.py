@@ -35,8 +35,8 @@ def score_lines(file: str, place: Place, options: ScoringOptions) -> None:
         with Lines.open(file, options.max_line_bytes) as lines:
             _check_output(options.output, file)
             scorer = _scorer(load_bundle(place.model, place.device, place.threads), options)
-            header, rows = _rows(options.output_format, options.per_word is not False)
-            summary = Summary(options.end_of_sentence)
+            header, rows = _rows(options)
+            summary = Summary()
             with _open(options.output) as out, _frozen():
                 _write(lines, scorer, header, rows, out, summary)
     except LinesError as error:
@@ -50,6 +50,7 @@ def _check_output(output: Path | None, file: str) -> None:
 
 
 def _scorer(bundle: Bundle, options: ScoringOptions) -> Scorer:
+    from service.contract.errors import InvalidRequest
     from service.offline.scorer import Scorer
 
     try:
@@ -60,18 +61,25 @@ def _scorer(bundle: Bundle, options: ScoringOptions) -> Scorer:
             options.batch_tokens,
             options.fast,
             options.pretokenized,
+            options.unknown_name,
+            options.unknown_penalty,
+            options.lines,
+            options.ignore_case,
         )
+    except InvalidRequest as error:
+        raise UserError(error.message) from None
     except ValueError as error:
         raise UserError(f"--context is {error}") from None
 
 
-def _rows(row_format: RowFormat, per_word: bool) -> tuple[str, Rows]:
+def _rows(options: ScoringOptions) -> tuple[str, Rows]:
     """The header, and the function that makes the rows."""
     from service.offline.rows import Csv, Tsv, json_rows, table_rows
 
-    if row_format is RowFormat.JSONL:
-        return "", json_rows(per_word)
-    return table_rows(Csv if row_format is RowFormat.CSV else Tsv, per_word)
+    per_word, group = options.per_word is not False, options.group_name
+    if options.output_format is RowFormat.JSONL:
+        return "", json_rows(per_word, group)
+    return table_rows(Csv if options.output_format is RowFormat.CSV else Tsv, per_word, group)
 
 
 @contextmanager
@@ -109,11 +117,11 @@ def _write(lines: Lines, scorer: Scorer, header: str, rows: Rows, out: IO[bytes]
 class Summary:
     """Totals of a run and its speed."""
 
-    def __init__(self, end_of_sentence: bool) -> None:
+    def __init__(self) -> None:
         from service.offline.totals import Totals
 
         self.totals = Totals()
-        self._end_of_sentence, self._started = end_of_sentence, time.monotonic()
+        self._started = time.monotonic()
 
     def speed(self) -> float:
         """Words a second so far."""
@@ -124,9 +132,9 @@ class Summary:
         sentences = f"{totals.rows:,} sentences{f' ({totals.blank:,} blank)' if totals.blank else ''}"
         if not totals.words:
             return f"{sentences}, no words"
-        ends = totals.rows - totals.blank if self._end_of_sentence else 0
         bound = f", logprobs within {totals.error:.2g}" if totals.error else ""
+        unknown = totals.unknown / max(1, totals.words - totals.ends)
         return (
             f"{sentences}, {totals.words:,} words, perplexity {totals.perplexity:,.2f},"
-            f" {totals.unknown / max(1, totals.words - ends):.2%} unknown, {self.speed():,.0f} words/s{bound}"
+            f" {unknown:.2%} unknown, {self.speed():,.0f} words/s{bound}"
         )

@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from service.commands.shared.options import Mode, ModeName, Pretokenized
+
+if TYPE_CHECKING:
+    from service.scoring.scored_text import Group
+    from service.scoring.unknown_words import Unknown
 
 DATA_SET: Final = "A data set"
 
@@ -20,6 +24,20 @@ class RowFormat(StrEnum):
     JSONL = "jsonl"
     TSV = "tsv"
     CSV = "csv"
+
+
+class GroupName(StrEnum):
+    """What has a row of its own; see `service.scoring.scored_text`."""
+
+    TOKEN = "token"  # noqa: S105 -- a word
+    SPACE = "space"
+
+
+class UnknownName(StrEnum):
+    """What unknown words cost; see `service.scoring.unknown_words`."""
+
+    SPELLED = "spelled"
+    CLASS = "class"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +54,29 @@ class ScoringOptions:
         bool | None,
         typer.Option(show_default="yes for FILE, no for --input", help="List the words of each line."),
     ] = None
+    group: Annotated[GroupName, typer.Option(help="List tokens, or words between white space.")] = (
+        GroupName.TOKEN
+    )
+    lines: Annotated[
+        bool, typer.Option("--lines", help="Each line within a text is a sentence of its own.")
+    ] = False
+    unknown: Annotated[
+        UnknownName | None,
+        typer.Option(
+            show_default="spelled, where the model can",
+            help="What an unknown word costs: its spelling, or its class.",
+        ),
+    ] = None
+    unknown_penalty: Annotated[
+        float | None,
+        typer.Option(min=0, show_default="0", help="Nats that are subtracted from the class of each."),
+    ] = None
+    ignore_case: Annotated[
+        bool,
+        typer.Option(
+            "--ignore-case", help="A word has the probability of its case variants together, as for capitals."
+        ),
+    ] = False
     end_of_sentence: Annotated[bool, typer.Option(help="Score the end of sentence after each line.")] = True
     output: Annotated[
         Path | None, typer.Option(show_default="standard output", help="Where to write the results.")
@@ -44,6 +85,18 @@ class ScoringOptions:
         int, typer.Option(min=1, help="Words computed side by side: speed against memory.")
     ] = 4096
     max_line_bytes: Annotated[int, typer.Option(min=1, help="A longer line is an error.")] = 1 << 20
+
+    @property
+    def group_name(self) -> Group:
+        """`group` as `ScoredText.entries` takes it."""
+        return "space" if self.group is GroupName.SPACE else "token"
+
+    @property
+    def unknown_name(self) -> Unknown | None:
+        """`unknown` as `UnknownWords.of` takes it."""
+        if self.unknown is None:
+            return None
+        return "spelled" if self.unknown is UnknownName.SPELLED else "class"
 
     @property
     def fast(self) -> bool:

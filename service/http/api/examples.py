@@ -7,10 +7,13 @@ import torch
 from pydantic_core import from_json, to_json
 
 from models.bundle import Bundle
-from service.contract.messages import Predict, Predicted, Scored, Timing
+from service.contract.messages import Predict, Predicted, Timing
 from service.http.api import predict, score
 from service.http.request.parsing import parse
 from service.http.schemas.native import PredictRequest, ScoreRequest
+from service.scoring.scored_text import ScoredText
+from service.scoring.sentences import sentences
+from service.scoring.unknown_words import UnknownWords
 
 _TIMING = Timing(queue_seconds=0.0, engine_seconds=0.0, batch_size=1, cached_tokens=0)
 
@@ -30,14 +33,13 @@ def _predict(bundle: Bundle) -> dict[str, Any]:
 
 
 def _score(bundle: Bundle) -> dict[str, Any]:
-    vocabulary = bundle.vocabulary
     request, _ = parse(ScoreRequest, to_json(ScoreRequest.EXAMPLES[0]))
-    texts = [
-        [*tokens, vocabulary.end_of(text)]
-        for text, tokens in zip(request.inputs, vocabulary.tokenize_batch(request.inputs), strict=True)
-    ]
-    answers = [_scored(bundle, [token.id for token in tokens]) for tokens in texts]
-    answer: dict[str, Any] = from_json(b"".join(score.pieces(vocabulary.unknown_id, texts, answers, True)))
+    unknown = UnknownWords.of(bundle, None, None)
+    texts = []
+    for text, [tokens] in zip(request.inputs, sentences(bundle.vocabulary, request.inputs), strict=True):
+        logprobs = _scored(bundle, [token.id for token in tokens])
+        texts.append(ScoredText.of(text, [tokens], [logprobs], unknown))
+    answer: dict[str, Any] = from_json(b"".join(score.pieces(texts, [None] * len(texts))))
     return answer
 
 
@@ -49,9 +51,9 @@ def _predicted(bundle: Bundle, message: Predict) -> Predicted:
 
 
 @torch.inference_mode()
-def _scored(bundle: Bundle, targets: Sequence[int]) -> Scored:
+def _scored(bundle: Bundle, targets: Sequence[int]) -> list[float]:
     """The log-probability of each of `targets`, from the start of a sentence."""
     wanted = torch.tensor(targets, device=bundle.device)
     hidden = bundle.model.read([bundle.vocabulary.start_id, *targets[:-1]])
-    logprobs = bundle.model.target_logprobs(hidden, wanted)
-    return Scored(tuple(logprobs.tolist()), _TIMING)
+    logprobs: list[float] = bundle.model.target_logprobs(hidden, wanted).tolist()
+    return logprobs

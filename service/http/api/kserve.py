@@ -3,7 +3,8 @@
 `task` in the request's `parameters` says what is asked of the BYTES tensor `text`. `predict` answers `words`
 and `logprobs` (n, k), with a prefix also `completions`, rows with fewer words ending in empty ones of the
 lowest float; `score` answers
-`logprob`, `perplexity`, `word_count` and `unknown_words` (n). Errors have our one shape.
+`logprob`, `perplexity`, `known_perplexity`, `word_count` and `unknown_words` (n), and as JSON in strings
+`word_scores` and `line_scores` (n), where they are asked for. Errors have our one shape.
 """
 
 from collections.abc import Sequence
@@ -11,19 +12,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue
+from pydantic_core import from_json, to_json
 from starlette.responses import Response
 
 import service
 from models.text.candidates import Candidates
 from service.contract.errors import HeadfirstError, InvalidRequest, ModelNotFound, Unauthorized
-from service.contract.messages import Predict, Score
-from service.contract.numbers import DIGITS, perplexity, rounded
+from service.contract.messages import Predict
+from service.contract.numbers import DIGITS
 from service.http.request.call import Call
 from service.http.request.context import Context
 from service.http.request.parsing import parse_object
-from service.http.request.questions import candidates, cost, predictions, scores
+from service.http.request.questions import candidates, cost, predictions
 from service.http.request.routing import UNREADY, Answering, Request, add_model_route, add_route
+from service.http.request.scoring import Scoring, TextsToScore, read_contexts, read_regions
 from service.http.schemas.kserve import (
     Datatype,
     InferAnswer,
@@ -48,10 +51,27 @@ _OUTPUTS: dict[str, tuple[tuple[str, Datatype], ...]] = {
     "score": (
         ("logprob", "FP64"),
         ("perplexity", "FP64"),
+        ("known_perplexity", "FP64"),
         ("word_count", "INT64"),
         ("unknown_words", "INT64"),
+        ("word_scores", "BYTES"),
+        ("line_scores", "BYTES"),
     ),
 }
+_FIELDS = {"word_scores": "words", "line_scores": "lines"}
+"""Lists of a result by their outputs, in which they are JSON."""
+
+_SCORE_ALONE = (
+    "context",
+    "end_of_sentence",
+    "per_word",
+    "group",
+    "regions",
+    "unknown",
+    "unknown_penalty",
+    "lines",
+)
+"""Parameters of the task score."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +197,11 @@ def _texts(tensor: Tensor) -> list[str]:
     if len(tensor.shape) not in (1, 2) or (len(tensor.shape) == 2 and tensor.shape[1] != 1):
         raise InvalidRequest("text must be [n] or [n, 1].", param=f"{param}.shape", code="invalid_value")
     data = [one[0] if isinstance(one, list) and len(one) == 1 else one for one in tensor.data]
-    texts = [one for one in data if isinstance(one, str)]
-    if len(texts) != len(data):
-        raise InvalidRequest("data must be strings.", param=f"{param}.data", code="invalid_type")
+    for index, one in enumerate(data):
+        if not isinstance(one, str):
+            name = _place(index)
+            raise InvalidRequest(f"{name} must be a valid string.", param=name, code="invalid_type")
+    texts: list[str] = data
     if len(texts) != tensor.shape[0]:
         message = f"data has {len(texts)} element{'s' * (len(texts) != 1)}, shape says {tensor.shape[0]}."
         raise InvalidRequest(message, param=f"{param}.data", code="invalid_value")
@@ -189,11 +211,8 @@ def _texts(tensor: Tensor) -> list[str]:
 def _check_task(parameters: InferParameters) -> None:
     """Raises InvalidRequest for a parameter of the other task, which would change nothing."""
     task = parameters.task
-    other = {
-        "predict": ("context", "end_of_sentence"),
-        "score": ("k", "prefix", "ignore_case", "words_only", "exclude"),
-    }
-    for name in other[task]:
+    other = {"predict": _SCORE_ALONE, "score": ("k", "prefix", "words_only", "exclude")}[task]
+    for name in other:
         if name in parameters.model_fields_set:
             message = f"{name} means nothing to the task {task}."
             raise InvalidRequest(message, param=f"parameters.{name}", code="invalid_value")
@@ -226,7 +245,7 @@ async def _predict(
     def prepare() -> tuple[Candidates, list[Predict]]:
         among = candidates(vocabulary, parameters)
         ids = vocabulary.encode_batch(texts)
-        return among, predictions(call, ids, k, among, parameters.mode, _place)
+        return among, predictions(call, ids, k, among, parameters.mode, _place, "parameters.k")
 
     among, messages = await call.work(prepare, cost(parameters))
     answers = await call.of(messages)
@@ -246,21 +265,57 @@ async def _predict(
 async def _score(
     call: Call[Inference], context: Context, texts: list[str], parameters: InferParameters
 ) -> list[OutputTensor]:
-    vocabulary = call.served.bundle.vocabulary
-    context.limits.check_chars(parameters.context, "parameters.context")
+    prefix = "parameters."
+    regions = None if parameters.regions is None else _json_value(parameters.regions, f"{prefix}regions")
+    asked = Scoring(
+        texts=texts,
+        contexts=read_contexts(_contexts(parameters.context), texts, call, prefix),
+        end_of_sentence=parameters.end_of_sentence,
+        pretokenized=False,
+        mode=parameters.mode,
+        group=parameters.group,
+        regions=read_regions(regions, len(texts), False, prefix),
+        unknown=parameters.unknown,
+        unknown_penalty=parameters.unknown_penalty,
+        lines=parameters.lines,
+        ignore_case=parameters.ignore_case,
+        single=False,
+        place=_place,
+        prefix=prefix,
+    )
+    asking = await call.work(lambda: TextsToScore(call, asked))
+    answers = await asking.ask()
+    results = await call.work(lambda: asking.results(answers, parameters.per_word))
+    fields = [(name, _FIELDS.get(name, name)) for name, _ in _OUTPUTS["score"]]
+    columns = [
+        [
+            to_json(result.get(field), inf_nan_mode="null").decode() if field != name else result[field]
+            for result in results
+        ]
+        for name, field in fields
+    ]
+    outputs = _tensors("score", [len(texts)], *columns)
+    absent = {"word_scores": not parameters.per_word, "line_scores": not parameters.lines}
+    return [one for one in outputs if not absent.get(one.name)]
 
-    def prepare() -> list[Score]:
-        history, *tokenized = vocabulary.encode_batch([parameters.context, *texts])
-        context.limits.check_words(len(history), "parameters.context")
-        return scores(call, history, tokenized, parameters.end_of_sentence, parameters.mode, _place)
 
-    messages = await call.work(prepare)
-    answers = await call.of(messages)
-    totals = [rounded(answer.logprobs)[1] for answer in answers]
-    counts = [len(message.targets) for message in messages]
-    unknown = [message.targets.count(vocabulary.unknown_id) for message in messages]
-    perplexities = [perplexity(total, count) for total, count in zip(totals, counts, strict=True)]
-    return _tensors("score", [len(texts)], totals, perplexities, counts, unknown)
+def _contexts(value: str) -> str | list[str]:
+    """One context for all texts, or a list of them, which travels as JSON."""
+    if not value.startswith("["):
+        return value
+    try:
+        found = from_json(value)
+    except ValueError:
+        return value
+    return found if isinstance(found, list) and all(isinstance(one, str) for one in found) else value
+
+
+def _json_value(value: str, param: str) -> JsonValue:
+    try:
+        found: JsonValue = from_json(value)
+    except ValueError:
+        raise InvalidRequest(f"{param} must be JSON in a string.", param=param) from None
+    return found
 
 
 def _place(index: int) -> str:

@@ -32,12 +32,7 @@ def add(app: FastAPI, context: Context) -> None:
         response_model=ModelCard,
         summary="What is the model of this name?",
         tags=["model"],
-        openapi_extra={
-            "parameters": [
-                {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}},
-                REQUEST_ID,
-            ]
-        },
+        openapi_extra={"parameters": [REQUEST_ID]},
     )
     add_route(
         app,

@@ -6,6 +6,10 @@ from dataclasses import dataclass, field
 CONNECTION_KEY = "headfirst.connection"
 """Where a scope has its `Connection`."""
 
+UNFRAMED_KEY = "headfirst.unframed"
+"""Is in the scope of an HTTP/1.0 request, which knows no chunks: what to call before each piece of an answer
+of unknown length, with its bytes' number. The answer ends with the connection (RFC 9112, 6.3)."""
+
 COMPLETE_KEY = "headfirst.complete"
 """Is in a scope as soon as the whole request is there: mostly before the app has begun with it."""
 
@@ -16,16 +20,19 @@ class Connection:
 
     Args:
         cork: to be called before the head of an answer is sent: it leaves together with the body's beginning.
+        give_up: to be called when an answer is late: ends the connection if its client does not read.
     """
 
     cork: Callable[[], None]
+    give_up: Callable[[], None]
     lost: bool = False
-    """Whether the client has closed it."""
+    """Whether it is gone: reset, or ended by the server. A client that ends its own sending still reads."""
     on_lost: set[Callable[[], None]] = field(default_factory=set)
-    """Called when the client closes it."""
+    """Called when it is gone."""
 
     def lose(self) -> None:
-        """The client has closed it."""
+        """It is gone."""
         self.lost = True
-        for callback in tuple(self.on_lost):
+        callbacks, self.on_lost = self.on_lost, set()
+        for callback in callbacks:
             callback()

@@ -2,16 +2,24 @@
 
 import asyncio
 
+from service.http.edge.write_watch import WriteWatch
+
 
 class Corked:
     """Wraps a transport: the head and the first piece of the body are one write, one packet, and one read of
-    the client."""
+    the client.
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    Args:
+        watch: is told of what the client does not take at once.
+    """
+
+    def __init__(self, transport: asyncio.Transport, watch: WriteWatch) -> None:
         self._transport = transport
+        self._watch = watch
+        self._written = 0
         self._head: bytes | None = None
         self._corked = False
-        for name in ("is_closing", "write_eof", "get_extra_info", "pause_reading", "resume_reading"):
+        for name in ("abort", "is_closing", "write_eof", "get_extra_info", "pause_reading", "resume_reading"):
             setattr(self, name, getattr(transport, name))
 
     def cork(self) -> None:
@@ -24,9 +32,15 @@ class Corked:
             self._corked, self._head = False, data
         elif self._head is not None:
             head, self._head = self._head, None
-            self._transport.write(head + data)
+            self._send(head + data)
         else:
-            self._transport.write(data)
+            self._send(data)
+
+    def _send(self, data: bytes) -> None:
+        self._transport.write(data)
+        self._written += len(data)
+        if self._transport.get_write_buffer_size():
+            self._watch.wait_for(self._written)
 
     def flush(self) -> None:
         """Writes a head whose body does not come."""

@@ -19,7 +19,9 @@ from service.contract.errors import (
     MethodNotAllowed,
     NotFound,
     TooLarge,
+    TooManyBytes,
     Unauthorized,
+    UnsupportedMediaType,
 )
 from service.http.edge.admission import Admission
 from service.http.edge.connection import CONNECTION_KEY, Connection
@@ -88,7 +90,7 @@ class Observe:
         try:
             await self.app(exchange, scope, receive, observed_send)
         except Exception as error:
-            linger = isinstance(error, TooLarge) and not exchange.body_ended
+            linger = isinstance(error, TooLarge | TooManyBytes) and not exchange.body_ended
             await self._answer(error, exchange, observed_send, linger=linger)
         except asyncio.CancelledError:
             exchange.status = exchange.status or ClientDisconnected.status
@@ -125,13 +127,16 @@ class Guard:
         self._max_bytes = max_bytes
 
     async def __call__(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes one request on, or raises Unauthorized, Draining, TooManyRequests or TooLarge."""
+        """Passes one request on, or raises Unauthorized, Draining, TooManyRequests, TooLarge or
+        UnsupportedMediaType."""
         admission = self._admission
         if not admission.has_key(exchange):
             raise Unauthorized
         asks_model = exchange.endpoint.asks_model and scope["method"] == "POST"
         epoch = admission.enter() if asks_model else None
         try:
+            if b"origin" in exchange.headers and scope["method"] == "POST":
+                _check_origin(exchange)
             declared = exchange.headers.get(b"content-length", b"")
             if declared.isdigit() and int(declared) > self._max_bytes:
                 raise TooLarge.of_body(self._max_bytes)
@@ -139,6 +144,22 @@ class Guard:
         finally:
             if epoch is not None:
                 admission.leave(epoch)
+
+
+def _check_origin(exchange: Exchange) -> None:
+    """Raises UnsupportedMediaType if a page of another origin sends another type than JSON.
+
+    Browsers let every page send a form's types, and ask the server before all others: it never allows it.
+    """
+    headers = exchange.headers
+    media_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    if media_type == b"application/json" or (
+        media_type.startswith(b"application/") and media_type.endswith(b"+json")
+    ):
+        return
+    origin = headers[b"origin"].lower().rpartition(b"://")[2]
+    if not origin or origin != headers.get(b"host", b"").lower():
+        raise UnsupportedMediaType
 
 
 async def _discard(receive: Receive) -> None:

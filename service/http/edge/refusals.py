@@ -6,9 +6,10 @@ those that are answered, and the answer is of use only at once.
 
 from starlette.types import Scope
 
+from service.contract.errors import HeadfirstError
 from service.http.edge.admission import Admission
 from service.http.edge.error_response import ErrorResponse
-from service.http.telemetry.endpoints import Endpoints
+from service.http.telemetry.endpoints import OTHER, Endpoints
 from service.http.telemetry.recorder import Recorder
 
 
@@ -41,6 +42,16 @@ class Refusals:
         error = admission.too_many()
         response = ErrorResponse(error)
         exchange.status, exchange.bytes_out = response.status, len(response.body)
+        self._recorder.failed(exchange, error)
+        self._recorder.end(scope, exchange)
+        return response, exchange.id
+
+    def not_http(self, scope: Scope, error: HeadfirstError) -> tuple[ErrorResponse, str]:
+        """The answer to bytes that are not a request, and its id; `scope` is what is known of them."""
+        exchange = self._recorder.begin(scope)
+        exchange.endpoint = OTHER
+        response = ErrorResponse(error)
+        exchange.status, exchange.bytes_out, exchange.reason = error.status, len(response.body), error.message
         self._recorder.failed(exchange, error)
         self._recorder.end(scope, exchange)
         return response, exchange.id

@@ -10,8 +10,9 @@ from fastapi import FastAPI
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from service.contract.errors import HeadfirstError, InvalidRequest
+from service.contract.errors import ClientDisconnected, HeadfirstError, InvalidRequest, NotFound
 from service.contract.messages import Score, Scored
+from service.http.edge.connection import CONNECTION_KEY, UNFRAMED_KEY, Connection
 from service.http.edge.middleware import as_headfirst_error
 from service.http.openai.completion import GrowingCompletion, Options, Tokens
 from service.http.openai.echo import Prompt, echo
@@ -19,7 +20,7 @@ from service.http.openai.prompts import read_bias, read_prompts
 from service.http.request.call import Call
 from service.http.request.context import Context
 from service.http.request.parsing import parse_object
-from service.http.request.routing import Request, add_model_route
+from service.http.request.routing import Request, add_model_route, add_route
 from service.http.schemas.openai import (
     Completion,
     CompletionChoice,
@@ -29,7 +30,7 @@ from service.http.schemas.openai import (
     Usage,
 )
 
-PATH = "/v1/completions"
+PATH, CHAT = "/v1/completions", "/v1/chat/completions"
 
 
 def add(app: FastAPI, context: Context) -> None:
@@ -41,6 +42,10 @@ def add(app: FastAPI, context: Context) -> None:
         answer = await Answer.begin(call, context)
         return EventStream(answer) if call.body.stream else await answer.whole()
 
+    async def chat(request: Request) -> Response:
+        raise NotFound("This model goes on with a text and knows no chat: use POST /v1/completions.")
+
+    add_route(app, CHAT, chat, methods=("POST",), include_in_schema=False)
     add_model_route(
         app,
         PATH,
@@ -93,6 +98,7 @@ class Answer:
             presence_penalty=body.presence_penalty,
             context_words=context.settings.max_context_words,
         )
+        _check_size(body, prompts, best_of, context)
         echoed: list[Tokens | None] = [None] * len(prompts)
         if body.echo and body.logprobs is not None:
             scored = await _score(call, prompts, body.logprobs)
@@ -229,17 +235,33 @@ class EventStream(Response):
             (b"cache-control", b"no-cache"),
             (b"x-accel-buffering", b"no"),  # Proxies would wait for the whole.
         ]
-        await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
+        unframed = scope.get(UNFRAMED_KEY)
+        connection: Connection | None = scope.get(CONNECTION_KEY)
+
+        async def piece(event: bytes, *, more: bool = True) -> None:
+            if connection is not None and connection.lost:
+                raise ClientDisconnected
+            if unframed is not None:
+                unframed(len(event))
+            await send({"type": "http.response.body", "body": event, "more_body": more})
+
+        left = max(0.0, self.answer.call.deadline - time.monotonic())
+        late = asyncio.get_running_loop().call_later(left, connection.give_up) if connection else None
         try:
-            async for event in self.answer.events():
-                await send({"type": "http.response.body", "body": event, "more_body": True})
-        except (HeadfirstError, asyncio.CancelledError) as error:
-            if not isinstance(error, HeadfirstError) or error.status == 499:
-                raise  # The client has left.
-            fault = as_headfirst_error(error)
-            event = _sent(fault.body().decode())
-            await send({"type": "http.response.body", "body": event, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+            if unframed is not None:
+                unframed(0)
+            await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
+            try:
+                async for event in self.answer.events():
+                    await piece(event)
+            except (HeadfirstError, asyncio.CancelledError) as error:
+                if not isinstance(error, HeadfirstError) or error.status == 499:
+                    raise  # The client has left.
+                await piece(_sent(as_headfirst_error(error).body().decode()))
+            await piece(b"", more=False)
+        finally:
+            if late is not None:
+                late.cancel()
 
 
 def _check(body: CompletionRequest, best_of: int, most: int) -> None:
@@ -255,6 +277,23 @@ def _check(body: CompletionRequest, best_of: int, most: int) -> None:
         raise InvalidRequest("stream_options needs stream.", param="stream_options")
     if body.max_tokens is not None and body.max_tokens > most:
         raise InvalidRequest(f"max_tokens must be at most {most}.", param="max_tokens")
+
+
+TOKEN_BYTES = 64
+"""About as much does a token take in an answer, and as much again with its log-probability, and with each of
+the most probable ones beside it."""
+
+
+def _check_size(body: CompletionRequest, prompts: Sequence[Prompt], best_of: int, context: Context) -> None:
+    """Raises InvalidRequest if the answer would be too large; before anything of it is made."""
+    per_token = 0 if body.logprobs is None else TOKEN_BYTES * (2 + body.logprobs)
+    if body.echo:
+        tokens = sum(len(prompt.tokens) for prompt in prompts)
+        size = sum(len(prompt.text.encode()) for prompt in prompts) + tokens * per_token
+        context.limits.check_answer(size * best_of, "echo")
+    words = 16 if body.max_tokens is None else body.max_tokens
+    generated = len(prompts) * best_of * words * (TOKEN_BYTES // 4 + per_token)
+    context.limits.check_answer(generated, "max_tokens")
 
 
 async def _score(call: Call[CompletionRequest], prompts: Sequence[Prompt], top: int) -> list[Scored | None]:

@@ -207,20 +207,25 @@ def _header_timeout(value: bytes | None, default: float) -> float:
 
 
 async def _read_body(request: Request, context: Context) -> bytes:
-    exchange, most = request.exchange, context.settings.max_body_bytes
+    exchange, most, bodies = request.exchange, context.settings.max_body_bytes, context.bodies
     body = bytearray()
-    while True:
-        message = await request.receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnected
-        chunk: bytes = message.get("body", b"")
-        exchange.bytes_in += len(chunk)
-        exchange.body_ended = not message.get("more_body", False)
-        if exchange.bytes_in > most:
-            raise TooLarge.of_body(most)
-        if exchange.body_ended:
-            return bytes(body) + chunk if body else chunk
-        body += chunk
+    try:
+        while True:
+            message = await request.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnected
+            chunk: bytes = message.get("body", b"")
+            exchange.bytes_in += len(chunk)
+            exchange.body_ended = not message.get("more_body", False)
+            if exchange.bytes_in > most:
+                raise TooLarge.of_body(most)
+            if exchange.body_ended:
+                return bytes(body) + chunk if body else chunk
+            bodies.hold(len(chunk))
+            body += chunk
+    finally:
+        if body:
+            bodies.release(len(body))
 
 
 async def read_body(request: Request, context: Context, deadline: float) -> bytes:

@@ -11,7 +11,7 @@ from service.contract.errors import Draining, HeadfirstError, NotReady
 from service.contract.messages import Reloaded
 from service.fleet.served import Catalog, Served
 from service.http.edge.admission import Admission
-from service.http.request.limits import Limits
+from service.http.request.limits import BodyBudget, Limits
 from service.metrics.registry import Metrics
 from service.settings.settings import Settings
 
@@ -35,10 +35,12 @@ class Context:
     reload_instead: str | None = None
     """Where models cannot be loaded again in place: a sentence on what to do instead."""
     limits: Limits = field(init=False)
+    bodies: BodyBudget = field(init=False)
     workers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "worker"))
 
     def __post_init__(self) -> None:
         self.limits = Limits.of(self.settings)
+        self.bodies = BodyBudget(self.settings.max_waiting_body_bytes)
 
     async def switch(self, models: Sequence[Served]) -> None:
         """New requests get these models from now on, in the place of those of the same names."""

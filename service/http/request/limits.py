@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from service.contract.errors import InvalidRequest
+from service.contract.errors import InvalidRequest, TooManyBytes
 from service.settings.settings import Settings
 
 
@@ -16,17 +16,25 @@ class Limits:
         chars: of a text.
         words: of a text.
         k: words of an answer.
+        answer_bytes: of an answer.
     """
 
     inputs: int
     chars: int
     words: int
     k: int
+    answer_bytes: int
 
     @classmethod
     def of(cls, settings: Settings) -> "Limits":
         """Those that are set."""
-        return cls(settings.max_inputs, settings.max_input_chars, settings.max_input_words, settings.max_k)
+        return cls(
+            inputs=settings.max_inputs,
+            chars=settings.max_input_chars,
+            words=settings.max_input_words,
+            k=settings.max_k,
+            answer_bytes=settings.max_answer_bytes,
+        )
 
     def check_inputs(self, inputs: Sequence[str], single: bool) -> None:
         """No input, too many of them, or one of too many characters."""
@@ -55,10 +63,42 @@ class Limits:
         message = f"{param} must have at most {self.words} words."
         return InvalidRequest(message, param=param, code="too_many_words")
 
+    def check_answer(self, size: int, param: str) -> None:
+        """An answer of about `size` bytes, where that is more than there may be; `param` is what makes it so
+        large."""
+        if size > self.answer_bytes:
+            message = f"{param} asks for an answer of more than {self.answer_bytes} bytes."
+            raise InvalidRequest(message, param=param, code="answer_too_large")
+
     def check_k(self, k: int, param: str = "k") -> None:
         """More words than may be asked for."""
         if k > self.k:
             raise InvalidRequest(f"k must be at most {self.k}.", param=param)
+
+
+class BodyBudget:
+    """Bytes of bodies that are not complete yet, of all connections together. Used on the event loop.
+
+    Args:
+        most: so many may be held.
+
+    Attributes:
+        held: how many are.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.held = 0
+
+    def hold(self, size: int) -> None:
+        """Counts so many bytes more. Raises TooManyBytes if there is no room for them."""
+        if self.held + size > self.most:
+            raise TooManyBytes
+        self.held += size
+
+    def release(self, size: int) -> None:
+        """So many are complete, or were given up."""
+        self.held -= size
 
 
 def place(index: int, single: bool) -> str:

@@ -1,6 +1,7 @@
 """Parses a request body; names the faulty field."""
 
 import json
+import re
 from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -11,6 +12,8 @@ from service.http.schemas.native import ModelRequest
 
 MAX_NAMED_CHARS = 100
 """A field's name is echoed in an error up to this length."""
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 R = TypeVar("R", bound=ModelRequest)
 B = TypeVar("B", bound=BaseModel)
@@ -110,15 +113,20 @@ def _refuse_constant(name: str) -> NoReturn:
 def _find_surrogate(value: Any, path: str) -> str | None:
     """The path of the first string that is not valid Unicode, a key's being that of its object."""
     if isinstance(value, str):
-        return path if any("\ud800" <= character <= "\udfff" for character in value) else None
-    children: list[tuple[str, Any]] = []
+        return path if _SURROGATE.search(value) else None
     if isinstance(value, list):
-        children = [(f"{path}[{index}]", child) for index, child in enumerate(value)]
+        for index, child in enumerate(value):
+            # A path is made only for what has parts, or is the one that is looked for.
+            if isinstance(child, str) and not _SURROGATE.search(child):
+                continue
+            found = _find_surrogate(child, f"{path}[{index}]")
+            if found is not None:
+                return found
     elif isinstance(value, dict):
         for key, child in value.items():
-            if _find_surrogate(key, path) is not None:
+            if _SURROGATE.search(key):
                 return path
-            children.append(((f"{path}.{key}" if path else key)[:MAX_NAMED_CHARS], child))
-    return next(
-        (found for where, child in children if (found := _find_surrogate(child, where)) is not None), None
-    )
+            found = _find_surrogate(child, (f"{path}.{key}" if path else key)[:MAX_NAMED_CHARS])
+            if found is not None:
+                return found
+    return None

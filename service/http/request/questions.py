@@ -5,8 +5,7 @@ from typing import Literal, Protocol
 
 from models.text.candidates import ANY, Candidates
 from models.text.vocabulary import Vocabulary
-from service.contract.errors import InvalidRequest
-from service.contract.messages import Predict, Score
+from service.contract.messages import Predict
 from service.http.request.call import Call, R
 
 Mode = Literal["exact", "fast"] | None
@@ -14,6 +13,10 @@ Mode = Literal["exact", "fast"] | None
 
 Place = Callable[[int], str]
 """What an error's `param` calls the text with this index."""
+
+
+WORD_BYTES = 40
+"""About as much does a word with its log-probability take in an answer."""
 
 
 def last_words(tokens: list[int], limit: int) -> list[int]:
@@ -64,10 +67,19 @@ def candidates(vocabulary: Vocabulary, asked: Narrowing, pretokenized: bool = Fa
 
 
 def predictions(
-    call: Call[R], texts: Sequence[list[int]], k: int, among: Candidates, mode: Mode, place: Place
+    call: Call[R],
+    texts: Sequence[list[int]],
+    k: int,
+    among: Candidates,
+    mode: Mode,
+    place: Place,
+    k_param: str = "k",
 ) -> list[Predict]:
-    """Which words come after each text? Raises InvalidRequest for one of too many words."""
+    """Which words come after each text? Raises InvalidRequest for one of too many words, or an answer of too
+    many bytes."""
     settings, limits = call.context.settings, call.context.limits
+    words = len(texts) * min(k, len(call.served.bundle.vocabulary))
+    limits.check_answer(words * WORD_BYTES, k_param)
     fast = (mode or settings.mode) == "fast"
     messages = []
     for index, tokens in enumerate(texts):
@@ -87,29 +99,4 @@ def predictions(
                 exclude=among.exclude,
             )
         )
-    return messages
-
-
-def scores(
-    call: Call[R],
-    history: Sequence[int],
-    texts: Sequence[Sequence[int]],
-    end_of_sentence: bool,
-    mode: Mode,
-    place: Place,
-) -> list[Score]:
-    """How probable is each text after `history`? Raises InvalidRequest for too many words, or none."""
-    limits = call.context.limits
-    fast = (mode or call.context.settings.mode) == "fast"
-    before, end_id = tuple(history), call.served.bundle.vocabulary.end_id
-    messages = []
-    for index, tokens in enumerate(texts):
-        if len(tokens) > limits.words:
-            raise limits.too_many_words(place(index))
-        targets = (*tokens, end_id) if end_of_sentence else tuple(tokens)
-        if not targets:
-            param = place(index)
-            message = f"{param} has no word to score; an empty text needs end_of_sentence."
-            raise InvalidRequest(message, param=param, code="empty")
-        messages.append(Score(f"{call.exchange.id}/{index}", before, targets, call.deadline, fast))
     return messages

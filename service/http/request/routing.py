@@ -10,6 +10,7 @@ is gone round, because each part costs more than a small prediction does:
   a `Request` and sends what it returns.
 """
 
+import re
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -37,6 +38,12 @@ from service.contract.errors import (
 )
 from service.http.schemas.native import ErrorAnswer
 from service.http.telemetry.exchange import Exchange
+
+NAMED_PARTS = "x-named-parts"
+"""Where an operation has the schemas that its request refers to; the app puts them into `components`."""
+
+_PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
+_PARAMETER = re.compile(r"{(\w+)(?::\w+)?}")
 
 
 class Request(requests.Request):
@@ -88,10 +95,12 @@ class Dispatch:
 
     Args:
         app: with all its routes.
+        root_path: where a proxy has it, for the OpenAPI page; `X-Forwarded-Prefix` wins.
     """
 
-    def __init__(self, app: FastAPI) -> None:
+    def __init__(self, app: FastAPI, root_path: str = "") -> None:
         self._app = app
+        self._root_path = root_path
         direct = [route for route in app.router.routes if isinstance(route, DirectRoute)]
         self._endpoints: dict[tuple[str, str], Answering] = {
             (method, route.path): route.endpoint for route in direct for method in route.methods or ()
@@ -103,6 +112,8 @@ class Dispatch:
         endpoint = self._endpoints.get((scope["method"], scope["path"])) or self._match(scope)
         if endpoint is None:
             scope["app"] = self._app
+            prefix = exchange.headers.get(b"x-forwarded-prefix", b"").decode("latin-1").rstrip("/")
+            scope["root_path"] = prefix if _PREFIX.fullmatch(prefix) else self._root_path
             await self._app.router(scope, receive, send)
         else:
             response = await endpoint(Request(exchange, scope, receive))
@@ -139,6 +150,15 @@ def add_route(
     responses: dict[int | str, dict[str, Any]] = {error.status: _document(error) for error in errors}
     if example is not None:
         responses[200] = {"content": {"application/json": {"example": example}}}
+    extra = documentation.setdefault("openapi_extra", {})
+    parameters = extra.setdefault("parameters", [])
+    told = {parameter["name"] for parameter in parameters}
+    named = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in _PARAMETER.findall(path)
+        if name not in told
+    ]
+    documentation["openapi_extra"] = extra | {"parameters": [*named, *parameters]}
     add = partial(app.router.add_api_route, path, endpoint, route_class_override=DirectRoute)
     if methods == ("GET",):
         # What answers GET has to answer HEAD (RFC 9110, 9.1). A route of its own: OpenAPI wants one id for
@@ -158,7 +178,8 @@ def add_model_route(
     summary: str,
 ) -> None:
     """Adds a `POST` route that asks the model."""
-    schema = request.model_json_schema()
+    schema = request.model_json_schema(ref_template="#/components/schemas/{model}")
+    parts = schema.pop("$defs", {})
     add_route(
         app,
         path,
@@ -170,6 +191,7 @@ def add_model_route(
         summary=summary,
         tags=["model"],
         openapi_extra={
+            NAMED_PARTS: parts,
             "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
             "parameters": [
                 {

@@ -1,9 +1,10 @@
 """What is on the wire of the Open Inference Protocol, version 2 (KServe's REST form, JSON tensors)."""
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, Json, JsonValue
+from pydantic import BaseModel, ConfigDict, FailFast, Field, Json, JsonValue
 
+from service.http.schemas.first_fault import RequestFields
 from service.http.schemas.native import MAX_PREFIX_CHARS, Excluded
 
 Datatype = Literal["BYTES", "FP32", "FP64", "INT64"]
@@ -54,28 +55,28 @@ class ModelReady(BaseModel):
     ready: Literal[True] = True
 
 
-class Tensor(BaseModel):
+class Tensor(RequestFields):
     """A tensor as JSON: its elements in `data`, row by row, flat or nested."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     name: str
-    shape: list[int]
+    shape: Annotated[list[int], FailFast()]
     datatype: str
-    parameters: dict[str, JsonValue] = {}
+    parameters: dict[str, JsonValue] = Field({})
     data: list[Any]
 
 
-class RequestedOutput(BaseModel):
+class RequestedOutput(RequestFields):
     """An output that is asked for."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     name: str
-    parameters: dict[str, JsonValue] = {}
+    parameters: dict[str, JsonValue] = Field({})
 
 
-class InferParameters(BaseModel):
+class InferParameters(RequestFields):
     """What is asked of the texts: the fields of /v1/predict and /v1/score."""
 
     model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
@@ -86,23 +87,35 @@ class InferParameters(BaseModel):
     """predict: how many words."""
     prefix: str | None = Field(None, max_length=MAX_PREFIX_CHARS)
     """predict: as in /v1/predict; the output `completions` then has what replaces it."""
-    ignore_case: bool = False
-    """predict: as in /v1/predict."""
     words_only: bool = False
     """predict: as in /v1/predict."""
     exclude: Json[Excluded] = Field("[]", validate_default=True)
     """predict: as in /v1/predict, a list as a string of JSON: parameters are scalars."""
     context: str = ""
-    """score: text that the inputs follow."""
+    """score: text that the inputs follow; a string that is a JSON list of strings is one for each."""
     end_of_sentence: bool = True
     """score: whether `</s>` is scored after each text."""
+    per_word: bool = True
+    """score: whether there is the output `word_scores`: for each text the `words` of /v1/score, as JSON."""
+    group: Literal["token", "space"] = "token"
+    """score: as in /v1/score."""
+    regions: str | None = None
+    """score: as in /v1/score, a list for each text, as JSON in a string."""
+    unknown: Literal["spelled", "class"] | None = None
+    """score: as in /v1/score."""
+    unknown_penalty: float | None = Field(None, ge=0, allow_inf_nan=False)
+    """score: as in /v1/score."""
+    lines: bool = False
+    """score: as in /v1/score; the output `line_scores` has for each text the `lines`, as JSON."""
+    ignore_case: bool = False
+    """As in /v1/predict and /v1/score."""
     mode: Literal["exact", "fast"] | None = None
     """As in /v1/predict."""
     timeout_ms: int | None = Field(None, ge=1)
     """As in /v1/predict."""
 
 
-class InferRequest(BaseModel):
+class InferRequest(RequestFields):
     """POST /v2/models/{model}/infer: the input `text`, a BYTES tensor of shape [n] or [n, 1]."""
 
     EXAMPLES: ClassVar[list[JsonValue]] = [
@@ -116,7 +129,7 @@ class InferRequest(BaseModel):
     id: str | None = None
     parameters: InferParameters = InferParameters.model_validate({})
     inputs: list[Tensor] = Field(min_length=1, max_length=1)
-    outputs: list[RequestedOutput] | None = None
+    outputs: list[RequestedOutput] | None = Field(None, fail_fast=True)
 
 
 class OutputTensor(BaseModel):

@@ -1,11 +1,13 @@
 """Requests, answers and errors of /v1; `service.http.request.parsing` makes a body one of them."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, JsonValue, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from service.contract.answers import PredictResult, ScoreResult
 from service.contract.model_card import ModelCard
+from service.http.schemas.first_fault import RequestFields
 
 MAX_PREFIX_CHARS = 200
 MAX_EXCLUDED = 1000
@@ -15,6 +17,7 @@ Excluded = Annotated[list[Annotated[str, Field(max_length=MAX_PREFIX_CHARS)]], F
 
 Inputs = Annotated[
     list[str],
+    FailFast(),
     WithJsonSchema(
         {
             "title": "Inputs",
@@ -29,7 +32,34 @@ Inputs = Annotated[
 """`service.http.request.parsing.parse` makes a list of a single text."""
 
 
-class ModelRequest(BaseModel):
+def _check_context(value: Any) -> Any:
+    if isinstance(value, str) or (isinstance(value, list) and all(isinstance(one, str) for one in value)):
+        return value
+    raise PydanticCustomError("texts_type", "a string or a list of strings")
+
+
+Contexts = Annotated[str | list[str], BeforeValidator(_check_context)]
+"""One text, or one for each input."""
+
+Regions = Annotated[
+    JsonValue,
+    WithJsonSchema(
+        {
+            "title": "Regions",
+            "anyOf": [
+                {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}},
+                {
+                    "type": "array",
+                    "items": {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}},
+                },
+            ],
+        }
+    ),
+]
+"""`service.http.request.scoring.read_regions` reads them."""
+
+
+class ModelRequest(RequestFields):
     """What every request to the model has."""
 
     model_config = ConfigDict(
@@ -70,7 +100,7 @@ class PredictRequest(ModelRequest):
     """Whether words may begin with the prefix in another case; each is answered as the model writes it."""
     words_only: bool = False
     """Only words that have a letter or digit: no marks, no `</s>`."""
-    exclude: Excluded = []
+    exclude: Excluded = Field([])
     """Words that are not answered, `</s>` among them if wanted; the k best of all others are. Words that the
     model does not know change nothing."""
     explain: bool = False
@@ -83,15 +113,35 @@ class ScoreRequest(ModelRequest):
     EXAMPLES: ClassVar[list[JsonValue]] = [
         {"inputs": "Thank you very much."},
         {"inputs": ["much.", "well."], "context": "Thank you very"},
+        {"inputs": "He didn't see the well-known man.", "group": "space"},
+        {"inputs": "The old man the boat.", "regions": [[0, 7], [8, 20]]},
+        {"inputs": "Thank you.\nSee you.", "lines": True},
     ]
     model_config = ConfigDict(json_schema_extra={"examples": EXAMPLES})
 
-    context: str = ""
-    """Text that the inputs follow; it is read but not scored."""
+    context: Contexts = ""
+    """Text that the inputs follow, one for all or a list as long as `inputs`; it is read but not scored."""
     end_of_sentence: bool = True
     """Whether the end of the sentence, `</s>`, is scored after each text."""
     per_word: bool = True
     """Whether each result lists its words."""
+    group: Literal["token", "space"] = "token"
+    """What `words` lists: tokens, or words between white space, whose log-probability is the sum of their
+    tokens'."""
+    regions: Regions = None
+    """Instead of `group`, the places that `words` lists: `[start, end]` in code points each; a list of them
+    for a single text, a list of such lists for several. They may overlap and leave gaps; none may cut a
+    token, and `</s>` is in none."""
+    unknown: Literal["spelled", "class"] | None = None
+    """What a word outside the vocabulary costs: that of any such word (`class`), and with `spelled` also
+    its spelling. Null: `spelled` where the model can, unless the server is set otherwise."""
+    unknown_penalty: float | None = Field(None, ge=0, allow_inf_nan=False)
+    """Nats that are subtracted from the class's log-probability; not with `spelled`."""
+    lines: bool = False
+    """Whether each line of a text is a sentence of its own; not with `context`. Blank lines are skipped."""
+    ignore_case: bool = False
+    """Whether a word has the probability of all words together that differ from it in case alone, as for
+    transcripts in capitals."""
 
 
 class PredictAnswer(BaseModel):
@@ -113,7 +163,7 @@ class ModelList(BaseModel):
     data: list[ModelCard]
 
 
-class ReloadRequest(BaseModel):
+class ReloadRequest(RequestFields):
     """Which models to load again, each from where it was loaded first."""
 
     model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)

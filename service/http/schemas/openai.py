@@ -1,12 +1,24 @@
 """What is on the wire of the OpenAI-compatible completions, and of the tokenizer beside them.
 
 Fields and defaults are those of OpenAI's `POST /v1/completions`. What a word-level model cannot do (`suffix`)
-is refused, as are fields that do not exist: nothing is ignored but `user`, which only names the caller.
+is refused, as are fields that do not exist. Ignored are `user`, which only names the caller, and the values
+of fields of other servers that change nothing (`NEUTRAL`).
 """
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    FailFast,
+    Field,
+    JsonValue,
+    WithJsonSchema,
+    model_validator,
+)
+
+from service.http.schemas.first_fault import RequestFields, first_fault
 
 MAX_STOPS = 4
 MAX_TOP = 5
@@ -49,27 +61,76 @@ Stops = Annotated[
 ]
 
 
-class StreamOptions(BaseModel):
+MAX_BIAS = 100
+
+
+def _is_bias(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_BIAS
+
+
+Bias = Annotated[
+    dict[str, Annotated[float, Field(ge=-MAX_BIAS, le=MAX_BIAS)]], BeforeValidator(first_fault(_is_bias))
+]
+
+NEUTRAL: dict[str, tuple[object, ...]] = {
+    "repetition_penalty": (1.0,),
+    "top_k": (-1,),
+    "min_p": (0.0,),
+    "ignore_eos": (False,),
+    "metadata": ({}, None),
+    "service_tier": ("auto", None),
+}
+"""Fields that other servers have and clients send always, with the values that change nothing."""
+
+NULLABLE = frozenset(
+    ("echo", "frequency_penalty", "n", "presence_penalty", "prompt", "stream", "temperature", "top_p")
+)
+"""Fields of which OpenAI's schema says that null is their default, and that have no null here."""
+
+
+def _is_neutral(name: str, value: object) -> bool:
+    return any(
+        value == each and isinstance(value, bool) == isinstance(each, bool) for each in NEUTRAL.get(name, ())
+    )
+
+
+COMPLETION_EXAMPLES: list[JsonValue] = [
+    {"prompt": "Thank you very", "max_tokens": 5, "temperature": 0},
+    {"prompt": "Thank you very much.", "max_tokens": 0, "echo": True, "logprobs": 1},
+]
+
+
+def _document(schema: dict[str, Any]) -> None:
+    """Adds the examples, and says of the nullable fields that they are."""
+    schema["examples"] = COMPLETION_EXAMPLES
+    fields = schema["properties"]
+    for name in sorted(NULLABLE):
+        field = fields[name]
+        about = {key: field.pop(key) for key in ("title", "description", "default") if key in field}
+        choices = field.get("anyOf", [field])
+        fields[name] = {"anyOf": [*choices, {"type": "null"}], **about}
+
+
+class StreamOptions(RequestFields):
     """What a stream brings beside the text."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     include_usage: bool = False
+    include_obfuscation: bool = True
+    """Has no effect: events are not padded."""
 
 
-class CompletionRequest(BaseModel):
+class CompletionRequest(RequestFields):
     """How does each prompt go on?"""
 
-    EXAMPLES: ClassVar[list[JsonValue]] = [
-        {"prompt": "Thank you very", "max_tokens": 5, "temperature": 0},
-        {"prompt": "Thank you very much.", "max_tokens": 0, "echo": True, "logprobs": 1},
-    ]
+    EXAMPLES: ClassVar[list[JsonValue]] = COMPLETION_EXAMPLES
     model_config = ConfigDict(
         extra="forbid",
         strict=True,
         protected_namespaces=(),
         use_attribute_docstrings=True,
-        json_schema_extra={"examples": EXAMPLES},
+        json_schema_extra=_document,
     )
 
     model: str | None = None
@@ -81,7 +142,7 @@ class CompletionRequest(BaseModel):
     """Whether the answer begins with the prompt; with `logprobs`, the prompt is scored."""
     frequency_penalty: float = Field(0.0, ge=-2, le=2)
     """Taken from a word's log-probability for each time that it was generated before."""
-    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
+    logit_bias: Bias | None = None
     """Token ids (as strings) and what is added to their log-probabilities."""
     logprobs: int | None = Field(None, ge=0, le=MAX_TOP)
     """How many of the most probable tokens to tell in each place, beside the one that is there."""
@@ -93,7 +154,7 @@ class CompletionRequest(BaseModel):
     """Taken from the log-probability of every word that was generated before."""
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
     """The same seed, prompt and settings give the same completion; null draws one."""
-    stop: Stops = []
+    stop: Stops = Field([])
     """Up to four strings; the text ends before the first of them."""
     stream: bool = False
     """Whether words are sent as they come, as server-sent events."""
@@ -108,6 +169,17 @@ class CompletionRequest(BaseModel):
     """Who asks; has no effect."""
     timeout_ms: int | None = Field(None, ge=1)
     """Milliseconds after which the answer is 504; the server has a default and an upper limit."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_defaults(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {
+            name: each
+            for name, each in value.items()
+            if not (each is None and name in NULLABLE) and not _is_neutral(name, each)
+        }
 
 
 class Logprobs(BaseModel):
@@ -154,7 +226,7 @@ class Completion(BaseModel):
     usage: Usage | None
 
 
-class TokenizeRequest(BaseModel):
+class TokenizeRequest(RequestFields):
     """Which tokens is this text?"""
 
     EXAMPLES: ClassVar[list[JsonValue]] = [{"prompt": "Thank you very much."}]
@@ -182,7 +254,7 @@ class Tokenized(BaseModel):
     token_strs: list[str] | None = Field(None, description="Absent unless asked for.")
 
 
-class DetokenizeRequest(BaseModel):
+class DetokenizeRequest(RequestFields):
     """Which text are these tokens?"""
 
     EXAMPLES: ClassVar[list[JsonValue]] = [{"tokens": [5, 6]}]
@@ -191,7 +263,7 @@ class DetokenizeRequest(BaseModel):
     )
 
     model: str | None = None
-    tokens: list[int]
+    tokens: Annotated[list[int], FailFast()]
     timeout_ms: int | None = Field(None, ge=1)
     """Milliseconds after which the answer is 504."""
 

@@ -7,12 +7,12 @@ row unless it says otherwise.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-_MODEL = (200, 400, 401, 404, 405, 413, 422, 429, 499, 500, 503, 504)
+_MODEL = (200, 400, 401, 404, 405, 413, 415, 422, 429, 499, 500, 503, 504)
 _ABOUT = (200, 401, 404, 405, 413, 500)
 _PUBLIC = (200, 405, 413, 500)
 _HEALTH = (200, 405, 413, 500, 503)
 _FILE = (200, 304, 404, 405, 413, 500)
-_RELOAD = (200, 400, 401, 403, 404, 405, 409, 413, 422, 500, 503)
+_RELOAD = (200, 400, 401, 403, 404, 405, 409, 413, 415, 422, 500, 503)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +45,17 @@ class Endpoint:
 FILE = Endpoint("/{file}", _FILE, keyed=False, traced=False)
 """The files of the playground. No pattern: it covers those files alone that the server has (`Endpoints`)."""
 
-OTHER = Endpoint("other", (401, 404, 405, 413, 500))
-"""Every path that the table lacks."""
+OTHER = Endpoint("other", (400, 401, 404, 405, 413, 415, 500))
+"""Every path that the table lacks, and what is not HTTP."""
 
 ENDPOINTS = (
     Endpoint("/v1/predict", _MODEL, asks_model=True),
     Endpoint("/v1/score", _MODEL, asks_model=True),
     Endpoint("/v1/completions", _MODEL, asks_model=True),
-    Endpoint("/tokenize", _MODEL),
-    Endpoint("/detokenize", _MODEL),
+    # Says what to ask instead.
+    Endpoint("/v1/chat/completions", (401, 404, 405, 413, 415, 500)),
+    Endpoint("/tokenize", _MODEL, asks_model=True),
+    Endpoint("/detokenize", _MODEL, asks_model=True),
     Endpoint("/tokenizer_info", (200, 401, 405, 413, 500)),
     Endpoint("/v1/models", (200, 401, 405, 413, 500)),
     Endpoint("/v1/models/{name}", _ABOUT),

@@ -71,5 +71,7 @@ class Exchange:
     bytes_in: int = 0
     body_ended: bool = False
     bytes_out: int = 0
+    reason: str | None = None
+    """Why it was not a request at all, for the log."""
     queue_seconds: float | None = None
     engine_seconds: float | None = None

@@ -11,6 +11,7 @@ from functools import cache
 from starlette.types import Scope
 
 from service.contract.errors import HeadfirstError
+from service.http.telemetry.client_address import ClientAddress
 from service.http.telemetry.endpoints import Endpoints
 from service.http.telemetry.exchange import Exchange, Trace
 from service.http.telemetry.exemplars import Exemplars
@@ -50,9 +51,17 @@ class Recorder:
         metrics: counted in.
         endpoints: which row a path has.
         tracing: traces requests, if given.
+        address: finds a request's client where there are proxies; else the connection's is it.
     """
 
-    def __init__(self, metrics: Metrics, endpoints: Endpoints, tracing: Tracing | None = None) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        endpoints: Endpoints,
+        tracing: Tracing | None = None,
+        address: ClientAddress | None = None,
+    ) -> None:
+        self._address = address
         self.metrics = metrics
         self._endpoints = endpoints
         self._tracing = tracing
@@ -88,21 +97,28 @@ class Recorder:
         exemplar = self._exemplars.labels(endpoint, seconds, exchange.id, trace_id, traceparent)
         self._durations(endpoint).observe(seconds, exemplar)
         if access.isEnabledFor(logging.INFO):
-            access.info("request", extra={"fields": _fields(scope, exchange, seconds, trace_id)})
+            client = (scope.get("client") or (None,))[0] if self._address is None else self._address.of(scope)
+            fields = _fields(scope, exchange, seconds, trace_id, client)
+            access.info("request", extra={"fields": fields})
 
 
-def _fields(scope: Scope, exchange: Exchange, seconds: float, trace_id: str | None) -> dict[str, object]:
+def _fields(
+    scope: Scope, exchange: Exchange, seconds: float, trace_id: str | None, client: str | None
+) -> dict[str, object]:
     fields: dict[str, object] = {
         "id": exchange.id,
         "method": scope["method"],
         # As sent, still percent-encoded: no control characters reach the log. Never the query.
         "path": scope.get("raw_path", scope["path"].encode())[:200].decode("ascii", "backslashreplace"),
+        "client": client,
         "status": exchange.status,
         "inputs": exchange.inputs,
         "bytes_in": exchange.bytes_in,
         "bytes_out": exchange.bytes_out,
         "total_ms": round(seconds * 1e3, 3),
     }
+    if exchange.reason is not None:
+        fields["reason"] = exchange.reason
     if exchange.queue_seconds is not None and exchange.engine_seconds is not None:
         fields["queue_ms"] = round(exchange.queue_seconds * 1e3, 3)
         fields["engine_ms"] = round(exchange.engine_seconds * 1e3, 3)

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from models.bundle import CONTENT, Bundle, digest
+from service.contract.errors import InvalidRequest
 from service.offline.bulk.checkpoint import Checkpoint
 from service.offline.bulk.source import BulkError, Columns, RowFault, Source, Span
 from service.offline.bulk.tally import Tally
-from service.offline.scorer import BATCH_TOKENS, ScoredText, Scorer
+from service.offline.scorer import BATCH_TOKENS, Scorer
+from service.scoring.scored_text import ScoredText
+from service.scoring.unknown_words import Unknown
 
-VERSION: Final = 1
+VERSION: Final = 2
 PART_ROWS: Final = 10_000
 WINDOW_CHARS: Final = 1 << 18
 WINDOW_ROWS: Final = 4096
@@ -30,10 +33,14 @@ class JobOptions:
     pretokenized: bool = False
     batch_tokens: int = BATCH_TOKENS
     part_rows: int = PART_ROWS
+    unknown: Unknown | None = None
+    unknown_penalty: float | None = None
+    lines: bool = False
+    ignore_case: bool = False
     columns: Columns = field(default_factory=Columns)
 
     def scorer(self, bundle: Bundle) -> Scorer:
-        """Raises BulkError: the context is not valid Unicode."""
+        """Raises BulkError: the context is not valid Unicode, or an option does not fit."""
         try:
             return Scorer(
                 bundle,
@@ -42,7 +49,13 @@ class JobOptions:
                 self.batch_tokens,
                 self.columns.fast,
                 self.pretokenized,
+                self.unknown,
+                self.unknown_penalty,
+                self.lines,
+                self.ignore_case,
             )
+        except InvalidRequest as error:
+            raise BulkError(error.message) from None
         except ValueError as error:
             raise BulkError(f"--context is {error}") from None
 
@@ -82,7 +95,10 @@ def score_span(
     for window in _windows(texts):
         scored = scorer.score([texts[row] for row in window])
         for row, result in zip(window, scored, strict=True):
-            results[row] = result
+            if result.tokens:
+                results[row] = result
+            else:
+                texts[row] = RowFault.EMPTY
         on_share(len(window) / len(texts))
     tally = Tally.of(span.first, texts, results)
     checkpoint.commit(span, tally, lambda path: part.write(path, results, columns))

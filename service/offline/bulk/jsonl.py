@@ -14,7 +14,7 @@ from typing import IO, Any, Final, cast
 from pydantic_core import to_json
 
 from service.offline.bulk.source import BulkError, Columns, Part, RowFault, Source, Span
-from service.offline.scorer import ScoredText
+from service.scoring.scored_text import ScoredText
 
 CHUNK_BYTES: Final = 1 << 20
 LINE: Final = "line"

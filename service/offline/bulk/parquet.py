@@ -11,20 +11,41 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from service.offline.bulk.source import BulkError, Columns, Part, RowFault, Source, Span
-from service.offline.scorer import ScoredText
+from service.scoring.scored_text import ScoredText
 
 READ_ROWS: Final = 4096
 GROUP_ROWS: Final = 1 << 17
 GROUP_BYTES: Final = 1 << 27
 """Joined parts make row groups of about this many rows, or of this many bytes if those are fewer rows."""
 
-_WORD: Final = pa.struct({"word": pa.string(), "logprob": pa.float64(), "known": pa.bool_()})
+_WORD: Final = pa.struct(
+    {
+        "word": pa.string(),
+        "start": pa.int32(),
+        "end": pa.int32(),
+        "logprob": pa.float64(),
+        "known": pa.bool_(),
+        "token": pa.string(),
+        "tokens": pa.int32(),
+        "unknown_words": pa.int32(),
+    }
+)
+_LINE: Final = pa.struct(
+    {
+        "logprob": pa.float64(),
+        "word_count": pa.int32(),
+        "unknown_words": pa.int32(),
+        "perplexity": pa.float64(),
+    }
+)
 _TYPES: Final = {
     "logprob": pa.float64(),
     "perplexity": pa.float64(),
+    "known_perplexity": pa.float64(),
     "word_count": pa.int32(),
     "unknown_words": pa.int32(),
     "logprob_error": pa.float64(),
+    "lines": pa.list_(_LINE),
     "words": pa.list_(_WORD),
 }
 

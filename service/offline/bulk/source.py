@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from service.offline.scorer import ScoredText
+from service.scoring.scored_text import Group, ScoredText
 
 
 class BulkError(ValueError):
@@ -24,6 +24,7 @@ class RowFault(StrEnum):
     ABSENT = "without the column"
     NOT_AN_OBJECT = "not a JSON object"
     NOT_UNICODE = "not valid Unicode"
+    EMPTY = "without words"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,30 +90,35 @@ class Columns:
         prefix: stands before each of their names.
         per_word: whether the words of a row are listed.
         fast: whether there is `logprob_error`.
+        group: what the words are; see `ScoredText.entries`.
+        lines: whether the lines of a row are listed.
     """
 
     prefix: str = ""
     per_word: bool = False
     fast: bool = False
+    group: Group = "token"
+    lines: bool = False
 
     @property
     def names(self) -> list[str]:
         """In their order; without the prefix these are the fields of ``/v1/score``."""
         names = [*_ALWAYS]
         names += ["logprob_error"] * self.fast
+        names += ["lines"] * self.lines
         names += ["words"] * self.per_word
         return [self.prefix + name for name in names]
 
     def values(self, result: ScoredText | None) -> dict[str, Any]:
-        """Name -> value for one row. A perplexity is None without words, infinite beyond doubles."""
+        """Name -> value for one row. A perplexity is infinite beyond doubles, None where no word is known."""
         if result is None:
             return dict.fromkeys(self.names)
-        found = result.result(self.per_word)
-        if not result.tokens:
-            found["perplexity"] = None
+        found = result.result(self.per_word, self.group)
+        if result.unknown_words == len(result.tokens):
+            found["known_perplexity"] = None
         if self.fast:
             found.setdefault("logprob_error", 0.0)
         return {name: found[name.removeprefix(self.prefix)] for name in self.names}
 
 
-_ALWAYS: Final = ("logprob", "perplexity", "word_count", "unknown_words")
+_ALWAYS: Final = ("logprob", "perplexity", "known_perplexity", "word_count", "unknown_words")

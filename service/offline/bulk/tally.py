@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from service.offline.bulk.source import RowFault
-from service.offline.scorer import ScoredText
 from service.offline.totals import Totals
+from service.scoring.scored_text import ScoredText
 
 
 @dataclass
@@ -39,6 +39,7 @@ class Tally(Totals):
         self.rows += other.rows
         self.blank += other.blank
         self.words += other.words
+        self.ends += other.ends
         self.unknown += other.unknown
         self.logprob += other.logprob
         self.error = max(self.error, other.error)

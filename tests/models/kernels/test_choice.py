@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
 
 from models.kernels import choice
 from models.kernels.base import BoundedKernel, ExactBounds, Kernel
-from models.kernels.choice import choose
+from models.kernels.choice import MeasuredBounds, choose
+from models.kernels.cpu import kernel as cpu_kernel
 from models.kernels.cpu import weights as cpu_weights
 from models.kernels.cpu.kernel import CpuKernel
 from models.kernels.cpu.library import KernelError
@@ -47,19 +50,79 @@ def test_both_modes_share_the_panels() -> None:
     softmax = make_softmax(64, (400, 200, 300, 3000), ((1, 32), (2, 16)))
     chosen = choose(softmax)
     assert isinstance(chosen.exact, CpuKernel)
-    assert isinstance(chosen.fast, CpuKernel)
-    assert chosen.fast.weights is chosen.exact.weights
-    assert (chosen.exact.mode, chosen.fast.mode) == ("exact", "fast")
+    assert isinstance(chosen.fast, MeasuredBounds)
+    kernel = chosen.fast.fast
+    assert isinstance(kernel, CpuKernel)
+    assert kernel.weights is chosen.exact.weights
+    assert (chosen.exact.mode, kernel.mode) == ("exact", "fast")
     hidden = torch.randn(5, 64)
     exact = chosen.exact.topk(hidden, 7)
-    fast, bound = chosen.fast.topk_bounded(hidden, 7)
+    fast, bound = kernel.topk_bounded(hidden, 7)
     assert torch.equal(fast.ids, exact.ids)
     assert (bound > 0).all()
     assert ((fast.logprobs - exact.logprobs).abs() <= bound[:, None] + 1e-5).all()
     targets = torch.tensor([0, 399, 400, 700, 3899])
-    found, bound = chosen.fast.target_logprobs_bounded(hidden, targets)
+    found, bound = kernel.target_logprobs_bounded(hidden, targets)
     assert (bound > 0).all()
     assert ((found - chosen.exact.target_logprobs(hidden, targets)).abs() <= bound + 1e-5).all()
+
+
+@needs_extension
+@pytest.mark.parametrize(("gain", "threads"), [(1.4, 1), (1.6, 2)])
+def test_threads_for_one_row_have_to_gain_much(
+    monkeypatch: pytest.MonkeyPatch, gain: float, threads: int
+) -> None:
+    softmax = make_softmax(64, (400, 200), ((1, 32),))
+    monkeypatch.setattr(cpu_kernel, "thread_count", lambda: 2)
+
+    def time(kernel: Kernel, rows: torch.Tensor, k: int) -> float:
+        return 1 / gain if isinstance(kernel, CpuKernel) and kernel.threads(len(rows)) == 2 else 1.0
+
+    monkeypatch.setattr(choice, "_time", time)
+    chosen = choose(softmax)
+    assert isinstance(chosen.exact, CpuKernel)
+    assert isinstance(chosen.fast, MeasuredBounds)
+    assert isinstance(chosen.fast.fast, CpuKernel)
+    for kernel in (chosen.exact, chosen.fast.fast):
+        assert (kernel.threads(1), kernel.threads(2)) == (threads, 2)
+    hidden = torch.randn(1, 64)
+    assert torch.equal(chosen.exact.topk(hidden, 5).ids, softmax.topk(hidden, 5).ids)
+
+
+@needs_extension
+def test_a_permission_that_does_not_pay_is_answered_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Faster for 16 rows and few words, slower or as fast elsewhere: by a clock that counts what is run."""
+    softmax = make_softmax(64, (400, 200, 300, 3000), ((1, 32), (2, 16)))
+
+    def took(call: Callable[[], object]) -> float:
+        assert isinstance(call, partial)
+        hidden, k = call.args
+        fast = call.func.__self__.mode == "fast"
+        return 50.0 if fast and len(hidden) == 16 and isinstance(k, int) and k == 10 else 51.0
+
+    monkeypatch.setattr(choice, "_time", lambda kernel, rows, k: 2.0 if kernel.name == "torch" else 1.0)
+    monkeypatch.setattr(choice, "_call_time", took)
+    chosen = choose(softmax)
+    assert isinstance(chosen.fast, MeasuredBounds)
+    assert chosen.fast.topk_pays == [[False, False], [False, False], [False, False], [False, False]]
+    monkeypatch.setattr(choice, "FAST_GAIN", 0.99)
+    chosen = choose(softmax)
+    assert isinstance(chosen.fast, MeasuredBounds)
+    assert chosen.fast.topk_pays == [[False, False], [False, False], [True, False], [False, False]]
+    assert chosen.fast.scoring_pays == [False] * 4
+    assert "from 16 rows, k 10; scoring from no rows" in chosen.fast.description
+    hidden = torch.randn(70, 64)
+    for rows, k, pays in [(1, 10, False), (15, 10, False), (16, 1, True), (63, 99, True), (63, 100, False)]:
+        found, bound = chosen.fast.topk_bounded(hidden[:rows], k)
+        assert torch.equal(found.ids, chosen.exact.topk(hidden[:rows], k).ids)
+        assert bool((bound > 0).all()) == pays
+        assert pays or bound.tolist() == [0.0] * rows
+    _, bound = chosen.fast.topk_bounded(hidden[:16], [3] * 15 + [200])
+    assert bound.tolist() == [0.0] * 16
+    assert chosen.fast.topk_bounded(hidden[:0], [])[1].shape == (0,)
+    scores, bound = chosen.fast.target_logprobs_bounded(hidden, torch.arange(70))
+    assert torch.equal(scores, chosen.exact.target_logprobs(hidden, torch.arange(70)))
+    assert bound.tolist() == [0.0] * 70
 
 
 @needs_extension

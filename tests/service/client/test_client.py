@@ -164,7 +164,8 @@ def test_a_session_is_sent_with_every_batch_and_by_the_async_client() -> None:
 
     def answer(request: httpx.Request) -> httpx.Response:
         requests.append(request)
-        result = {"logprob": -1.0, "perplexity": 2.0, "word_count": 1, "unknown_words": 0}
+        figures = {"logprob": -1.0, "perplexity": 2.0, "known_perplexity": 2.0}
+        result = {**figures, "word_count": 1, "unknown_words": 0}
         return httpx.Response(200, json={"results": [result]})
 
     async def ask() -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import pytest
 
 from models.benchmarking import run as bench_run
 from models.benchmarking import shapes, subject
+from models.benchmarking.instruction_sets import VARIABLES
 from models.benchmarking.shapes import Shape
 from models.kernels.cpu import weights as cpu_weights
 from models.kernels.cpu.library import KernelError
@@ -130,10 +134,26 @@ def test_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @needs_extension
+def test_one_instruction_set(tmp_path: Path) -> None:
+    """In a process of its own, where torch is not loaded before; where it is, nothing is forced by half."""
+    file = tmp_path / "found.json"
+    options = ["bench", "score", "--batch", "2", "--seconds", "0", "--isa", "scalar", "--json", str(file)]
+    environment = {name: value for name, value in os.environ.items() if name not in VARIABLES["scalar"]}
+    command = [sys.executable, "-m", "service.cli", *options]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=150, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(file.read_text())["machine"]["instructions"]
+    assert found == {"ours": "scalar", "torch": "DEFAULT", "variables": VARIABLES["scalar"]}
+    refused = run(*options)
+    assert refused.exit_code == 2
+    assert "--isa scalar: torch is loaded already; set ATEN_CPU_CAPABILITY=default" in refused.stderr
+
+
+@needs_extension
 @pytest.mark.slow
 def test_compiled_baselines(tmp_path: Path) -> None:
     """Inductor takes some ten seconds for each; where it cannot, the report says why."""
-    options = ["--shape", "wt103", "--batch", "2", "--seconds", "0"]
+    options = ["--shape", "wt103", "--batch", "2", "--seconds", "0", "--compiled"]
     result = run("bench", "topk", *options)
     assert result.exit_code == 0, result.stderr
     report = json.loads(result.stdout)

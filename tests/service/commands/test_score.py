@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from models.bundle import Bundle
 from models.text.vocabulary import Token
 from service.contract.messages import Score, Scored
-from service.offline.rows import TEXT_COLUMNS, WORD_COLUMNS, Csv, Tsv, table_rows
-from service.offline.scorer import ScoredText, Scorer
+from service.offline.rows import SPACED_COLUMNS, TEXT_COLUMNS, WORD_COLUMNS, Csv, Tsv, table_rows
+from service.offline.scorer import Scorer
+from service.scoring.scored_text import ScoredText
 from tests.support.commands import json_rows, refusal, run
 from tests.support.engines import compute
 
@@ -46,7 +47,7 @@ def file(tmp_path: Path) -> Path:
 def direct(bundle: Bundle, text: str, context: str = "", end: bool = True) -> list[float]:
     """Log-probabilities of a text's words by one call of the model."""
     ids = [tuple(token.id for token in bundle.vocabulary.tokenize(part)) for part in (context, text)]
-    if not ids[1]:
+    if not ids[1] and not end:
         return []
     answer = compute(bundle, Score("", ids[0], ids[1] + (bundle.vocabulary.end_id,) * end, None))
     assert isinstance(answer, Scored)
@@ -57,18 +58,28 @@ def check_row(
     row: dict[str, Any], bundle: Bundle, text: str, logprobs: list[float], end: bool = True
 ) -> None:
     tokens = bundle.vocabulary.tokenize(text)
-    surfaces = [token.surface for token in tokens] + ["</s>"] * (end and bool(tokens))
+    surfaces = [token.surface for token in tokens] + ["</s>"] * end
     assert [word["word"] for word in row["words"]] == surfaces
+    places = [(token.start, token.end) for token in tokens] + [(len(text), len(text))] * end
+    assert [(word["start"], word["end"]) for word in row["words"]] == places
+    assert [word.get("token", word["word"]) for word in row["words"]][: len(tokens)] == [
+        token.word for token in tokens
+    ]
     assert [word["logprob"] for word in row["words"]] == pytest.approx(logprobs, abs=1e-4)
     unknown = [token.id == bundle.vocabulary.unknown_id for token in tokens]
     assert [not word["known"] for word in row["words"]][: len(unknown)] == unknown
     assert row["word_count"] == len(surfaces)
     assert row["unknown_words"] == sum(unknown)
-    assert row["logprob"] == pytest.approx(math.fsum(word["logprob"] for word in row["words"]), abs=1e-6)
     if surfaces:
+        assert row["logprob"] == pytest.approx(math.fsum(word["logprob"] for word in row["words"]), abs=1e-6)
         assert row["perplexity"] == pytest.approx(math.exp(-row["logprob"] / len(surfaces)))
     else:
-        assert row["perplexity"] is None
+        assert row["logprob"] is row["perplexity"] is None
+    known = [word["logprob"] for word in row["words"] if word["known"]]
+    if known:
+        assert row["known_perplexity"] == pytest.approx(math.exp(-math.fsum(known) / len(known)))
+    else:
+        assert row["known_perplexity"] is None
 
 
 def test_rows_are_the_direct_results_in_the_order_of_lines(
@@ -117,13 +128,13 @@ def test_without_words_the_rest_is_the_same(bundle_path: Path, file: Path) -> No
 
 
 def test_rows_are_what_the_server_answers(bundle_path: Path, client: httpx.Client) -> None:
-    texts = [text for text in SENTENCES if text.strip()]
-    rows = json_rows(run("score", "-", "--model", bundle_path, stdin="\n".join(texts).encode()))
-    answer = client.post("/v1/score", json={"inputs": texts}).raise_for_status().json()
+    rows = json_rows(run("score", "-", "--model", bundle_path, stdin=TEXT.encode()))
+    answer = client.post("/v1/score", json={"inputs": SENTENCES}).raise_for_status().json()
     for row, result in zip(rows, answer["results"], strict=True):
         assert list(row) == list(result)
         assert row["logprob"] == pytest.approx(result["logprob"], abs=1e-4)
-        assert row["perplexity"] == pytest.approx(result["perplexity"], rel=1e-4)
+        for name in ("perplexity", "known_perplexity"):
+            assert row[name] == pytest.approx(result[name], rel=1e-4)
         assert (row["word_count"], row["unknown_words"]) == (result["word_count"], result["unknown_words"])
         for word, other in zip(row["words"], result["words"], strict=True):
             assert list(word) == list(other)
@@ -136,7 +147,7 @@ def test_compressed_files(bundle_path: Path, tmp_path: Path, suffix: str) -> Non
     data = TEXT.encode()
     path.write_bytes({"": data, ".gz": gzip.compress(data), ".xz": lzma.compress(data)}[suffix])
     rows = json_rows(run("score", path, "--model", bundle_path))
-    assert [row["word_count"] for row in rows] == [6, 2, 11, 3, 0, 145, 0, 6]
+    assert [row["word_count"] for row in rows] == [6, 2, 11, 3, 1, 145, 1, 6]
 
 
 def test_tsv_a_row_a_line(bundle_path: Path, file: Path) -> None:
@@ -150,6 +161,7 @@ def test_tsv_a_row_a_line(bundle_path: Path, file: Path) -> None:
         assert float(row[1]) == want["logprob"]
         assert row[2] == "NA" if want["perplexity"] is None else float(row[2]) == want["perplexity"]
         assert [int(row[3]), int(row[4])] == [want["word_count"], want["unknown_words"]]
+        assert float(row[5]) == want["known_perplexity"]
 
 
 @pytest.mark.parametrize("per_word", [True, False])
@@ -168,14 +180,13 @@ def test_csv_has_the_rows_of_tsv(bundle_path: Path, tmp_path: Path, per_word: bo
 
 def test_csv_quotes_what_rfc_4180_asks_for_and_no_more() -> None:
     words = ["Thank", 'a"b', "c,d", '"', ",", "NA", "#", "'", "\u00e9\u4f60", "; "]
-    text = ScoredText(
-        [Token(at, word, 0, 0, word) for at, word in enumerate(words)], [-0.5] * len(words), 1, 3
-    )
+    tokens = [Token(at, word, 9, 12, word) for at, word in enumerate(words)]
+    text = ScoredText("", tokens, [-0.5] * len(words), 3)
     quoted = ["Thank", '"a""b"', '"c,d"', '""""', '","', "NA", "#", "'", "\u00e9\u4f60", "; "]
     header, rows = table_rows(Csv, per_word=True)
     assert header == ",".join(WORD_COLUMNS) + "\n"
     assert rows(7, [text]) == "".join(
-        f"7,{position},{word},-0.5,0.721348,{'false' if position == 4 else 'true'}\n"
+        f"7,{position},{word},-0.5,0.721348,{'false' if position == 4 else 'true'},9,12,{word}\n"
         for position, word in enumerate(quoted, 1)
     )
     tsv_header, tsv_rows = table_rows(Tsv, per_word=True)
@@ -186,7 +197,7 @@ def test_csv_quotes_what_rfc_4180_asks_for_and_no_more() -> None:
 def test_a_word_that_would_break_a_tsv_row_is_an_error() -> None:
     _, rows = table_rows(Tsv, per_word=True)
     with pytest.raises(csv.Error):
-        rows(1, [ScoredText([Token(1, "a\tb", 0, 3, "a\tb")], [-1.0], 0, 0)])
+        rows(1, [ScoredText("a\tb", [Token(1, "a\tb", 0, 3, "a\tb")], [-1.0], 0)])
 
 
 def test_tsv_a_row_a_word(bundle_path: Path, file: Path) -> None:
@@ -205,7 +216,63 @@ def test_tsv_a_row_a_word(bundle_path: Path, file: Path) -> None:
         assert float(row[3]) == word["logprob"]
         assert float(row[4]) == pytest.approx(-word["logprob"] / math.log(2), abs=1e-6)
         assert row[5] == ("true" if word["known"] else "false")
+        assert [int(row[6]), int(row[7]), row[8]] == [
+            word["start"],
+            word["end"],
+            word.get("token", word["word"]),
+        ]
     assert {"NA", '"', "#"} <= {row[2] for row in rows}
+
+
+SPELLED = "He\u2019s a well-known man.\n\nthe quiz\rof the"
+
+
+@pytest.mark.parametrize("name", ["tsv", "csv"])
+def test_a_row_a_word_between_white_space(spelled_path: Path, name: str) -> None:
+    options = ("--model", spelled_path, "--group", "space")
+    table = run("score", "-", *options, "--format", name, stdin=SPELLED.encode()).stdout
+    header, *rows = csv.reader(io.StringIO(table), delimiter={"tsv": "\t", "csv": ","}[name])
+    assert tuple(header) == SPACED_COLUMNS
+    listed = json_rows(run("score", "-", *options, stdin=SPELLED.encode()))
+    expected = [
+        [line, position, *(word[name] for name in ("word", "start", "end", "tokens", "unknown_words"))]
+        for line, row in enumerate(listed, 1)
+        for position, word in enumerate(row["words"], 1)
+    ]
+    assert [[int(row[0]), int(row[1]), row[2], *map(int, row[6:])] for row in rows] == expected
+    assert [row[2] for row in rows][:6] == ["He\u2019s", "a", "well-known", "man.", "</s>", "</s>"]
+
+
+def test_the_cost_of_unknown_words(spelled_path: Path) -> None:
+    def total(*options: object) -> float:
+        rows = json_rows(run("score", "-", "--model", spelled_path, *options, stdin=b"the frozen quiz"))
+        assert rows[0]["unknown_words"] == 2
+        found: float = rows[0]["logprob"]
+        return found
+
+    assert total() == total("--unknown", "spelled") < total("--unknown", "class")
+    for options in (("--unknown-penalty", 2), ("--unknown", "class", "--unknown-penalty", 2)):
+        assert total(*options) == pytest.approx(total("--unknown", "class") - 4, abs=1e-5)
+
+
+def test_lines_within_a_text(spelled_path: Path) -> None:
+    rows = json_rows(run("score", "-", "--model", spelled_path, "--lines", stdin=SPELLED.encode()))
+    assert [[line["word_count"] for line in row["lines"]] for row in rows] == [[9], [1], [3, 3]]
+
+
+def test_without_the_end_an_empty_line_has_no_numbers(bundle_path: Path) -> None:
+    options = ("--model", bundle_path, "--no-end-of-sentence")
+    (row,) = json_rows(run("score", "-", *options, stdin=b"\n"))
+    assert row == {
+        "logprob": None,
+        "perplexity": None,
+        "known_perplexity": None,
+        "word_count": 0,
+        "unknown_words": 0,
+        "words": [],
+    }
+    table = run("score", "-", *options, "--format", "csv", "--no-per-word", stdin=b"\n").stdout
+    assert table.splitlines()[1] == "1,NA,NA,0,0,NA"
 
 
 # Everything that might break a table: control characters, every kind of space, what normalization rewrites.
@@ -225,7 +292,7 @@ def test_no_word_breaks_a_tsv_row(bundle: Bundle, texts: list[str]) -> None:
     lines = rows(1, scored).splitlines()
     words = [token.surface for text in scored for token in text.tokens]
     assert [line.split("\t")[2] for line in lines] == words
-    assert all(line.count("\t") == 5 for line in lines)
+    assert all(line.count("\t") == 8 for line in lines)
 
 
 @given(st.lists(TRICKY, max_size=12), st.booleans())
@@ -299,6 +366,15 @@ def test_a_line_over_the_limit(bundle_path: Path, tmp_path: Path) -> None:
         (("-", "--device", "tpu"), "device 'tpu' is not one of auto, cpu, cuda, cuda:<i>"),
         (("-", "--output", "missing/rows"), "missing/rows: No such file or directory"),
         (("-", "--context", "\udcff"), "--context is not valid Unicode: lone surrogate at character 0"),
+        (("-", "--context", "a", "--lines"), "Each line starts anew with lines: there can be no context."),
+        (
+            ("-", "--unknown", "spelled"),
+            "This model has no spelling model: its unknown words have the class's probability.",
+        ),
+        (
+            ("-", "--unknown", "spelled", "--unknown-penalty", "1"),
+            "A penalty is subtracted from the class: it does not go with spelled words.",
+        ),
     ],
 )
 def test_user_errors_are_one_line(

@@ -3,23 +3,26 @@
 import math
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 from pydantic_core import from_json, to_json
 
-from models.text.vocabulary import Token
 from service.contract.answers import (
     PredictedWord,
     PredictResult,
+    ScoredLine,
     ScoredWord,
     ScoreResult,
+    line_result,
     predict_result,
     predicted_word,
     score_result,
-    scored_words,
+    scored_group,
+    scored_word,
 )
-from service.contract.numbers import DIGITS, logprob_error, perplexity, rounded
+from service.contract.numbers import DIGITS, log_sum_exp, logprob_error, perplexity
 
 logprobs = st.floats(-100, 0).map(lambda value: round(value, DIGITS))
 errors = st.just(0.0) | st.floats(1e-9, 1.0)
@@ -46,17 +49,37 @@ def test_a_prediction(
         assert tuple(word.values()) == pair
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), words, logprobs | st.just(-math.inf))), errors, st.booleans())
-def test_a_score(tokens: list[tuple[int, str, float]], error: float, per_word: bool) -> None:
-    values, total = rounded([value for *_, value in tokens])
-    listed = scored_words([Token(number, surface) for number, surface, _ in tokens], values, unknown_id=0)
-    result = score_result(total, len(values), 7, error, listed if per_word else None)
-    absent = {"logprob_error": error == 0, "words": not per_word}
+@given(logprobs | st.just(-math.inf), logprobs, counts, counts, errors, st.booleans(), st.booleans())
+def test_a_score(
+    total: float, known: float, known_words: int, unknown: int, error: float, lines: bool, per_word: bool
+) -> None:
+    count = known_words + unknown
+    entries = [scored_word("a", 0, 1, -1.0, True, "A"), scored_group("a b", 0, 3, -2.0, 2, 1)]
+    result = score_result(
+        logprob=total,
+        known_logprob=known,
+        word_count=count,
+        unknown_words=unknown,
+        error=error,
+        lines=[line_result(total, count, unknown)] if lines else None,
+        words=entries if per_word else None,
+    )
+    absent = {"logprob_error": error == 0, "lines": not lines, "words": not per_word}
     check(ScoreResult, result, {name for name, missing in absent.items() if missing})
-    assert result["perplexity"] == perplexity(total, len(values)) or not tokens
-    for word, (number, surface, value) in zip(listed, tokens, strict=True):
-        check(ScoredWord, word, set())
-        assert word == {"word": surface, "logprob": round(value, DIGITS), "known": number != 0}
+    assert result["perplexity"] == perplexity(total, count) or not count
+    assert result["known_perplexity"] == perplexity(known, known_words) or not known_words
+    for line in result.get("lines", []):
+        check(ScoredLine, line, set())
+        assert line["perplexity"] == result["perplexity"] or not count
+
+
+def test_entries_of_words() -> None:
+    check(ScoredWord, scored_word("don\u2019t", 3, 8, -1.5, True, "don't"), {"tokens", "unknown_words"})
+    check(ScoredWord, scored_word("a", 0, 1, -math.inf, False, "a"), {"token", "tokens", "unknown_words"})
+    for unknown in (0, 2):
+        group = scored_group("a-b", 0, 3, -1.5, 3, unknown)
+        check(ScoredWord, group, {"token"})
+        assert group["known"] == (not unknown)
 
 
 @given(st.floats(1e-12, 10.0))
@@ -69,3 +92,11 @@ def test_a_perplexity_beyond_doubles_is_infinite_and_one_of_no_words_is_no_numbe
     assert perplexity(-1e6, 1) == perplexity(-math.inf, 2) == math.inf
     assert math.isnan(perplexity(0.0, 0))
     assert perplexity(-math.log(4) * 3, 3) == 4
+
+
+@given(st.lists(st.floats(-700, 0), min_size=1, max_size=4))
+def test_one_or_the_other_of_several_words(logprobs: list[float]) -> None:
+    found = log_sum_exp(logprobs)
+    assert found == pytest.approx(math.log(math.fsum(map(math.exp, logprobs))), abs=1e-9)
+    assert log_sum_exp([*logprobs, -math.inf]) == pytest.approx(found, abs=1e-12)
+    assert log_sum_exp([-math.inf]) == log_sum_exp([-math.inf, -math.inf]) == -math.inf

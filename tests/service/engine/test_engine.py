@@ -3,15 +3,18 @@
 import gc
 import random
 import threading
+from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
 
 from models.bundle import Bundle
-from service.contract.messages import Message, Predict
+from service.contract.messages import Message, Predict, Scored
 from service.engine.engine import set_threads
 from service.engine.scheduler import SCORE_SLICE_TOKENS
-from tests.support.spy import Make, check, predict, score
+from tests.support.engines import compute
+from tests.support.spy import Make, check, predict, running_engines, score
 
 
 def words(count: int, seed: int = 0) -> list[int]:
@@ -101,6 +104,29 @@ def test_a_batch_of_very_different_lengths_is_split(make: Make, bundle: Bundle) 
     cells = sum(len(rows) * max(map(len, rows)) for rows in watched.spy.steps)
     assert cells <= 2 * (64 + 279) + 512 + 64
     assert watched.sample("batch_padding_tokens_total") == cells - (64 + 279)
+
+
+@pytest.fixture
+def make_spelled(spelled: Bundle) -> Iterator[Make]:
+    yield from running_engines(spelled)
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_case_variants_together(make_spelled: Make, spelled: Bundle, fast: bool) -> None:
+    """Beside messages about the same tokens that take each case by itself."""
+    ids = spelled.vocabulary.encode_batch(["it is that It is for you", "It was in it"])
+    apart = [replace(score(one), fast=fast) for one in ids]
+    together = [replace(message, ignore_case=True) for message in apart]
+    long = replace(score(words(400), words(3)), ignore_case=True)
+    messages = [*apart, *together, long]
+    answers = make_spelled().ask(*messages)
+    for message, answer in zip(messages, answers, strict=True):
+        expected = compute(spelled, replace(message, fast=False))
+        assert isinstance(expected, Scored)
+        assert answer.logprobs == pytest.approx(expected.logprobs, abs=1e-4 + answer.error)
+    gained = [b - a for a, b in zip(answers[0].logprobs, answers[2].logprobs, strict=True)]
+    assert gained[0] > 1e-4
+    assert gained[1] == pytest.approx(0, abs=1e-5 + answers[0].error + answers[2].error)
 
 
 # -- prefix trees -------------------------------------------------------------------------------------------

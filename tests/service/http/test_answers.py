@@ -122,13 +122,16 @@ async def test_score(local: Local, bundle: Bundle) -> None:
     response = await post(local(), "score", inputs=["Thank you very zzz.", ""])
     assert list(response.json()) == ["results"]
     result, empty = response.json()["results"]
-    assert list(result) == ["logprob", "perplexity", "word_count", "unknown_words", "words"]
-    assert [list(word) for word in result["words"]] == [["word", "logprob", "known"]] * 6
+    fields = ["logprob", "perplexity", "known_perplexity", "word_count", "unknown_words", "words"]
+    assert list(result) == fields
+    assert [list(word) for word in result["words"]] == [["word", "start", "end", "logprob", "known"]] * 6
     assert [word["word"] for word in result["words"]] == ["Thank", "you", "very", "zzz", ".", "</s>"]
     assert [word["known"] for word in result["words"]] == [True, True, True, False, True, True]
     assert (result["word_count"], result["unknown_words"]) == (6, 1)
     assert result["logprob"] == pytest.approx(sum(word["logprob"] for word in result["words"]), abs=1e-6)
     assert result["perplexity"] == pytest.approx(math.exp(-result["logprob"] / 6), rel=1e-5)
+    known = [word["logprob"] for word in result["words"] if word["known"]]
+    assert result["known_perplexity"] == pytest.approx(math.exp(-sum(known) / 5), rel=1e-5)
     assert [word["word"] for word in empty["words"]] == ["</s>"]
     vocabulary = bundle.vocabulary
     targets = (*vocabulary.encode_batch(["Thank you very zzz."])[0], vocabulary.end_id)
@@ -168,11 +171,12 @@ async def test_impossible_words_are_null(local: Local) -> None:
         {
             "logprob": None,
             "perplexity": None,
+            "known_perplexity": None,
             "word_count": 2,
             "unknown_words": 0,
             "words": [
-                {"word": "you", "logprob": -1.5, "known": True},
-                {"word": "</s>", "logprob": None, "known": True},
+                {"word": "you", "start": 0, "end": 3, "logprob": -1.5, "known": True},
+                {"word": "</s>", "start": 3, "end": 3, "logprob": None, "known": True},
             ],
         }
     ]

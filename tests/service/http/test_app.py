@@ -7,7 +7,7 @@ import pytest
 
 from models.bundle import Bundle
 from models.text.vocabulary import Vocabulary
-from service.http.api import score
+from service.scoring.scored_text import ScoredText
 from tests.support.asgi import Local, post
 from tests.support.engines import FakeEngine
 
@@ -50,7 +50,7 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     spy(Vocabulary, "tokenize_batch")
     spy(FakeEngine, "submit")
-    spy(score, "score_result")
+    spy(ScoredText, "summary")
     return names
 
 

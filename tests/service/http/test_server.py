@@ -13,7 +13,7 @@ from tests.support.local_server import run
 
 pytestmark = pytest.mark.anyio
 
-REQUEST = b'POST /v1/predict HTTP/1.1\r\nhost: x\r\ncontent-length: 15\r\n\r\n{"inputs": "a"}'
+REQUEST = b'POST /v1/predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: 15\r\n\r\n{"inputs": "a"}'
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -22,7 +22,7 @@ def served(path: Path, copies: Path) -> Served:
     loaded = load(ModelSource("tiny", path), Settings(device="cpu"), describe, copies)
     engine = FakeEngine(lambda message: compute(loaded.bundle, message))
     engine.close()
-    return Served(loaded.bundle, engine, loaded.card, loaded.examples, loaded.tokenizer)  # type: ignore[arg-type]
+    return Served(loaded.bundle, engine, loaded.card, loaded.examples, loaded.vocabulary)  # type: ignore[arg-type]
 
 
 def test_a_worker_has_all_but_the_weights(bundle: Bundle, bundle_path: Path, tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_a_bundle_that_was_changed(bundle_path: Path, tmp_path: Path) -> None:
     # Whatever becomes of the bundle, workers read what the engine has.
     shutil.rmtree(path)
     assert first.bundle().config == other.bundle().config
-    Path(first.tokenizer).unlink()
+    (Path(first.vocabulary) / "tokenizer.json").unlink()
     with pytest.raises(BundleError, match="No such file"):
         first.bundle()
 

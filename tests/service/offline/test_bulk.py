@@ -25,7 +25,7 @@ TEXTS: list[object] = [
     " \t ",
     "of, and to in",
 ]
-FIELDS = ["logprob", "perplexity", "word_count", "unknown_words"]
+FIELDS = ["logprob", "perplexity", "known_perplexity", "word_count", "unknown_words"]
 
 
 def expected(bundle_path: Path, texts: list[object]) -> list[dict[str, Any]]:
@@ -172,6 +172,39 @@ def test_options_of_scoring_count(bundle_path: Path, tmp_path: Path) -> None:
     assert row["lm_word_count"] == 2
 
 
+def test_spans_groups_and_lines_are_columns(spelled_path: Path, tmp_path: Path) -> None:
+    texts: list[object] = ["the well-known quiz\nof \u201cthe\u201d", None, "", "quiz"]
+    write_jsonl(tmp_path / "in.jsonl", texts)
+    pq.write_table(pa.table({"t": pa.array(texts, pa.string())}), tmp_path / "in.parquet")
+    for group in ("token", "space"):
+        more = ("--per-word", "--lines", "--group", group, "--overwrite")
+        for suffix in ("jsonl", "parquet"):
+            score(spelled_path, tmp_path / f"in.{suffix}", tmp_path / f"out.{suffix}", *more)
+        rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+        table = pq.read_table(tmp_path / "out.parquet").to_pylist()
+        assert list(table[0]) == ["t", *FIELDS, "lines", "words"]
+        for row, other in zip(rows, table, strict=True):
+            del row["id"]
+            if row["words"] is not None:
+                other["words"] = [
+                    {name: value for name, value in word.items() if value is not None}
+                    for word in other["words"]
+                ]
+            assert other == row
+        assert rows[1]["lines"] is rows[1]["words"] is None
+        assert [len(row["lines"]) for row in rows if row["lines"]] == [2, 1, 1]
+        assert rows[0]["words"][-1]["start"] == len(str(texts[0]))
+
+
+def test_a_row_without_words_has_no_numbers_without_the_end(bundle_path: Path, tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "in.jsonl", ["the", "", " \t"])
+    said = score(bundle_path, source, tmp_path / "out.jsonl", "--no-end-of-sentence")
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [row["word_count"] for row in rows] == [1, None, None]
+    assert [row["logprob"] is None for row in rows] == [False, True, True]
+    assert "2 rows have no score (2 without words; the first is row 2)" in said
+
+
 def test_the_fast_mode_tells_its_bound(bundle_path: Path, tmp_path: Path) -> None:
     source = write_jsonl(tmp_path / "in.jsonl", ["Thank you"])
     score(bundle_path, source, tmp_path / "out.jsonl", "--mode", "fast")
@@ -202,6 +235,10 @@ def test_an_output_is_not_overwritten_by_chance(bundle_path: Path, tmp_path: Pat
         (("-", "--input", "in.jsonl", "--output", "out.jsonl"), "--input goes without FILE"),
         (("--input", "in.jsonl", "--format", "tsv"), "--input goes without --format"),
         ((), "give a FILE, or a data set as --input"),
+        (
+            ("--input", "in.jsonl", "--output", "out.jsonl", "--text-column", "t", "--unknown", "spelled"),
+            "This model has no spelling model: its unknown words have the class's probability.",
+        ),
         (
             ("--input", "in.parquet", "--output", "out.parquet", "--text-column", "x"),
             "in.parquet: has no column 'x'; its columns are n, logprob, t",

@@ -12,20 +12,20 @@ from hypothesis import strategies as st
 from models.text.vocabulary import Token
 from service.offline.bulk.source import RowFault
 from service.offline.bulk.tally import Tally
-from service.offline.scorer import ScoredText
 from service.offline.totals import Totals
+from service.scoring.scored_text import ScoredText
 
-UNKNOWN = 0
+UNKNOWN, END = 0, 3
 
 WORDS = st.lists(st.tuples(st.integers(0, 3), st.floats(-20, 0)), max_size=5)
 ROWS = st.lists(WORDS | st.sampled_from(RowFault), max_size=8)
 
 
 def scored(words: list[tuple[int, float]]) -> ScoredText:
-    ids = [word for word, _ in words]
-    tokens = [Token(word, str(word), 0, 0, str(word)) for word in ids]
+    """A text of these ids and log-probabilities: ids from `END` on are ends of sentences."""
+    tokens = [Token(word, str(word), at, at + (word < END), str(word)) for at, (word, _) in enumerate(words)]
     return ScoredText(
-        tokens, [round(value, 6) for _, value in words], ids.count(UNKNOWN), UNKNOWN, len(ids) / 64
+        "x" * len(words), tokens, [round(value, 6) for _, value in words], UNKNOWN, len(words) / 64
     )
 
 
@@ -42,7 +42,9 @@ def test_totals_are_the_sums(texts: list[list[tuple[int, float]]]) -> None:
     totals = Totals()
     totals.count([scored(words) for words in texts])
     words = [word for text in texts for word in text]
-    assert (totals.rows, totals.blank, totals.words) == (len(texts), texts.count([]), len(words))
+    blank = [text for text in texts if all(word >= END for word, _ in text)]
+    assert (totals.rows, totals.blank, totals.words) == (len(texts), len(blank), len(words))
+    assert totals.ends == sum(word >= END for word, _ in words)
     assert totals.unknown == sum(word == UNKNOWN for word, _ in words)
     assert totals.logprob == pytest.approx(math.fsum(value for _, value in words), abs=1e-4)
     assert totals.error == max(map(len, texts), default=0) / 64

@@ -37,7 +37,7 @@ def ask(host: str, seed: int) -> Counter[tuple[str, int]]:
         content = json.dumps(body)
         if kind == "gone":
             with socket.create_connection(tuple(host.split(":"))) as leaving:
-                head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(content)}\r\n\r\n"
+                head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(content)}\r\n\r\n"
                 leaving.sendall((head + content[: rng.choice([5, len(content)])]).encode())
             continue
         connection.request("POST", path, content)

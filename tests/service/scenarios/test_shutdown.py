@@ -34,7 +34,7 @@ def stalled_request(server: ServerProcess) -> Iterator[socket.socket]:
     """The connection of an accepted request whose body is not all there yet."""
     host, port = server.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=30) as connection:
-        connection.sendall(b"POST /v1/predict HTTP/1.1\r\nhost: x\r\ncontent-length: 15\r\n\r\n{")
+        connection.sendall(b"POST /v1/predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: 15\r\n\r\n{")
         page = ""
         while "headfirst_requests_in_progress 2.0" not in page:
             page = httpx.get(f"{server.url}/metrics", timeout=30).text

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,7 +48,11 @@ OTHER_VALUES = {
     "log_format": "json",
     "log_level": "warning",
     "mode": "fast",
+    "unknown": "class",
     "max_inputs": "17",
+    "root_path": "/models",
+    "forwarded_allow_ips": "10.0.0.0/8",
+    "allowed_hosts": "words.example.org",
     "otel_endpoint": "http://localhost:4318",
 }
 
@@ -241,3 +246,37 @@ def test_settings_are_read_without_torch() -> None:
         " sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "hosts"),
+    [
+        ({}, {"localhost", ".localhost", "127.0.0.1", "[::1]"}),
+        ({"host": "localhost"}, {"localhost", ".localhost", "127.0.0.1", "[::1]"}),
+        ({"host": "127.0.0.2"}, {"localhost", ".localhost", "127.0.0.1", "[::1]", "127.0.0.2"}),
+        ({"host": "::"}, {"*"}),
+        ({"api_key": "k"}, {"*"}),
+        ({"api_key_file": "k"}, {"*"}),
+        ({"allowed_hosts": "a.example,.b.example"}, {"a.example", ".b.example"}),
+        ({"allowed_hosts": "*"}, {"*"}),
+    ],
+)
+def test_which_hosts_are_allowed(given: dict[str, Any], hosts: set[str]) -> None:
+    assert set(Settings(**given).hosts) == hosts
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--allowed-hosts", "http://a"],
+        ["--allowed-hosts", "a:80"],
+        ["--forwarded-allow-ips", "proxy"],
+        ["--root-path", "models"],
+        ["--root-path", "/models/"],
+        ["--keep-alive", "0"],
+        ["--write-timeout", "inf"],
+    ],
+)
+def test_what_is_no_host_network_or_path(arguments: list[str]) -> None:
+    with pytest.raises(ConfigurationError, match=arguments[0]):
+        load_settings(arguments)

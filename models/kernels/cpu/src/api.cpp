@@ -11,8 +11,6 @@ using namespace headfirst;
 
 namespace {
 
-constexpr int SCREENED_WIDTH = 48;  // narrower clusters: the exponentials cost more than the products
-
 const Level* level_named(const char* name) {
     const Level* best = &scalar_level;
 #if defined(__x86_64__)
@@ -42,7 +40,7 @@ int guarded(Work work) {
 #define API extern "C" __attribute__((visibility("default")))
 
 // The interface's version: the Python side refuses another.
-API int hf_version() { return 5; }
+API int hf_version() { return 7; }
 
 // The best instruction set of this processor ("" asks for it), or `name` if the processor has it, else null.
 API const char* hf_level(const char* name) {
@@ -109,12 +107,14 @@ API int hf_model_finish(Model* model, const int64_t* excluded, int64_t n, int sc
         }
         if (screen) pack_screen(model->head);
         for (Part& part : model->clusters)
-            if (model->level->quick_screen && part.matrix.width >= SCREENED_WIDTH &&
-                part.matrix.words >= GROUP)
-                pack_screen(part);
+            if (model->level->quick_screen && part.matrix.words >= GROUP) pack_screen(part);
         return 0;
     });
 }
+
+// At least the largest singular value of what `hf_model_finish` has lost of the short-list's rows; without it
+// the fast mode proves less.
+API void hf_model_spectral(Model* model, double value) { model->head.screen.spectral = value; }
 
 API void hf_model_free(Model* model) { delete model; }
 

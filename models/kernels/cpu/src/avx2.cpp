@@ -20,6 +20,7 @@ namespace {
 struct V {
     __m256 low, high;
 };
+typedef int32_t Ints __attribute__((vector_size(32)));  // __m256i sums would stay in memory (GCC 12)
 constexpr bool HALF = true;
 constexpr const char* NAME = "avx2";
 
@@ -98,32 +99,68 @@ inline double dot_of(const float* a, const T* b, int n) {
 double dot(const float* a, const float* b, int n) { return dot_of(a, b, n); }
 double dot_half(const float* a, const uint16_t* b, int n) { return dot_of(a, b, n); }
 
-// One panel, one row and plane: 4 words a quarter, 16-bit products added in pairs (8-bit ones would
-// saturate).
-inline void codes_dot(const uint8_t* w, int w_step, const int8_t* codes, int step, int width, int32_t* out) {
-    __m256i sum[4] = {_mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256(),
-                      _mm256_setzero_si256()};
-    for (int j = 0; j < width; j += 4, codes += step, w += w_step) {
-        int32_t four;
-        memcpy(&four, codes, 4);
-        const __m256i h = _mm256_broadcastq_epi64(_mm_cvtepi8_epi16(_mm_cvtsi32_si128(four)));
-        for (int q = 0; q < 4; q++) {
-            const __m256i x = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i*)(w + 16 * q)));
-            sum[q] = _mm256_add_epi32(sum[q], _mm256_madd_epi16(x, h));
+// Half a panel's quarters, 4 words each, for a block of rows: products of 16 bits are added in pairs, so that
+// each word has two partial sums.
+template <int QUARTERS, int ROWS>
+inline void screen_tile(const Screen& m, const float* bias, int panel, int quarter, const Codes& c,
+                        float* out, int stride) {
+    Ints sum[ROWS][QUARTERS];
+    UNROLL for (int r = 0; r < ROWS; r++) UNROLL for (int q = 0; q < QUARTERS; q++) sum[r][q] = Ints{};
+    const Place place(panel, m.panels, m.width / 4);
+    const uint8_t* w = m.panel + place.begin * 4 * LANES + quarter * 16;
+    const size_t step = (size_t)place.step * 4 * LANES;
+    const int8_t* codes = c.codes;
+    // The first of a group's panels fetches what lies between its own weights: the others'.
+    const size_t between = panel % PANELS == 0 && quarter == 0 ? step : 0;
+    for (int j = 0; j < m.width; j += 4, codes += 8 * ROWS, w += step) {
+        for (size_t at = 0; at < between; at += 64) __builtin_prefetch(w + 12 * step + at);
+        Ints x[QUARTERS];
+        UNROLL for (int q = 0; q < QUARTERS; q++) x[q] =
+            (Ints)_mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i*)(w + 16 * q)));
+        UNROLL for (int r = 0; r < ROWS; r++) {
+            long long four;
+            memcpy(&four, codes + 8 * r, 8);
+            const __m256i h = _mm256_set1_epi64x(four);
+            UNROLL for (int q = 0; q < QUARTERS; q++) sum[r][q] += (Ints)_mm256_madd_epi16((__m256i)x[q], h);
         }
     }
-    for (int q = 0; q < 4; q += 2) {
-        const __m256i pairs = _mm256_permute4x64_epi64(_mm256_hadd_epi32(sum[q], sum[q + 1]), 0xd8);
-        _mm256_storeu_si256((__m256i*)(out + 4 * q), pairs);
+    const int at = panel * LANES + quarter * 4;
+    UNROLL for (int r = 0; r < ROWS; r++) UNROLL for (int q = 0; q < QUARTERS; q += 2) {
+        const __m256i words = _mm256_sub_epi32(
+            _mm256_permute4x64_epi64(_mm256_hadd_epi32((__m256i)sum[r][q], (__m256i)sum[r][q + 1]), 0xd8),
+            _mm256_set1_epi32(c.sums[r]));
+        const __m256 z = _mm256_mul_ps(_mm256_cvtepi32_ps(words), _mm256_set1_ps(c.scale[r]));
+        _mm256_storeu_ps(out + r * stride + 4 * q, _mm256_fmadd_ps(z, _mm256_loadu_ps(m.scale + at + 4 * q),
+                                                                   _mm256_loadu_ps(bias + at + 4 * q)));
     }
 }
 
-#include "screen.inc"
+template <int ROWS>
+inline void screen_rows(const Screen& m, const float* bias, int first, int n, const Codes& c, float* out,
+                        int stride) {
+    constexpr int QUARTERS = ROWS <= 3 ? 4 : 2;  // so that the sums fit the registers
+    for (int p = 0; p < n; p++)
+        for (int q = 0; q < 4; q += QUARTERS)
+            screen_tile<QUARTERS, ROWS>(m, bias, first + p, q, c, out + p * LANES + 4 * q, stride);
+}
+
+void screen(const Screen& m, const float* bias, int first, int n, const Codes& c, float* out, int stride) {
+    switch (c.rows) {
+        case 1: return screen_rows<1>(m, bias, first, n, c, out, stride);
+        case 2: return screen_rows<2>(m, bias, first, n, c, out, stride);
+        case 3: return screen_rows<3>(m, bias, first, n, c, out, stride);
+        case 4: return screen_rows<4>(m, bias, first, n, c, out, stride);
+        case 5: return screen_rows<5>(m, bias, first, n, c, out, stride);
+        default: return screen_rows<6>(m, bias, first, n, c, out, stride);
+    }
+}
+
 #include "tile.inc"
 
 }  // namespace
 
-const Level avx2_level = {NAME, HALF, false, logits, stats, dot, dot_half, screen, fold, reach, cell};
+const Level avx2_level = {NAME,     HALF,   true,   true, logits, stats, dot,
+                          dot_half, screen, spread, fold, reach,  cell};
 
 }  // namespace headfirst
 

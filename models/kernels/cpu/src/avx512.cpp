@@ -129,7 +129,8 @@ void screen(const Screen& m, const float* bias, int first, int n, const Codes& c
 
 }  // namespace
 
-const Level avx512_level = {NAME, HALF, true, logits, stats, dot, dot_half, screen, fold, reach, cell};
+const Level avx512_level = {NAME,     HALF,   true,   false, logits, stats, dot,
+                            dot_half, screen, spread, fold,  reach,  cell};
 
 }  // namespace headfirst
 

@@ -8,33 +8,74 @@
 namespace headfirst {
 namespace {
 
+constexpr size_t AHEAD = 3;
+
+void fetch(const Matrix& m, int64_t word) {
+    const size_t first = (size_t)word * m.width;
+    const char* at = m.half_rows ? (const char*)(m.half_rows + first) : (const char*)(m.rows + first);
+    for (int j = 0; j < (m.half_rows ? 2 : 4) * m.width; j += 64) __builtin_prefetch(at + j);
+}
+
 struct Survivor {
     int word;
     float logit;  // as stored
     double high;  // it is at most this
 };
 
-// Score n survivors exactly. Their rows lie all over memory: fetch the next ones while one is computed.
+// Score n survivors of screened logits exactly. Their rows lie all over memory: fetch the next ones while one
+// is computed.
 void rescore(Row& row, const View& view, const Survivor* found, size_t n) {
-    const Matrix& m = view.part.matrix;
-    constexpr size_t AHEAD = 3;
-    auto fetch = [&](size_t i) {
-        const size_t first = (size_t)found[i].word * m.width;
-        const char* at = m.half_rows ? (const char*)(m.half_rows + first) : (const char*)(m.rows + first);
-        for (int j = 0; j < (m.half_rows ? 2 : 4) * m.width; j += 64) __builtin_prefetch(at + j);
-    };
-    for (size_t i = 0; i < n && i < AHEAD; i++) fetch(i);
+    for (size_t i = 0; i < n && i < AHEAD; i++) fetch(view.part.matrix, found[i].word);
     for (size_t i = 0; i < n; i++) {
-        if (i + AHEAD < n) fetch(i + AHEAD);
+        if (i + AHEAD < n) fetch(view.part.matrix, found[i + AHEAD].word);
         const double exact = view.exact(found[i].word);
-        row.best.push_back({view.score(exact), view.part.first + found[i].word});
-        if (view.screen) {  // its share of the partition function is known now
-            const double share = std::exp(exact - row.shift);
-            row.mass += share - std::exp(found[i].logit - row.shift);
-            row.upper += share - std::exp(found[i].high - row.shift);
-        }
+        row.add({view.score(exact), view.part.first + found[i].word, 0, view.index});
+        // Its share of the partition function is known now.
+        row.mass.rescored(*view.screen, found[i].word, view.norm, view.code_norm, found[i].logit, exact);
     }
     row.prune();
+}
+
+// A float32 that is not above x.
+float below(double x) { return (float)(x - std::fabs(x) * 1.2e-7); }
+
+// A value that k of them reach: the k-th largest, or one of the next k / 32. Adds to the end of `values`.
+float reached_by(const Level& level, std::vector<float>& values, int64_t k) {
+    const auto by_sorting = [&] {
+        std::nth_element(values.begin(), values.begin() + (k - 1), values.end(), std::greater<float>());
+        return values[(size_t)k - 1];
+    };
+    constexpr int64_t FEW = 64;  // are sorted as fast as they are counted
+    if ((int64_t)values.size() <= FEW) return by_sorting();
+    values.resize((values.size() + GROUP - 1) / GROUP * GROUP, LOW);
+    const auto count = [&](float least) {
+        int64_t n = 0;
+        for (size_t i = 0; i < values.size(); i += GROUP)
+            n += __builtin_popcountll(level.reach(&values[i], nullptr, 0, nullptr, 0, PANELS, least));
+        return n;
+    };
+    float lanes[LANES];  // compilers make vectors of them
+    std::fill_n(lanes, LANES, LOW);
+    for (size_t i = 0; i < values.size(); i += LANES)
+        for (int l = 0; l < LANES; l++) lanes[l] = values[i + l] > lanes[l] ? values[i + l] : lanes[l];
+    float high = *std::max_element(lanes, lanes + LANES), width = 1;
+    for (; count(high - width) < k; width *= 2)
+        if (width > 1e4f) return by_sorting();
+    float low = high - width;
+    for (int i = 0; i < 20; i++) {
+        const float middle = low + (high - low) / 2;
+        const int64_t n = count(middle);
+        (n < k ? high : low) = middle;
+        if (n >= k && n <= k + k / 32) break;
+    }
+    constexpr float NOT = std::numeric_limits<float>::infinity();
+    std::fill_n(lanes, LANES, NOT);
+    for (size_t i = 0; i < values.size(); i += LANES)
+        for (int l = 0; l < LANES; l++) {
+            const float value = values[i + l] >= low ? values[i + l] : NOT;
+            lanes[l] = value < lanes[l] ? value : lanes[l];
+        }
+    return *std::min_element(lanes, lanes + LANES);
 }
 
 // The words of one part that a row may be answered with, if it has a list: null, null if it has none.
@@ -55,6 +96,7 @@ class Collector {
 
     void run() {
         least_ = needed();
+        slack_ = (float)(view_.slack * 1.0001 + rounded());
         bound_from_below();
         if (row_.allowed) {
             for (const int64_t* a = allowed_.from; a < allowed_.to; a++) {
@@ -81,10 +123,16 @@ class Collector {
   private:
     size_t enough() const { return (size_t)row_.k + (size_t)row_.k / 2 + 4; }
 
+    // What sums of a few doubles of this size may be off by.
+    double rounded() const {
+        return 1e-13 * (std::fabs(row_.kth == NONE ? 0 : row_.kth) + std::fabs(view_.base) +
+                        (std::isnan(view_.log_z) ? 0 : std::fabs(view_.log_z)) + 1);
+    }
+
     // Only logits from here on can matter, as the row stands.
     double needed() const {
         if (row_.kth == NONE) return NONE;
-        return row_.kth - row_.tie() - view_.base + (std::isnan(view_.log_z) ? 0 : view_.log_z);
+        return row_.kth - rounded() - view_.base + (std::isnan(view_.log_z) ? 0 : view_.log_z);
     }
 
     float logit(int w) {
@@ -110,11 +158,11 @@ class Collector {
             for (int w = 0; w < m_.words; w++) sure.push_back((float)(logit(w) - view_.slack_of(w)));
         }
         if ((int64_t)sure.size() < row_.k) return;
-        std::nth_element(sure.begin(), sure.begin() + (row_.k - 1), sure.end(), std::greater<float>());
-        const double kth = sure[(size_t)row_.k - 1];
-        const double tie = 2.5e-7 * (std::fabs(kth) + std::fabs(row_.log_z) + std::fabs(view_.base) + 1);
+        const double kth = reached_by(view_.level, sure, row_.k);
         // Groups' maxima of exact logits still lack their slack, the others their float32 rounding.
-        least_ = std::max(least_, kth - (view_.screen ? 1e-6 * std::fabs(kth) : view_.slack) - tie);
+        const double sure_of = kth - (view_.screen ? 1e-6 * std::fabs(kth) : view_.slack) - rounded();
+        // All words from log_z on have the same score, so the smallest ids among them count.
+        least_ = std::max(least_, std::isnan(view_.log_z) ? sure_of : std::min(sure_of, view_.log_z));
     }
 
     bool reaches(int g) const {
@@ -138,11 +186,20 @@ class Collector {
 
     void consider(int w, float z) {
         const double high = z + view_.slack_of(w);
-        if (high >= least_ && z != LOW) found_.push_back({w, z, high});
+        if (!(high >= least_ && z != LOW)) return;
+        if (view_.screen)
+            found_.push_back({w, z, high});
+        else
+            row_.add({view_.score(z), view_.part.first + w, slack_, view_.index});
     }
 
-    // Score what was found, the most promising first.
+    // Use what was found: screened words are scored, the most promising first.
     void take() {
+        if (!view_.screen) {
+            if (row_.kth == NONE || (int64_t)row_.best.size() >= row_.k + row_.k / 6) row_.prune();
+            least_ = std::max(least_, needed());
+            return;
+        }
         size_t first = std::min(found_.size(), enough());
         if (first < found_.size())
             std::nth_element(found_.begin(), found_.begin() + (int64_t)first, found_.end(),
@@ -161,6 +218,7 @@ class Collector {
     const Matrix& m_;
     const Allowed allowed_;
     double least_ = NONE;
+    float slack_ = 0;  // of a score
     std::vector<Survivor> found_;
     int last_ = -1;
     const float* z_ = nullptr;
@@ -187,5 +245,40 @@ void mask(const View& view, float* high, float* low) {
 }
 
 void collect(Row& row, const View& view) { Collector(row, view).run(); }
+
+void Row::prune() {
+    if ((int64_t)best.size() < k) return;
+    static thread_local std::vector<float> least;
+    least.clear();
+    for (const Candidate& c : best) least.push_back(below(c.least()));
+    kth = std::max(kth, (double)reached_by(*model->level, least, k));
+    best.erase(std::remove_if(best.begin(), best.end(), [&](const Candidate& c) { return c.most() < kth; }),
+               best.end());
+    if ((int64_t)best.size() > k + std::max<int64_t>(8, k / 8)) settle();  // many are about as good
+}
+
+void Row::settle() {
+    const auto part_of = [&](const Candidate& c) -> const Part& {
+        return c.part < 0 ? model->head : model->clusters[(size_t)c.part];
+    };
+    for (size_t i = 0; i < best.size(); i++) {
+        if (i + AHEAD < best.size()) {
+            const Candidate& next = best[i + AHEAD];
+            fetch(part_of(next).matrix, next.id - part_of(next).first);
+        }
+        Candidate& c = best[i];
+        if (c.slack == 0) continue;
+        const Part& part = part_of(c);
+        const float* input = c.part < 0 ? hidden : projected[(size_t)model->band_of[(size_t)c.part]].data();
+        const double z = exact_logit(*model->level, part.matrix, input, c.id - part.first);
+        c.score = c.part < 0 ? z : base[(size_t)c.part] + std::min(0.0, z - cluster_z[(size_t)c.part]);
+        c.slack = 0;
+    }
+    if ((int64_t)best.size() > k) {
+        std::nth_element(best.begin(), best.begin() + (k - 1), best.end());
+        best.erase(best.begin() + k, best.end());
+    }
+    if ((int64_t)best.size() == k) kth = std::max(kth, std::max_element(best.begin(), best.end())->score);
+}
 
 }  // namespace headfirst

@@ -2,6 +2,7 @@
 // reads, and why it is little, stands in candidates.cpp.
 #pragma once
 
+#include "bound.h"
 #include "topk.h"
 
 #include <algorithm>
@@ -16,35 +17,39 @@ constexpr float LOW = -std::numeric_limits<float>::infinity();
 struct Candidate {
     double score;
     int64_t id;
+    float slack;  // its score is off by no more; 0: as it decides
+    int part;     // its cluster, or -1: the short-list
+    double least() const { return score - slack; }
+    double most() const { return score + slack; }
     bool operator<(const Candidate& other) const {
         return score != other.score ? score > other.score : id < other.id;
     }
 };
 
 struct Row {
+    const Model* model;
     const float* hidden;
     int index;  // in the call
     int64_t k;
     const int64_t *allowed, *allowed_end;  // null: every word
-    double log_z, mass, upper, shift;
-    double kth = NONE;                   // the k-th best score so far
-    std::vector<Candidate> best;         // at least all that may be among the k best
-    std::vector<float> clusters;         // float32 logits, -inf once opened or without a word to answer
-    std::vector<double> projected_norm;  // a band each, negative: not projected yet
+    double log_z;
+    Mass mass;
+    double kth = NONE;                    // the k-th best score is at least this
+    std::vector<Candidate> best;          // all that may be among the k best of the words so far
+    bool screened = false;                // 8 bits have lowered the bounds of the clusters that competed
+    std::vector<float> clusters;          // no word's score is above; -inf: opened, or no word to answer
+    std::vector<double> base, cluster_z;  // a cluster each, once opened: its own logit, its log Z
+    std::vector<double> projected_norm;   // a band each, negative: not projected yet
     std::vector<std::vector<float>> projected;
 
-    // Scores that float32 log-probabilities cannot tell apart.
-    double tie() const { return 2.5e-7 * (std::fabs(kth - log_z) + 1); }
-
-    void prune() {
-        if ((int64_t)best.size() < k) return;
-        std::nth_element(best.begin(), best.begin() + (k - 1), best.end());
-        kth = best[(size_t)k - 1].score;
-        const double edge = kth - tie();
-        best.erase(
-            std::remove_if(best.begin() + k, best.end(), [&](const Candidate& c) { return c.score < edge; }),
-            best.end());
+    void add(const Candidate& word) {
+        best.push_back(word);
+        if (best.size() >= (size_t)(k + std::max<int64_t>(16, k / 4))) prune();
     }
+    // Raise `kth` to what the words so far prove, and drop those that it rules out.
+    void prune();
+    // Score all exactly; the k best of them remain.
+    void settle();
 };
 
 // The logits of one part (short-list or cluster) for one row, and what they are known to.
@@ -58,6 +63,7 @@ struct View {
     float norm, code_norm;    // of the row, for the slack of screened logits
     const Screen* screen;     // null: exact
     double base, log_z;       // score = base + min(0, z - log_z); the short-list: base + z
+    int index;                // of the cluster, or -1
 
     double slack_of(int w) const {
         return screen ? (double)norm * screen->residual[w] + (double)code_norm * screen->norm[w] : slack;

@@ -19,13 +19,17 @@ void HeadPass::run(const Model& model, const float* hidden, int n, bool in_fast,
     logits.resize((size_t)rows * stride), columns.resize((size_t)rows * columns_stride);
     high.resize((size_t)rows * groups), low.resize(fast ? (size_t)rows * groups : 0);
     // Every group's, columns' included, for the normalizer.
-    std::vector<float> top((size_t)rows * all), sum((size_t)rows * all),
-        sum_high(fast ? (size_t)rows * all : 0);
-
-    Blocks blocks;
+    std::vector<float> top((size_t)rows * all), sum((size_t)rows * all);
+    std::vector<Spread> spread(fast ? (size_t)rows * groups : 0);
     blocks.fill(rows, model.width, [&](int i) { return hidden + (size_t)i * model.width; });
     Coded coded;
-    if (fast) coded.fill(blocks, hidden, rows, model.width, model.head.screen.width);
+    CodedBlocks codes;
+    if (fast) {
+        coded.fill(
+            level, rows, model.width, model.head.screen.width,
+            [&](int i) { return hidden + (size_t)i * model.width; }, [&](int i) { return norm[(size_t)i]; });
+        codes.fill(coded, rows, [](int i) { return i; });
+    }
     code_norm = coded.residual;
 
     auto group = [&](int g) {
@@ -38,18 +42,19 @@ void HeadPass::run(const Model& model, const float* hidden, int n, bool in_fast,
         for (int b = 0; b < blocks.count(); b++) {
             float* z = out + (size_t)blocks.first[b] * step + first * LANES;
             if (fast && is_word)
-                level.screen(model.head.screen, words.bias, first, many,
-                             coded.block(blocks, b, model.head.screen.width, norm.data()), z, step);
+                level.screen(model.head.screen, words.bias, first, many, codes.block(b), z, step);
             else
                 level.logits(m, first, many, blocks.block(b), blocks.rows(b), z, step);
             for (int r = 0; r < blocks.rows(b); r++) {
                 const size_t i = (size_t)(blocks.first[b] + r);
-                level.stats(z + (size_t)r * step, many, &top[i * all + g], &sum[i * all + g]);
-                const float most = top[i * all + g],
-                            slack = fast && is_word ? model.head.screen.slack(g, norm[i], code_norm[i]) : 0;
-                if (is_word) high[i * groups + g] = most + slack;
-                if (fast && is_word) low[i * groups + g] = most - slack;
-                if (fast) sum_high[i * all + g] = sum[i * all + g] * exp_from_above(slack);
+                if (fast && is_word) {
+                    Spread& s = spread[i * groups + g];
+                    level.spread(z + (size_t)r * step, many, model.head.screen, g, norm[i], code_norm[i], &s);
+                    top[i * all + g] = s.top, high[i * groups + g] = s.high, low[i * groups + g] = s.low;
+                } else {
+                    level.stats(z + (size_t)r * step, many, &top[i * all + g], &sum[i * all + g]);
+                    if (is_word) high[i * groups + g] = top[i * all + g];
+                }
             }
         }
     };
@@ -59,17 +64,18 @@ void HeadPass::run(const Model& model, const float* hidden, int n, bool in_fast,
             group(g);
     });
 
-    log_z.resize(rows), shift.resize(rows), mass.resize(rows), upper.resize(rows);
+    mass.assign(rows, {});
     for (int i = 0; i < rows; i++) {
         const float* tops = &top[(size_t)i * all];
-        shift[i] = *std::max_element(tops, tops + all);
-        mass[i] = upper[i] = 0;
+        Mass& m = mass[i];
+        m.shift = *std::max_element(tops, tops + all);
         for (int g = 0; g < all; g++) {
-            const double factor = std::exp(tops[g] - shift[i]);
-            mass[i] += factor * sum[(size_t)i * all + g];
-            if (fast) upper[i] += factor * sum_high[(size_t)i * all + g];
+            const double factor = std::exp(tops[g] - m.shift);
+            if (fast && g < groups)
+                m.add(factor, spread[(size_t)i * groups + g]);
+            else
+                m.sum += factor * sum[(size_t)i * all + g];
         }
-        log_z[i] = shift[i] + std::log(mass[i]);
     }
 }
 

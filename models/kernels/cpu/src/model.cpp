@@ -119,8 +119,9 @@ void pack_screen(Part& part) {
         }
         // The last term covers the float32 rounding of z' itself, some units of 2^-24 of ||h|| ||w||.
         norm[w] = up(std::sqrt(square) * 1.00001);
-        residual[w] = up(std::sqrt(lost) * 1.00001 + std::sqrt(square) * 2e-6 +
-                         (m.row_bias ? std::fabs(m.row_bias[w]) * 1e-6 : 0));
+        const double rounding = std::sqrt(square) * 2e-6 + (m.row_bias ? std::fabs(m.row_bias[w]) * 1e-6 : 0);
+        residual[w] = up(std::sqrt(lost) * 1.00001 + rounding);
+        s.rounding = std::max(s.rounding, rounding);
     }
     float* group_norm = floats(part.memory, (size_t)m.groups);
     float* group_residual = floats(part.memory, (size_t)m.groups);

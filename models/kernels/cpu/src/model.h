@@ -51,7 +51,14 @@ void pack(Part& part, const Level& level, const float* rows, const float* bias, 
           bool half, bool rescored);
 void pack_screen(Part& part);  // also in 8 bits
 
-// Rows in blocks of at most BLOCK, of even sizes, packed as tiles read them.
+// The beginnings of blocks of at most BLOCK of n rows, of even sizes, and n.
+inline void split(int n, std::vector<int>& first) {
+    const int blocks = (n + BLOCK - 1) / BLOCK;
+    first.assign((size_t)blocks + 1, 0);
+    for (int b = 1; b <= blocks; b++) first[b] = (int)((int64_t)n * b / blocks);
+}
+
+// Rows in such blocks, packed as tiles read them.
 struct Blocks {
     std::vector<int> first;     // block b holds rows first[b] .. first[b + 1] - 1
     std::vector<float> packed;  // block b begins at first[b] * width
@@ -63,11 +70,9 @@ struct Blocks {
     template <class Row>
     void fill(int n, int row_width, Row row) {
         width = row_width;
-        const int blocks = (n + BLOCK - 1) / BLOCK;
-        first.assign((size_t)blocks + 1, 0);
-        for (int b = 1; b <= blocks; b++) first[b] = (int)((int64_t)n * b / blocks);
+        split(n, first);
         packed.resize((size_t)n * width);
-        for (int b = 0; b < blocks; b++) {
+        for (int b = 0; b < count(); b++) {
             const int many = rows(b);
             float* to = packed.data() + (size_t)first[b] * width;
             for (int r = 0; r < many; r++) {

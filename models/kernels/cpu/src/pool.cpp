@@ -4,6 +4,7 @@
 
 #include <unistd.h>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <exception>
 #include <mutex>
@@ -13,12 +14,20 @@
 namespace headfirst {
 namespace {
 
-constexpr int SPINS = 4000;  // of about 10 ns
-
 inline void pause() {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
 #endif
+}
+
+// Wait for up to some tens of microseconds, longer than which a pause is worth a system call. A pause takes 5
+// to 50 ns, as the processor has it, so the clock decides.
+template <class Done>
+void spin(Done done) {
+    using Clock = std::chrono::steady_clock;
+    const auto end = Clock::now() + std::chrono::microseconds(30);
+    while (!done() && Clock::now() < end)
+        for (int i = 0; i < 8 && !done(); i++) pause();
 }
 
 class Pool {
@@ -45,7 +54,7 @@ class Pool {
         std::unique_lock<std::mutex> lock(mutex_);
         work_ = nullptr;  // from here on no helper begins; those that have begun end soon
         lock.unlock();
-        for (int i = 0; i < SPINS && active_.load(std::memory_order_acquire) != 0; i++) pause();
+        spin([&] { return active_.load(std::memory_order_acquire) == 0; });
         lock.lock();
         done_.wait(lock, [&] { return active_.load(std::memory_order_relaxed) == 0; });
         if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
@@ -64,7 +73,7 @@ class Pool {
 
     void help(int index) {
         for (unsigned seen = 0;;) {
-            for (int i = 0; i < SPINS && generation_.load(std::memory_order_acquire) == seen; i++) pause();
+            spin([&] { return generation_.load(std::memory_order_acquire) != seen; });
             std::unique_lock<std::mutex> lock(mutex_);
             wake_.wait(lock, [&] { return generation_.load(std::memory_order_relaxed) != seen; });
             seen = generation_.load(std::memory_order_relaxed);

@@ -62,7 +62,8 @@ double dot(const float* a, const float* b, int n) {
 
 double dot_half(const float*, const uint16_t*, int) { return 0; }  // without HALF there are no such rows
 
-inline void codes_dot(const uint8_t* w, int w_step, const int8_t* codes, int step, int width, int32_t* out) {
+inline void codes_dot(const uint8_t* w, size_t w_step, const int8_t* codes, int step, int width,
+                      int32_t* out) {
     int32_t sum[LANES] = {};
     for (int j = 0; j < width; j += 4, codes += step, w += w_step)
         for (int l = 0; l < LANES; l++)
@@ -70,11 +71,29 @@ inline void codes_dot(const uint8_t* w, int w_step, const int8_t* codes, int ste
     for (int l = 0; l < LANES; l++) out[l] = sum[l];
 }
 
-#include "screen.inc"
+void screen(const Screen& m, const float* bias, int first, int n, const Codes& c, float* out, int stride) {
+    const int step = 4 * c.rows * c.planes;
+    for (int p = 0; p < n; p++)
+        for (int r = 0; r < c.rows; r++) {
+            const int at = (first + p) * LANES;
+            const Place place(first + p, m.panels, m.width / 4);
+            int32_t sum[2][LANES];
+            for (int plane = 0; plane < c.planes; plane++)
+                codes_dot(m.panel + place.begin * 4 * LANES, (size_t)place.step * 4 * LANES,
+                          c.codes + 4 * (r * c.planes + plane), step, m.width, sum[plane]);
+            for (int l = 0; l < LANES; l++) {
+                float z = (float)(sum[0][l] - c.sums[r * c.planes]);
+                if (c.planes == 2) z += (float)(sum[1][l] - c.sums[r * c.planes + 1]) * (1.0f / 254);
+                out[r * stride + p * LANES + l] = z * c.scale[r] * m.scale[at + l] + bias[at + l];
+            }
+        }
+}
+
 #include "tile.inc"
 
 }  // namespace
 
-const Level scalar_level = {NAME, HALF, false, logits, stats, dot, dot_half, screen, fold, reach, cell};
+const Level scalar_level = {NAME,     HALF,   false,  false, logits, stats, dot,
+                            dot_half, screen, spread, fold,  reach,  cell};
 
 }  // namespace headfirst

@@ -8,6 +8,7 @@
 // bytes a row. Scratch: 8 bytes a row and group of 64 words. Bound by the multiply-add units from some 6 rows
 // on: 2 * rows * (head + cluster) * width flop. Fast: the short-list in 8 bits, a quarter of the bytes and of
 // the time; then every part of the answer but the head's normalizer is still exact.
+#include "bound.h"
 #include "coded.h"
 #include "pool.h"
 #include "topk.h"
@@ -21,40 +22,43 @@ namespace {
 constexpr int CHUNK = 256;
 constexpr int CLUSTER_ROWS = 64;
 
-// log of the sum over all words of exp(logit), from groups' maxima and sums `step` apart.
+// log of the sum over all words of exp(logit), from groups' maxima and sums `step` apart; of the first groups
+// of screened words more is known.
 struct Sums {
-    std::vector<float> top, sum, upper;  // upper: of logits and slack, when screened
-    int groups = 0;
-    void resize(int rows, int n, bool screened) {
-        groups = n;
-        top.resize((size_t)rows * n), sum.resize((size_t)rows * n),
-            upper.resize(screened ? (size_t)rows * n : 0);
+    std::vector<float> top, sum;
+    std::vector<Spread> spread;
+    int groups = 0, screened = 0;
+    void resize(int rows, int n, int n_screened) {
+        groups = n, screened = n_screened;
+        top.resize((size_t)rows * n), sum.resize((size_t)rows * n), spread.resize((size_t)rows * n_screened);
     }
-    double log_of(const std::vector<float>& sums, int row) const {
-        const float *t = &top[(size_t)row * groups], *s = &sums[(size_t)row * groups];
-        const double shift = *std::max_element(t, t + groups);
-        double mass = 0;
-        for (int g = 0; g < groups; g++) mass += std::exp((float)(t[g] - shift)) * s[g];
-        return shift + std::log(mass);
-    }
-    double log_z(int row) const { return log_of(sum, row); }
-    float bound(int row) const {
-        return (float)(std::max(0.0, log_of(upper, row) - log_of(sum, row)) + 2e-6);
+    Mass mass(int row) const {
+        const float *t = &top[(size_t)row * groups], *s = &sum[(size_t)row * groups];
+        Mass mass;
+        mass.shift = *std::max_element(t, t + groups);
+        for (int g = 0; g < groups; g++) {
+            const double factor = std::exp((double)t[g] - mass.shift);
+            if (g < screened)
+                mass.add(factor, spread[(size_t)row * screened + g]);
+            else
+                mass.sum += factor * s[g];
+        }
+        return mass;
     }
     // The same from screened logits of the short-list.
-    void screen(const Model& model, int g, const Blocks& blocks, const Coded& coded, const float* norms) {
+    void screen(const Model& model, int g, const CodedBlocks& blocks) {
         float tile[BLOCK * GROUP];
         const Matrix& m = model.head.matrix;
-        const Screen& words = model.head.screen;
         const int first = g * PANELS, many = std::min(PANELS, m.panels - first);
         for (int b = 0; b < blocks.count(); b++) {
-            model.level->screen(words, m.bias, first, many, coded.block(blocks, b, words.width, norms), tile,
-                                GROUP);
-            for (int r = 0; r < blocks.rows(b); r++) {
-                const int row = blocks.first[b] + r;
-                const size_t i = (size_t)row * groups + g;
-                model.level->stats(tile + r * GROUP, many, &top[i], &sum[i]);
-                upper[i] = sum[i] * exp_from_above(words.slack(g, norms[row], coded.residual[(size_t)row]));
+            const Codes codes = blocks.block(b);
+            model.level->screen(model.head.screen, m.bias, first, many, codes, tile, GROUP);
+            for (int r = 0; r < codes.rows; r++) {
+                const size_t row = (size_t)(blocks.first[b] + r);
+                Spread& s = spread[row * screened + g];
+                model.level->spread(tile + r * GROUP, many, model.head.screen, g, codes.norm[r],
+                                    codes.residual[r], &s);
+                top[row * groups + g] = s.top;
             }
         }
     }
@@ -67,7 +71,6 @@ struct Sums {
             for (int r = 0; r < blocks.rows(b); r++) {
                 const size_t i = (size_t)(blocks.first[b] + r) * groups + at;
                 level.stats(tile + r * GROUP, many, &top[i], &sum[i]);
-                if (!upper.empty()) upper[i] = sum[i];
             }
         }
     }
@@ -92,11 +95,11 @@ bool within(const Model& model, int c, const float* hidden, const int64_t* targe
         if (!(norm_of(level, &projected[(size_t)i * stride], m.width) * m.norm < LARGEST)) return false;
     blocks.fill(n, m.width, [&](int i) { return &projected[(size_t)i * stride]; });
     Sums sums;
-    sums.resize(n, m.groups, false);
+    sums.resize(n, m.groups, 0);
     for (int g = 0; g < m.groups; g++) sums.pass(level, m, g, blocks, g);
     for (int i = 0; i < n; i++) {
         const double z = exact_logit(level, m, &projected[(size_t)i * stride], targets[rows[i]] - part.first);
-        if (m.words > 1) out[rows[i]] += (float)std::min(0.0, z - sums.log_z(i));
+        if (m.words > 1) out[rows[i]] += (float)std::min(0.0, z - sums.mass(i).log());
     }
     return true;
 }
@@ -118,16 +121,22 @@ int chunk_logprobs(const Model& model, const float* hidden, const int64_t* targe
     blocks.fill(rows, model.width, [&](int i) { return hidden + (size_t)i * model.width; });
     Sums sums;
     const int all = words.groups + columns.groups;
-    sums.resize(rows, all, fast);
+    sums.resize(rows, all, fast ? words.groups : 0);
     Coded coded;
-    if (fast) coded.fill(blocks, hidden, rows, model.width, model.head.screen.width);
+    CodedBlocks codes;
+    if (fast) {
+        coded.fill(
+            level, rows, model.width, model.head.screen.width,
+            [&](int i) { return hidden + (size_t)i * model.width; }, [&](int i) { return norms[(size_t)i]; });
+        codes.fill(coded, rows, [](int i) { return i; });
+    }
     const int tasks = std::min(all, threads <= 1 ? 1 : 8 * threads);
     parallel(tasks, threads, [&](int t) {
         for (int g = (int)((int64_t)all * t / tasks); g < (int)((int64_t)all * (t + 1) / tasks); g++)
             if (g >= words.groups)
                 sums.pass(level, columns, g - words.groups, blocks, g);
             else if (fast)
-                sums.screen(model, g, blocks, coded, norms.data());
+                sums.screen(model, g, codes);
             else
                 sums.pass(level, words, g, blocks, g);
     });
@@ -144,8 +153,9 @@ int chunk_logprobs(const Model& model, const float* hidden, const int64_t* targe
             tails.push_back({c, i});
             z = exact_logit(level, columns, hidden + (size_t)i * model.width, c);
         }
-        out[i] = (float)(z - sums.log_z(i));
-        bound[i] = fast ? sums.bound(i) : 0;
+        const Mass mass = sums.mass(i);
+        out[i] = (float)(z - mass.log());
+        bound[i] = fast ? mass.bound(model.head.screen, norms[(size_t)i], coded.residual[(size_t)i]) : 0;
     }
     std::sort(tails.begin(), tails.end());
     std::vector<int> order, edges;

@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 
 // Before a loop of constant length over sums: without it GCC keeps them in memory.
 #define UNROLL _Pragma("GCC unroll 12")
@@ -51,6 +52,9 @@ struct Screen {
     const float* norm = nullptr;      // [panels][16] Euclidean norms of scale * (q - 128)
     const float* residual = nullptr;  // [panels][16] Euclidean norms of the residuals, rounded up
     const float *group_norm = nullptr, *group_residual = nullptr;  // [groups] their largest
+    // At least the largest singular value of the matrix of residuals; infinite: not known.
+    double spectral = std::numeric_limits<double>::infinity();
+    double rounding = 0;  // what `residual` has beyond a residual's norm, at most
 
     // No screening logit of a group is off by more, for a row of norm `norm` that lost `code_norm`.
     float slack(int g, float norm, float code_norm) const {
@@ -58,9 +62,9 @@ struct Screen {
     }
 };
 
-// A block of hidden rows in 8 bits, `planes` numbers an input: h = scale * (q0 + q1 / 254) + residual.
+// A block of hidden rows in few bits, `planes` numbers an input: h = scale * (q0 + q1 / 254) + residual.
 struct Codes {
-    const int8_t* codes = nullptr;  // [width / 4][rows * planes][4]
+    const int8_t* codes = nullptr;  // [width / 4][rows * planes][4] int8, or int16 for `wide_codes`
     int rows = 0, planes = 1;
     const float* scale = nullptr;     // per row
     const float* norm = nullptr;      // per row, Euclidean norm of h
@@ -68,10 +72,19 @@ struct Codes {
     const int32_t* sums = nullptr;    // per row and plane, 128 times the sum of the codes
 };
 
+// Of the screened logits z of a group, each at most s = norm * residual + code_norm * |w'| off, with
+// a = exp(z - top).
+struct Spread {
+    float top, high, low;                // the largest z, z + s and z - s
+    float sum, upper;                    // sums of a, and of at least a e^s
+    float by_residual, by_norm, square;  // sums of a * residual, a * |w'| and a * a
+};
+
 struct Level {
     const char* name;
     bool half;          // float16 panels are read at no great cost
     bool quick_screen;  // 8 bits are multiplied faster than float32
+    bool wide_codes;    // hidden rows of 16 bits are multiplied with weights of 8 as fast as those of 8
 
     // out[r * stride + w] = logits of the words of panels first .. first + n - 1 for a block of rows
     // [width][rows].
@@ -87,6 +100,9 @@ struct Level {
 
     // Screening logits z' of n panels.
     void (*screen)(const Screen&, const float* bias, int first, int n, const Codes&, float* out, int stride);
+
+    // Of n panels of screening logits of group g.
+    void (*spread)(const float* z, int n, const Screen&, int g, float norm, float code_norm, Spread*);
 
     // Adds n panels of screening logits, each at most `slack` off, to a row's bounds in 16 lanes: top, the
     // largest logit's from above; sum, that of the sum of exp(z - shift) from below, to 6% and but for

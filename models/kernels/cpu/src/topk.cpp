@@ -4,10 +4,10 @@
 // Z_c. The head pass leaves a maximum a group of 64 words; the k-th largest of them bounds the k-th best
 // word, and only groups that reach it are looked into. All that may belong to the k best, given the slack of
 // the logits at hand (float32 rounding, or 8 bits), is rescored in double from the float32 rows in one fixed
-// order. Clusters are then opened in descending z_c while z_c reaches the k-th best score; rows that want the
-// same cluster share its pass. Wide clusters are looked at in 8 bits first, which proves of most that none of
-// their words is among the k best. Final order: float32 log-probabilities, descending; equal ones by the
-// smaller id.
+// order. Clusters are then opened in descending order of what bounds their words, z_c or less, while that
+// reaches the k-th best score; rows that want the same cluster share its pass. Before, all clusters that
+// reach it are looked at in 8 bits, which proves of most that none of their words is among the k best. Order:
+// the double scores, descending; equal ones by the smaller id.
 //
 // Reads the head (see head.cpp), each opened cluster's panels once per group of rows, and the float32 rows of
 // the survivors (some k a row). Writes k ids and log-probabilities a row. Scratch: 4 bytes a head logit of up
@@ -40,21 +40,7 @@ class Search {
         threads_ = threads;
         rows_.resize((size_t)(high - low));
         each(high - low, [&](int i) { begin(rows_[(size_t)i], low + i); });
-        std::vector<std::pair<int, Row*>> wanted;
-        for (;;) {
-            wanted.clear();
-            for (Row& row : rows_) {
-                const int c = next(row);
-                if (c >= 0) wanted.push_back({c, &row});
-            }
-            if (wanted.empty()) break;
-            std::stable_sort(wanted.begin(), wanted.end(),
-                             [](const auto& a, const auto& b) { return a.first < b.first; });
-            for (size_t i = 0, j; i < wanted.size(); i = j) {
-                for (j = i; j < wanted.size() && wanted[j].first == wanted[i].first; j++) {}
-                open(wanted[i].first, &wanted[i], (int)(j - i));
-            }
-        }
+        while (open_next()) {}
         each((int)rows_.size(), [&](int i) { answer(rows_[(size_t)i]); });
     }
 
@@ -73,15 +59,16 @@ class Search {
     void begin(Row& row, int i) {
         const int at = row.index = first_ + i;
         row.hidden = call_.hidden + (size_t)at * model_.width;
+        row.model = &model_;
         row.k = call_.k[at];
+        row.base.resize(model_.clusters.size()), row.cluster_z.resize(model_.clusters.size());
         row.allowed = call_.allowed ? call_.allowed[at] : nullptr;
         row.allowed_end = row.allowed ? row.allowed + call_.allowed_count[at] : nullptr;
-        row.log_z = head_.log_z[i], row.shift = head_.shift[i], row.mass = head_.mass[i],
-        row.upper = head_.upper[i];
+        row.mass = head_.mass[(size_t)i], row.log_z = row.mass.log();
         const float* columns = head_.columns.data() + (size_t)i * head_.columns_stride;
-        row.clusters.assign(columns, columns + model_.clusters.size());
+        row.clusters.resize(model_.clusters.size());
         for (size_t c = 0; c < row.clusters.size(); c++)
-            if (!usable(row, model_.clusters[c])) row.clusters[c] = LOW;
+            row.clusters[c] = usable(row, model_.clusters[c]) ? columns[c] + column_slack(i) : LOW;
         row.projected_norm.assign(model_.projections.size(), -1);
         row.projected.resize(model_.projections.size());
         float* high = &head_.high[(size_t)i * head_.groups];
@@ -98,7 +85,8 @@ class Search {
                         head_.fast ? head_.code_norm[i] : 0,
                         head_.fast ? &model_.head.screen : nullptr,
                         0,
-                        std::nan("")};
+                        std::nan(""),
+                        -1};
         mask(view, high, low);
         collect(row, view);
     }
@@ -117,37 +105,78 @@ class Search {
         return exact_logit(*model_.level, m, row.hidden, c);
     }
 
-    // The most probable unopened cluster if its words may compete, else -1.
-    int next(Row& row) const {
-        if (row.clusters.empty()) return -1;
-        const auto best = std::max_element(row.clusters.begin(), row.clusters.end());
-        if (*best == LOW) return -1;
-        const int c = (int)(best - row.clusters.begin());
-        if (row.kth > NONE && column(row, c) < row.kth - row.tie()) return -1;
-        return c;
+    // No column in float32 is off by more.
+    float column_slack(int i) const {
+        const Matrix& m = model_.columns.matrix;
+        return (float)(1.01 * rounding(m.width) * head_.norm[(size_t)i] * m.norm);
     }
 
+    // Open what may hold one of the k best words, all rows' at once so that they share the clusters' passes;
+    // for a row without k words its most probable cluster. False: nothing does.
+    bool open_next() {
+        screen();
+        std::vector<std::pair<int, Row*>> wanted;
+        std::vector<double> promise(model_.clusters.size(), 0);  // the clusters of the best words come first
+        for (Row& row : rows_) {
+            if (row.clusters.empty()) continue;
+            const auto first = std::max_element(row.clusters.begin(), row.clusters.end());
+            if (row.kth == NONE && *first > LOW)
+                wanted.push_back({(int)(first - row.clusters.begin()), &row});
+            if (row.kth == NONE) continue;
+            for (size_t c = 0; c < row.clusters.size(); c++)
+                if (row.clusters[c] > LOW && row.clusters[c] >= row.kth) {
+                    wanted.push_back({(int)c, &row});
+                    promise[c] += row.clusters[c] - row.kth;
+                }
+        }
+        std::stable_sort(wanted.begin(), wanted.end(), [&](const auto& a, const auto& b) {
+            const double x = promise[(size_t)a.first], y = promise[(size_t)b.first];
+            return x != y ? x > y : a.first < b.first;
+        });
+        for (size_t i = 0, j; i < wanted.size() && !overflow; i = j) {
+            for (j = i; j < wanted.size() && wanted[j].first == wanted[i].first; j++) {}
+            const size_t c = (size_t)wanted[i].first;
+            const auto end = std::remove_if(&wanted[i], &wanted[i] + (j - i), [&](const auto& one) {
+                return !(one.second->clusters[c] >= one.second->kth);
+            });
+            if (end > &wanted[i]) open((int)c, &wanted[i], (int)(end - &wanted[i]));
+        }
+        return !wanted.empty() && !overflow;
+    }
+
+    // The rows of n pairs as that band's clusters see them, once a row; from the head's blocks, so some of
+    // them for rows that do not ask.
     void project(int band, std::pair<int, Row*>* wanted, int n) {
         const Matrix& m = model_.projections[(size_t)band].matrix;
-        std::vector<Row*> missing;
+        const Blocks& blocks = head_.blocks;
+        std::vector<Row*> missing((size_t)head_.rows, nullptr);
+        int rows = 0;
         for (int i = 0; i < n; i++)
-            if (wanted[i].second->projected_norm[(size_t)band] < 0) missing.push_back(wanted[i].second);
-        if (missing.empty()) return;
-        Blocks blocks;
-        blocks.fill((int)missing.size(), model_.width, [&](int i) { return missing[(size_t)i]->hidden; });
-        const int stride = m.panels * LANES;
-        std::vector<float> out(missing.size() * (size_t)stride);
-        share(m, (int)missing.size(), [&](int g) {
-            for (int b = 0; b < blocks.count(); b++)
-                model_.level->logits(m, g * PANELS, std::min(PANELS, m.panels - g * PANELS), blocks.block(b),
-                                     blocks.rows(b), &out[(size_t)blocks.first[b] * stride + g * GROUP],
-                                     stride);
+            if (wanted[i].second->projected_norm[(size_t)band] < 0) {
+                Row*& row = missing[(size_t)(wanted[i].second->index - first_)];
+                rows += row == nullptr, row = wanted[i].second;
+            }
+        if (rows == 0) return;
+        for (Row* row : missing)
+            if (row) row->projected[(size_t)band].resize((size_t)m.words);
+        share(m, rows, [&](int g) {
+            float tile[BLOCK * GROUP];
+            const int many = std::min(PANELS, m.panels - g * PANELS),
+                      words = std::min(GROUP, m.words - g * GROUP);
+            for (int b = 0; b < blocks.count(); b++) {
+                Row** const some = &missing[(size_t)blocks.first[b]];
+                if (std::all_of(some, some + blocks.rows(b), [](Row* row) { return row == nullptr; }))
+                    continue;
+                model_.level->logits(m, g * PANELS, many, blocks.block(b), blocks.rows(b), tile, GROUP);
+                for (int r = 0; r < blocks.rows(b); r++)
+                    if (some[r])
+                        std::copy_n(tile + r * GROUP, words, &some[r]->projected[(size_t)band][g * GROUP]);
+            }
         });
-        for (size_t i = 0; i < missing.size(); i++) {
-            auto& row = missing[i]->projected[(size_t)band];
-            row.assign(&out[i * stride], &out[i * stride] + m.words);
-            missing[i]->projected_norm[(size_t)band] = norm_of(*model_.level, row.data(), m.words);
-        }
+        for (Row* row : missing)
+            if (row)
+                row->projected_norm[(size_t)band] =
+                    norm_of(*model_.level, row->projected[(size_t)band].data(), m.words);
     }
 
     // Run group(g) for all groups of `m`, on several threads if n rows are worth it.
@@ -162,26 +191,62 @@ class Search {
         });
     }
 
-    // Most clusters that must be opened hold no word of the k best. Where 8 bits prove it, that is all the
-    // row needs of it. Moves the other rows to the front.
-    int screen(int c, std::pair<int, Row*>* wanted, int n) {
-        const Part& part = model_.clusters[(size_t)c];
-        const int band = model_.band_of[(size_t)c], width = part.matrix.width;
-        std::vector<float> rows((size_t)n * width), norms((size_t)n);
-        for (int i = 0; i < n; i++) {
-            const Row& row = *wanted[i].second;
-            std::copy_n(row.projected[(size_t)band].begin(), width, rows.begin() + (int64_t)i * width);
-            norms[(size_t)i] = (float)(row.projected_norm[(size_t)band] * 1.000001);
+    // Most clusters that compete by their own probability hold no word of the k best, and 8 bits prove it:
+    // lowers those bounds, once a row.
+    void screen() {
+        std::vector<std::pair<int, Row*>> pending;  // (cluster, row)
+        for (Row& row : rows_) {
+            if (row.screened || row.kth == NONE) continue;
+            row.screened = true;
+            for (size_t c = 0; c < row.clusters.size(); c++)
+                if (row.clusters[c] >= row.kth && model_.clusters[c].screen.width)
+                    pending.push_back({(int)c, &row});
         }
-        ClusterScreen screen(part, *model_.level, rows, norms);
-        screen.run(worth_sharing(part.matrix, n) ? threads_ : 1);
-        int left = 0;
-        for (int i = 0; i < n; i++) {
-            const Row& row = *wanted[i].second;
-            if (!(row.kth > NONE && column(row, c) + screen.best_word(i) < row.kth - row.tie()))
-                std::swap(wanted[left++], wanted[i]);
+        std::stable_sort(pending.begin(), pending.end(),
+                         [](const auto& a, const auto& b) { return a.first < b.first; });
+        for (size_t i = 0, j; i < pending.size(); i = j) {
+            const int band = model_.band_of[(size_t)pending[i].first];
+            for (j = i; j < pending.size() && model_.band_of[(size_t)pending[j].first] == band; j++) {}
+            screen(band, &pending[i], (int)(j - i));
         }
-        return left;
+    }
+
+    // The same for n pairs of one band, in ascending order of clusters.
+    void screen(int band, std::pair<int, Row*>* pending, int n) {
+        project(band, pending, n);
+        std::vector<Row*> rows;
+        std::vector<int> place(rows_.size(), -1);  // in `rows`
+        for (int i = 0; i < n; i++) {
+            int& at = place[(size_t)(pending[i].second - rows_.data())];
+            if (at < 0) at = (int)rows.size(), rows.push_back(pending[i].second);
+        }
+        const Matrix& m = model_.projections[(size_t)band].matrix;
+        const auto norm = [&](int i) {
+            return (float)(rows[(size_t)i]->projected_norm[(size_t)band] * 1.000001);
+        };
+        Coded coded;
+        coded.fill(
+            *model_.level, (int)rows.size(), m.words, (m.words + 3) / 4 * 4,
+            [&](int i) { return rows[(size_t)i]->projected[(size_t)band].data(); }, norm);
+        ClusterScreen screen(*model_.level, coded);
+        int64_t work = 0;
+        for (int i = 0, j; i < n; i = j) {
+            const Part& part = model_.clusters[(size_t)pending[i].first];
+            std::vector<int> asking;
+            for (j = i; j < n && pending[j].first == pending[i].first; j++) {
+                const int at = place[(size_t)(pending[j].second - rows_.data())];
+                if (norm(at) * part.matrix.norm <= SCREENABLE) asking.push_back(at);
+            }
+            if (asking.empty()) continue;
+            work += (int64_t)asking.size() * part.matrix.words * part.matrix.width;
+            screen.ask(part, pending[i].first, std::move(asking), threads_);
+        }
+        screen.run(work >= WORTH_SHARING ? threads_ : 1);
+        screen.results([&](int c, int row, double best) {
+            float& bound = rows[(size_t)row]->clusters[(size_t)c];
+            const double lower = bound + best;
+            bound = (float)(lower + 1e-7 * std::fabs(lower));
+        });
     }
 
     void open(int c, std::pair<int, Row*>* wanted, int n) {
@@ -194,11 +259,8 @@ class Search {
             Row& row = *wanted[i].second;
             if (!(row.projected_norm[(size_t)band] * m.norm < LARGEST)) overflow = true;
             row.clusters[(size_t)c] = LOW;
-            call_.expanded[(size_t)row.index * model_.clusters.size() + c] = 1;
         }
         if (overflow) return;
-        if (part.screen.width) n = screen(c, wanted, n);
-        if (n == 0) return;
         const int stride = m.panels * LANES;
         const bool stored = (int64_t)n * stride <= STORED;
         Blocks blocks;
@@ -241,37 +303,41 @@ class Search {
                       0,
                       nullptr,
                       column(row, c),
-                      shift + std::log(mass)};
+                      shift + std::log(mass),
+                      c};
             if (m.words == 1) view.log_z = view.exact(0);  // it is the cluster: no rounding between them
+            row.base[(size_t)c] = view.base, row.cluster_z[(size_t)c] = view.log_z;
             mask(view, highs, nullptr);
             collect(row, view);
         });
     }
 
     void answer(Row& row) {
-        if (head_.fast) row.log_z = row.shift + std::log(row.mass);
-        struct Word {
-            float logprob;
-            int64_t id;
-        };
-        std::vector<Word> words;
-        for (const Candidate& c : row.best) words.push_back({(float)(c.score - row.log_z), c.id});
-        std::sort(words.begin(), words.end(), [](const Word& a, const Word& b) {
-            return a.logprob != b.logprob ? a.logprob > b.logprob : a.id < b.id;
-        });
+        row.log_z = row.mass.log();
+        row.settle();
+        std::sort(row.best.begin(), row.best.end());
         int64_t* ids = call_.ids + (size_t)row.index * call_.answers;
         float* logprobs = call_.logprobs + (size_t)row.index * call_.answers;
         for (int64_t i = 0; i < call_.answers; i++) {
-            const bool is_word = i < row.k && i < (int64_t)words.size();
-            ids[i] = is_word ? words[(size_t)i].id : -1;
-            logprobs[i] = is_word ? words[(size_t)i].logprob : LOW;
+            const bool is_word = i < row.k && i < (int64_t)row.best.size();
+            ids[i] = is_word ? row.best[(size_t)i].id : -1;
+            logprobs[i] = is_word ? (float)(row.best[(size_t)i].score - row.log_z) : LOW;
         }
-        // The last term: rounding of the float32 sums from which the rescored words' shares were taken.
-        const double before = head_.mass[(size_t)(row.index - first_)];
+        expand(row);
+        const size_t i = (size_t)(row.index - first_);
         call_.bound[row.index] =
-            head_.fast
-                ? (float)(std::max(0.0, std::log(row.upper / row.mass)) + 1e-6 * (1 + before / row.mass))
-                : 0;
+            head_.fast ? row.mass.bound(model_.head.screen, head_.norm[i], head_.code_norm[i]) : 0;
+    }
+
+    // The clusters whose own probability reaches the k-th best word's: no other can hold one of the k best.
+    void expand(const Row& row) const {
+        const int i = row.index - first_;
+        const float* columns = head_.columns.data() + (size_t)i * head_.columns_stride;
+        uint8_t* expanded = call_.expanded + (size_t)row.index * model_.clusters.size();
+        const double slack = column_slack(i);
+        for (size_t c = 0; c < model_.clusters.size(); c++)
+            expanded[c] = columns[c] + slack >= row.kth && usable(row, model_.clusters[c]) &&
+                          (columns[c] - slack >= row.kth || column(row, (int)c) >= row.kth);
     }
 
     const Model& model_;

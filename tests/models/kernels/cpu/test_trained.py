@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from models.benchmarking.text import SAMPLE, hidden_rows
 from models.bundle import DEFAULT, Bundle
 from models.kernels.cpu.kernel import CpuKernel, Mode
 from tests.support.softmaxes import LEVELS, check, needs_extension, true_logprobs
@@ -56,6 +57,65 @@ def test_topk(level: str, mode: Mode) -> None:
     rows = hidden[: len(allowed)]
     found, bound = kernel.topk_bounded(rows, 10, allowed)
     check(found, true_logprobs(softmax, rows, allowed), [10] * len(allowed), bound)
+
+
+@cache
+def many() -> tuple[Bundle, Tensor]:
+    """Hidden rows of the sample of text that ships, and mixtures of two of them: 4,096 + 45,904."""
+    bundle = trained()[0]
+    rows, _ = hidden_rows(bundle, SAMPLE, 4096)
+    generator = torch.Generator().manual_seed(0)
+    one, other = torch.randint(len(rows), (2, 50_000 - len(rows)), generator=generator)
+    share = torch.rand(len(one), 1, generator=generator)
+    return bundle, torch.cat([rows, rows[one] * share + rows[other] * (1 - share)])
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_one_order(level: str) -> None:
+    """Both modes order by one double score, at any size of batch; the reference by its own float32 sums."""
+    bundle, rows = many()
+    rows = rows[:256]
+    softmax = bundle.model.softmax
+    kernel = CpuKernel(softmax, "exact", level)
+    exact, fast = kernel.topk(rows, 1000), kernel.in_mode("fast").topk(rows, 1000)
+    assert torch.equal(exact.ids, fast.ids)
+    assert torch.equal(exact.expanded, fast.expanded)
+    alone = [kernel.topk(row[None], 1000).ids for row in rows[:8]]
+    assert torch.equal(exact.ids[:8], torch.cat(alone))
+    want = true_logprobs(softmax, rows[:64])
+    reference = softmax.topk(rows[:64], 1000)
+    mine, theirs = want.gather(1, exact.ids[:64]), want.gather(1, reference.ids)
+    assert (exact.ids[:64] != reference.ids).any()  # else this proves nothing
+    # Each orders by its own rounding of the normalizers, so of words of different clusters too.
+    assert (mine - theirs).abs().max() < 1e-5
+    assert (mine.diff() < 4e-6).all()
+
+
+@pytest.mark.slow
+def test_the_bound_in_50_000_rows() -> None:
+    """Never violated, and of the size of what is seen: 20 times the worst error of a score.
+
+    Of a top-k, whose best words are exact, 50 times: what is left are many small errors, whose sum a proof
+    must take for aligned.
+    """
+    bundle, rows = many()
+    words = bundle.config.vocabulary_size
+    fast = CpuKernel(bundle.model.softmax, "fast")
+    exact = fast.in_mode("exact")
+    errors, bounds = torch.zeros(2), torch.zeros(2)
+    for seed, part in enumerate(torch.split(rows, 64)):
+        found, bound = fast.topk_bounded(part, 10)
+        want = exact.topk(part, 10)
+        assert torch.equal(found.ids, want.ids)
+        error = (found.logprobs - want.logprobs).abs().amax(1)
+        targets = torch.randint(words, (len(part),), generator=torch.Generator().manual_seed(seed))
+        scores, score_bound = fast.target_logprobs_bounded(part, targets)
+        score_error = (scores - exact.target_logprobs(part, targets)).abs()
+        for n, (seen, told) in enumerate(((error, bound), (score_error, score_bound))):
+            assert (seen <= told + 1e-5).all()
+            errors[n], bounds[n] = max(errors[n], seen.max()), max(bounds[n], told.max())
+    assert bounds[0] <= 50 * errors[0]
+    assert bounds[1] <= 20 * errors[1]
 
 
 def test_target_logprobs() -> None:

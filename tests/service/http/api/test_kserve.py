@@ -1,5 +1,6 @@
 """The Open Inference Protocol: the same answers as /v1, in tensors."""
 
+import json
 from typing import Any
 
 import pytest
@@ -83,8 +84,38 @@ async def test_score(local: Local) -> None:
     answer = (await infer(app, {"inputs": [tensor(*texts)], "parameters": parameters})).json()
     expected = (await post(app, "score", inputs=texts, context="Thank you very")).json()["results"]
     found = columns(answer)
-    for name in ("logprob", "perplexity", "word_count", "unknown_words"):
+    for name in ("logprob", "perplexity", "known_perplexity", "word_count", "unknown_words"):
         assert found[name] == pytest.approx([result[name] for result in expected], abs=1e-5)
+    assert [json.loads(words) for words in found["word_scores"]] == [result["words"] for result in expected]
+    assert "line_scores" not in found
+
+
+async def test_the_options_of_score(local: Local, spelled: Bundle) -> None:
+    app = local(of=spelled)
+    texts = ["a well-known quiz.", "THE MAN It"]
+    options: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        ({"group": "space", "unknown": "class"}, {}),
+        ({"unknown_penalty": 1.5}, {}),
+        ({"regions": [[[0, 12]], [[0, 3], [4, 7]]]}, {"regions": "[[[0, 12]], [[0, 3], [4, 7]]]"}),
+        ({"context": ["Thank you", ""]}, {"context": '["Thank you", ""]'}),
+        ({"context": "[Thank] you"}, {}),
+        ({"context": "[1, 2]"}, {}),
+        ({"lines": True}, {}),
+        ({"ignore_case": True}, {}),
+    ]
+    for fields, strings in options:
+        parameters = {"task": "score", **fields, **strings}
+        body = {"inputs": [tensor(*texts)], "parameters": parameters}
+        answer = await infer(app, body, "/v2/models/spelled/infer")
+        assert answer.status_code == 200, answer.text
+        found = columns(answer.json())
+        expected = (await post(app, "score", inputs=texts, **fields)).json()["results"]
+        assert found["logprob"] == [result["logprob"] for result in expected]
+        assert list(map(json.loads, found["word_scores"])) == [result["words"] for result in expected]
+        lines = [json.loads(one) for one in found.get("line_scores", [])]
+        assert lines == [result["lines"] for result in expected if "lines" in result]
+    body = {"inputs": [tensor("a")], "parameters": {"task": "score", "per_word": False}}
+    assert "word_scores" not in columns((await infer(app, body, "/v2/models/spelled/infer")).json())
 
 
 async def test_only_the_wanted_outputs(local: Local) -> None:
@@ -127,7 +158,7 @@ async def test_health_tells_why_not(local: Local) -> None:
         ({"inputs": [tensor("a", datatype="FP32")]}, "inputs[0].datatype"),
         ({"inputs": [tensor("a", shape=[2])]}, "inputs[0].data"),
         ({"inputs": [tensor("a", shape=[1, 2])]}, "inputs[0].shape"),
-        ({"inputs": [tensor(1)]}, "inputs[0].data"),
+        ({"inputs": [tensor("a", 1)]}, "inputs[0].data[1]"),
         ({"inputs": [tensor("a", parameters={"binary_data_size": 5})]}, "inputs[0].parameters"),
         ({"parameters": {"task": "dance"}}, "parameters.task"),
         ({"parameters": {"k": 0}}, "parameters.k"),
@@ -153,6 +184,13 @@ async def test_health_tells_why_not(local: Local) -> None:
         ({"parameters": {"exclude": '["a", 1]'}}, "parameters.exclude[1]"),
         ({"parameters": {"task": "score", "exclude": "[]"}}, "parameters.exclude"),
         ({"outputs": [{"name": "completions"}]}, "outputs[0].name"),
+        ({"parameters": {"lines": True}}, "parameters.lines"),
+        ({"parameters": {"task": "score", "regions": "[[[0, 2]]]"}}, "parameters.regions[0][0]"),
+        ({"parameters": {"task": "score", "regions": "[["}}, "parameters.regions"),
+        ({"parameters": {"task": "score", "regions": [[[0, 1]]]}}, "parameters.regions"),
+        ({"parameters": {"task": "score", "context": '["a", "b"]'}}, "parameters.context"),
+        ({"parameters": {"task": "score", "lines": True, "context": "a"}}, "parameters.lines"),
+        ({"parameters": {"task": "score", "unknown": "spelled"}}, "parameters.unknown"),
         ({"outputs": [{"name": "logprob"}]}, "outputs[0].name"),
         ({"outputs": [{"name": "words", "parameters": {"binary_data": True}}]}, "outputs[0].parameters"),
     ],

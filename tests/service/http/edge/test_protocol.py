@@ -11,8 +11,8 @@ from tests.support.local_server import Running, run
 
 pytestmark = pytest.mark.anyio
 
-POST = b"POST /v1/predict HTTP/1.1\r\nhost: x\r\n"
-GET = b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n"
+POST = b"POST /v1/predict HTTP/1.1\r\nhost: localhost\r\n"
+GET = b"GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n"
 
 
 async def answer_to(running: Running, *pieces: bytes) -> tuple[bytes, bytes]:
@@ -137,8 +137,8 @@ async def test_an_upgrade_that_is_not_made_costs_no_body(local: Local, size: int
         POST + UPGRADE + length,
         POST + length,
         POST + UPGRADE + chunked + body + b"\r\n0\r\n\r\n",
-        GET.replace(b"host: x\r\n", b"host: x\r\n" + UPGRADE),
-        GET.replace(b"host: x", b"connection: close"),
+        GET.replace(b"\r\nhost", b"\r\n" + UPGRADE + b"host"),
+        GET.replace(b"host: localhost", b"host: localhost\r\nconnection: close"),
     ]
     sent = b"".join(requests)
     app = local()
@@ -154,7 +154,7 @@ async def test_an_upgrade_that_is_not_made_costs_no_body(local: Local, size: int
 @pytest.mark.parametrize(
     "head",
     [
-        b"CONNECT x:1 HTTP/1.1\r\nhost: x\r\n" + UPGRADE + b"\r\n",
+        b"CONNECT x:1 HTTP/1.1\r\nhost: localhost\r\n" + UPGRADE + b"\r\n",
         b"POST //[ HTTP/1.1\r\n" + UPGRADE + b"content-length: 2\r\n\r\n{}",
     ],
     ids=["connect", "no path"],
@@ -172,7 +172,7 @@ async def test_an_upgrade_of_what_is_nothing_here(local: Local, head: bytes) -> 
 async def test_a_head_beside_a_large_body(local: Local) -> None:
     body = json.dumps({"inputs": "Thank you " * 20_000}).encode()
     async with run(local()) as running:
-        head = b"POST /v1/predict HTTP/1.1\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
+        head = POST + b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
         answer, _ = await answer_to(running, head + body)
     assert answer.startswith(b"HTTP/1.1 200 ")
 

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.anyio
 
 
 def request(body: bytes = BODY, path: str = "/v1/predict", version: str = "1.1", **headers: str) -> bytes:
-    lines = [f"POST {path} HTTP/{version}", "host: x", f"content-length: {len(body)}"]
+    lines = [f"POST {path} HTTP/{version}", "host: localhost", f"content-length: {len(body)}"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
@@ -30,9 +30,9 @@ async def answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], byt
 
 @asynccontextmanager
 async def connected(
-    running: Running, data: bytes
+    running: Running, data: bytes, receive_buffer: int | None = None
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    reader, writer = await running.connect(data)
+    reader, writer = await running.connect(data, receive_buffer=receive_buffer)
     try:
         yield reader, writer
     finally:
@@ -109,7 +109,7 @@ async def test_a_body_that_comes_later_is_thrown_away(local: Local) -> None:
         (request(authorization="Bearer wrong"), 401),
         (request(authorization="Bearer topsecret"), 429),
         (request(path="/v1/nothing", authorization="Bearer topsecret"), 404),
-        (b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n", 200),
+        (b"GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n", 200),
     ],
     ids=["key", "full", "path", "health"],
 )
@@ -133,7 +133,7 @@ async def test_requests_sent_ahead_wait_for_their_turn(local: Local) -> None:
 
 
 async def test_who_reads_nothing_waits(local: Local) -> None:
-    async with full(local) as running, connected(running, request() * 20_000) as (reader, _):
+    async with full(local) as running, connected(running, request() * 20_000, 4096) as (reader, _):
         # The kernel's buffers hold some answers; then the server stops to read, and to make any. It runs on
         # this event loop: in so many turns it would have gone on, however long they take.
         refused, turns_without = 0.0, 0
@@ -146,9 +146,8 @@ async def test_who_reads_nothing_waits(local: Local) -> None:
             assert (await answer(reader))[0] == 429
 
 
-async def test_a_body_that_came_late_leaves_a_timer(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.http.server.KEEP_ALIVE_SECONDS", 0.3)
-    async with full(local) as running:
+async def test_a_body_that_came_late_leaves_a_timer(local: Local) -> None:
+    async with full(local, keep_alive=0.3) as running:
         whole = request()
         async with connected(running, whole[:-5]) as (reader, writer):
             assert (await answer(reader))[0] == 429

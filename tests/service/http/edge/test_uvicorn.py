@@ -33,7 +33,9 @@ SIGNATURES = {
     "on_body": ["body"],
     "on_message_complete": [],
     "on_response_complete": [],
-    "send_400_response": ["msg"],
+    "eof_received": [],
+    "on_url": ["url"],
+    "on_header": ["name", "value"],
     "timeout_keep_alive_handler": [],
 }
 """The methods that we override or call, and their parameters."""

@@ -95,6 +95,7 @@ def test_the_public_ones() -> None:
     }
     assert {row.path for row in ENDPOINTS if row.asks_model} == {
         *("/v1/predict", "/v1/score", "/v1/completions", "/v2/models/{model}/infer"),
+        *("/tokenize", "/detokenize"),
     }
 
 
