@@ -82,6 +82,8 @@ def _invalid(fault: ErrorDetails, *, texts: bool) -> InvalidRequest:
             param=param,
             code="invalid_value",
         )
+    if kind == "json_invalid":
+        return InvalidRequest(f"{param} must be a string of JSON.", param=param, code="invalid_value")
     code = "invalid_type" if kind.endswith("_type") else "invalid_value"
     requirement = fault["msg"].removeprefix("Input should be ").removeprefix("String should have ")
     return InvalidRequest(f"{param} must be {requirement}.", param=param, code=code)
