@@ -1,6 +1,6 @@
 """A model on disk: ``config.json``, ``model.safetensors``, ``tokenizer.json``, ``README.md``. No pickle.
 
-A bundle of format version 2 may have a spelling model, ``spelling.safetensors``.
+A bundle of format version 2 may have a spelling model, ``spelling.safetensors``, and weights of 8 bits.
 """
 
 from __future__ import annotations
@@ -12,14 +12,12 @@ from typing import Final
 
 import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
 
 from models.bodies.recurrent import RecurrentBody
 from models.config.model import ModelConfig
 from models.language_model import LanguageModel
 from models.spelling.spelling_model import SPELLING, SpellingModel
+from models.storage.weights_file import WeightsError, read_weights, write_weights
 from models.text.tokenizer import SpecialWords
 from models.text.vocabulary import Vocabulary
 from models.weightless import weightless
@@ -33,8 +31,6 @@ CONTENT: Final = (CONFIG, TOKENIZER, WEIGHTS)
 
 DEFAULT: Final = Path(__file__).parent / "default"
 
-_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
-
 
 class BundleError(ValueError):
     """What is wrong with a bundle, in one line."""
@@ -45,7 +41,8 @@ class BundleError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A loaded model: its weights in float32 on `device`, ready to answer. `dtype` is that on disk.
+    """A loaded model: its weights on `device`, in float32 but for those that are multiplied in 8 bits, ready
+    to answer. `dtype` is that on disk.
 
     `spelling` is None where an unknown word has the probability of its class alone.
     """
@@ -88,7 +85,10 @@ class Bundle:
             model = weightless(config, vocabulary.special_ids)
         except RuntimeError as error:  # sizes that no tensor can have
             raise BundleError(f"{path / CONFIG}: {error}") from None
-        weights, dtype = _read_weights(path / WEIGHTS, model.state_dict(), target)
+        try:
+            weights, dtype = read_weights(path / WEIGHTS, model.state_dict(), target, config.quantization)
+        except WeightsError as error:
+            raise BundleError(f"{path / WEIGHTS}: {error}") from None
         model.load_state_dict(weights, assign=True)
         # Made on "meta" with the model, and not among the weights.
         model.softmax.exclude(vocabulary.special_ids)
@@ -117,14 +117,10 @@ class Bundle:
         """
         path = Path(path)
         path.mkdir(parents=True, exist_ok=True)
-        weights = {
-            key: value.detach().to("cpu", dtype).contiguous() for key, value in model.state_dict().items()
-        }
-        for key, value in weights.items():
-            if not bool(value.isfinite().all()):
-                raise BundleError(f"{key} is not finite as {dtype}")
-        save_file(weights, path / WEIGHTS)
-        (path / WEIGHTS).chmod(0o644)  # the library makes it private; a server runs as another user
+        try:
+            write_weights(path / WEIGHTS, model.state_dict(), dtype, model.config.quantization)
+        except WeightsError as error:
+            raise BundleError(str(error)) from None
         vocabulary.save(path / TOKENIZER)
         (path / CARD).write_text(card)
         write_spelling(path, model.config, spelling)
@@ -136,14 +132,15 @@ def write_spelling(path: Path, config: ModelConfig, spelling: SpellingModel | No
     Interrupted at any point, it leaves a bundle that loads: with the earlier spelling model, none, or this.
     """
     if (path / SPELLING).exists() or spelling is None:
-        _write_config(path, config.with_spelling(None))
+        write_config(path, config.with_spelling(None))
         (path / SPELLING).unlink(missing_ok=True)
     if spelling is not None:
         spelling.save(path)
-        _write_config(path, config.with_spelling(spelling.config))
+        write_config(path, config.with_spelling(spelling.config))
 
 
-def _write_config(path: Path, config: ModelConfig) -> None:
+def write_config(path: Path, config: ModelConfig) -> None:
+    """Write `config` into the bundle at `path`, in one step."""
     unfinished = path / (CONFIG + ".tmp")
     unfinished.write_text(config.to_json())
     unfinished.replace(path / CONFIG)
@@ -205,39 +202,3 @@ def _read_spelling(path: Path, config: ModelConfig, vocabulary: Vocabulary) -> S
         return SpellingModel.load(path, config.spelling, vocabulary)
     except ValueError as error:
         raise BundleError(str(error)) from None
-
-
-def _read_weights(
-    file: Path, expected: dict[str, Tensor], device: torch.device
-) -> tuple[dict[str, Tensor], str]:
-    weights: dict[str, Tensor] = {}
-    dtypes: set[str] = set()
-    try:
-        with safe_open(file, framework="pt") as stored:
-            names = set(stored.keys())
-            for problem, differing in (
-                ("missing", expected.keys() - names),
-                ("unknown", names - expected.keys()),
-            ):
-                if differing:
-                    others = f" and {len(differing) - 1} others" if len(differing) > 1 else ""
-                    raise BundleError(f"{file}: {problem} weight {min(differing)}{others}")
-            for name, want in expected.items():
-                entry = stored.get_slice(name)
-                if entry.get_shape() != list(want.shape):
-                    raise BundleError(
-                        f"{file}: {name} has shape {entry.get_shape()}, {CONFIG} asks for {list(want.shape)}"
-                    )
-                if entry.get_dtype() not in _DTYPES:
-                    raise BundleError(
-                        f"{file}: {name} has type {entry.get_dtype()}, not a floating-point one"
-                    )
-                dtypes.add(_DTYPES[entry.get_dtype()])
-                # A copy: a file changed under a running server must not reach its weights.
-                value = stored.get_tensor(name).to(torch.float32, copy=True)
-                if not bool(value.isfinite().all()):
-                    raise BundleError(f"{file}: {name} holds values that are not finite")
-                weights[name] = value.to(device)
-    except (SafetensorError, OSError) as error:
-        raise BundleError(f"{file}: {error}") from None
-    return weights, "/".join(sorted(dtypes))

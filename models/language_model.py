@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from models.bodies.base import Body, RowState, State, TensorState, last_rows
 from models.bodies.gated_convolution import GatedConvolutionBody
 from models.bodies.lstm import LSTMBody
+from models.bodies.quantized_lstm import QuantizedLSTMBody
 from models.bodies.rnn import RNNBody
 from models.bodies.transformer import TransformerBody
 from models.bodies.transformer_xl import TransformerXLBody
@@ -63,7 +64,8 @@ class LanguageModel(nn.Module):
     @property
     def kernels(self) -> dict[str, str]:
         """One line each on what runs the body and the output layer, for a person."""
-        body = "torch operators, float32" if self._fast_body is None else self._fast_body.description
+        sums = "float32" if self.config.quantization is None else "8 bits"
+        body = f"torch operators, {sums}" if self._fast_body is None else self._fast_body.description
         return {
             "body": body,
             "softmax": self.choice.description,
@@ -159,7 +161,8 @@ def make_body(config: ModelConfig) -> Body[Any]:
     """The body that `config` describes: vectors of `input_size` -> rows of `hidden_size`."""
     match config.body:
         case LSTMConfig():
-            return LSTMBody(config.body, config.hidden_size, config.input_size)
+            body = LSTMBody if config.quantization is None else QuantizedLSTMBody
+            return body(config.body, config.hidden_size, config.input_size)
         case RNNConfig():
             return RNNBody(config.body, config.input_size)
         case TransformerXLConfig():

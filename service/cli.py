@@ -10,6 +10,7 @@ from service.commands.cutoffs import cutoffs
 from service.commands.import_ import import_
 from service.commands.inspect import inspect
 from service.commands.predict import predict
+from service.commands.quantize import quantize
 from service.commands.recluster import recluster
 from service.commands.score import score
 from service.commands.serve import CONTEXT_SETTINGS, serve
@@ -32,6 +33,7 @@ app.add_typer(bench, name="bench")
 app.command("cutoffs")(cutoffs)
 app.command("recluster")(recluster)
 app.command("import")(import_)
+app.command("quantize")(quantize)
 app.command("spell")(spell)
 
 

@@ -31,7 +31,7 @@ class LSTMBody(RecurrentBody):
         if config.projection:
             _spend_projection_warning()
         self.layers = nn.ModuleList(
-            nn.LSTM(before, size, proj_size=config.projection, batch_first=True)
+            self.make_layer(before, size, config.projection)
             for before, size in zip(inputs, units, strict=True)
         )
         self.residual = [
@@ -39,15 +39,32 @@ class LSTMBody(RecurrentBody):
         ]
         self.to_hidden = None
         if outputs[-1] != hidden_size or config.output_bias:
-            self.to_hidden = nn.Linear(outputs[-1], hidden_size, bias=config.output_bias)
+            self.to_hidden = self.make_linear(outputs[-1], hidden_size, config.output_bias)
         for layer, size in zip(self.layers, units, strict=True):
             for name, weight in layer.named_parameters():
                 if name.startswith("bias"):
                     nn.init.zeros_(weight)
                     if name.startswith("bias_ih"):
                         nn.init.ones_(weight[size : 2 * size])  # remember at first
-                else:
+                elif weight.is_floating_point() and weight.dim() == 2:
                     nn.init.normal_(weight, std=weight.shape[1] ** -0.5)
+
+    def make_layer(self, inputs: int, units: int, projection: int) -> nn.Module:
+        """One layer."""
+        return nn.LSTM(inputs, units, proj_size=projection, batch_first=True)
+
+    def make_linear(self, inputs: int, outputs: int, bias: bool) -> nn.Module:
+        """The map from the last layer to the hidden size."""
+        return nn.Linear(inputs, outputs, bias=bias)
+
+    def run_layer(
+        self, layer: nn.Module, rows: Tensor, lengths: Tensor | None, h: Tensor, c: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, T, output) of a layer for (B, T, input), and the h and c after each row's last word."""
+        out, (after_h, after_c) = run_module(
+            layer, rows, lengths, (h[None].contiguous(), c[None].contiguous())
+        )
+        return out, after_h[0], after_c[0]
 
     def forward(
         self, vectors: Tensor, lengths: Tensor | None, state: TensorState
@@ -62,10 +79,9 @@ class LSTMBody(RecurrentBody):
         rows = vectors
         before = torch.split(state[0], self.sizes, 1)
         for i, (layer, residual) in enumerate(zip(self.layers, self.residual, strict=True)):
-            start = (before[2 * i][None].contiguous(), before[2 * i + 1][None].contiguous())
-            out, (h, c) = run_module(layer, rows, lengths, start)
+            out, h, c = self.run_layer(layer, rows, lengths, before[2 * i], before[2 * i + 1])
             rows = rows + out if residual else out
-            after += [h[0], c[0]]
+            after += [h, c]
         if self.to_hidden is not None:
             rows = self.to_hidden(rows)
         biased = self.to_hidden is not None and self.to_hidden.bias is not None

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from itertools import accumulate, pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
-from models.config.bodies import BodyConfig, RNNConfig, Size
+from models.config.bodies import BodyConfig, LSTMConfig, RNNConfig, Size
+from models.config.quantization import QuantizationConfig
 from models.config.spelling import SpellingConfig
 from models.config.strict import Strict
 from models.config.tokenization import Ours, Tokenization
+
+_VERSION_2: Final = ("spelling", "quantization")
+"""Optional parts that format version 1 does not know."""
 
 
 class Band(Strict):
@@ -64,7 +68,8 @@ class ModelConfig(Strict):
     Words. A text starts after `start_word` (None: after `end_word`). `special_words`, like `unknown_word`,
     are never predicted. `tokenization` is how text becomes words.
 
-    Optional parts, of format version 2: `spelling`, a model of the words that the vocabulary lacks.
+    Optional parts, of format version 2: `spelling`, a model of the words that the vocabulary lacks;
+    `quantization`, which weights have 8 bits.
     """
 
     format_version: Literal[1, 2] = 1
@@ -94,6 +99,7 @@ class ModelConfig(Strict):
     special_words: Annotated[tuple[str, ...], Field(strict=False)] = ()
     tokenization: Tokenization = Ours()
     spelling: SpellingConfig | None = None
+    quantization: QuantizationConfig | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> ModelConfig:
@@ -101,8 +107,11 @@ class ModelConfig(Strict):
             raise ValueError(f"unknown_word and end_word are both {self.end_word!r}")
         if self.end_word in self.special_words:
             raise ValueError(f"end_word {self.end_word!r} must not be one of special_words")
-        if self.format_version == 1 and self.spelling is not None:
-            raise ValueError("spelling is a part of format_version 2")
+        for part in _VERSION_2:
+            if self.format_version == 1 and getattr(self, part) is not None:
+                raise ValueError(f"{part} is a part of format_version 2")
+        if self.quantization is not None and not isinstance(self.body, LSTMConfig):
+            raise ValueError(f"quantization is for bodies of type lstm, this is {self.body.type}")
         if self.format_version == 1 and self.tokenization == Ours(version=2):
             raise ValueError("version 2 of the tokenization needs format_version 2")
         if any(low >= high for low, high in pairwise(self.cutoffs)):
@@ -176,16 +185,25 @@ class ModelConfig(Strict):
 
     def with_spelling(self, spelling: SpellingConfig | None) -> ModelConfig:
         """The same with another spelling model, or with none; in version 1 as long as that can say it."""
-        first = spelling is None and self.tokenization != Ours(version=2)
-        return self.model_copy(update={"spelling": spelling, "format_version": 1 if first else 2})
+        return self._with("spelling", spelling)
+
+    def with_quantization(self, quantization: QuantizationConfig) -> ModelConfig:
+        """The same with weights of 8 bits. Raises ValueError for a body that has none."""
+        return ModelConfig.model_validate(dict(self._with("quantization", quantization)))
+
+    def _with(self, part: str, value: Strict | None) -> ModelConfig:
+        changed = self.model_copy(update={part: value})
+        first = changed.tokenization != Ours(version=2) and all(
+            getattr(changed, name) is None for name in _VERSION_2
+        )
+        return changed.model_copy(update={"format_version": 1 if first else 2})
 
     def to_json(self) -> str:
         """What ``config.json`` holds; version 1 without the parts that it does not know."""
+        left_out: dict[str, bool | set[str]] = {}
         if self.format_version == 1:
-            return (
-                self.model_dump_json(indent=2, exclude={"spelling": True, "tokenization": {"version"}}) + "\n"
-            )
-        return self.model_dump_json(indent=2) + "\n"
+            left_out = {"tokenization": {"version"}, **dict.fromkeys(_VERSION_2, True)}
+        return self.model_dump_json(indent=2, exclude=left_out) + "\n"
 
     @property
     def band_edges(self) -> tuple[int, ...]:

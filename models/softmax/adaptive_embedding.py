@@ -26,6 +26,8 @@ class AdaptiveEmbedding(nn.Module):
         self.edges = config.input_edges
         self.size = config.input_size
         self.scale = config.embedding_scale
+        # A body of integers rounds its inputs: they must not depend on the order of float32 sums.
+        self.in_double = config.quantization is not None
         # In a tuple: not a submodule of this one.
         self._tables = (softmax,) if config.tied else None
         self._projections = (softmax,) if config.tied_projections else None
@@ -86,7 +88,10 @@ class AdaptiveEmbedding(nn.Module):
             rows = F.embedding(flat[at] - low, self.table(band))
             projection = self.projection(band)
             if projection is not None:
-                rows = F.linear(rows, projection)
+                if self.in_double:
+                    rows = F.linear(rows.double(), projection.double()).to(rows.dtype)
+                else:
+                    rows = F.linear(rows, projection)
             vectors = vectors.index_copy(0, at, rows.to(vectors.dtype))
         if found != len(flat):
             raise IndexError(f"ids must be in 0..{self.edges[-1] - 1}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +15,7 @@ from service.commands.shared.session import load_bundle, session, show, standard
 if TYPE_CHECKING:
     from models.bundle import Bundle
 
-_STORED_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+_STORED_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I8": 1}
 
 
 def inspect(
@@ -77,6 +78,7 @@ def inspection(bundle: Bundle) -> dict[str, Any]:
             )
         ],
         "dtype": bundle.dtype,
+        "quantization": None if config.quantization is None else config.quantization.model_dump(),
         "kernels": bundle.model.kernels,
         "device": str(bundle.device),
         "parameters": bundle.model.parameter_count(),
@@ -101,14 +103,18 @@ def _parts(bundle: Bundle) -> list[dict[str, Any]]:
     from safetensors import safe_open
 
     from models.bundle import WEIGHTS
+    from models.storage.weights_file import SCALE
 
     parts: dict[str, dict[str, Any]] = {}
     with safe_open(bundle.path / WEIGHTS, framework="pt") as stored:
+        names = set(stored.keys())
         # A tied weight has one name, and counts for the output layer.
         for name, weight in bundle.model.named_parameters():
             part = parts.setdefault(_part(name), {"parameters": 0, "disk_bytes": 0, "memory_bytes": 0})
             part["parameters"] += weight.numel()
-            part["disk_bytes"] += weight.numel() * _STORED_BYTES[stored.get_slice(name).get_dtype()]
+            for there in {name, name + SCALE} & names:
+                entry = stored.get_slice(there)
+                part["disk_bytes"] += prod(entry.get_shape()) * _STORED_BYTES[entry.get_dtype()]
             part["memory_bytes"] += weight.numel() * weight.element_size()
     return [{"part": part, **sizes} for part, sizes in parts.items()]
 

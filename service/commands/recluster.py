@@ -69,6 +69,8 @@ def recluster(
 
         keep_memory()
         bundle = load_bundle(model, "cpu", threads)
+        if bundle.config.quantization is not None:
+            raise UserError(f"{model}: has weights of 8 bits: recluster the model before, then quantize it")
         plain = bundle.config.n_clusters == 0
         if bundle.config.cutoffs[0] == 0:
             raise UserError(f"{model}: a two-level tree has no short-list to keep")

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import ctypes
 import os
-from ctypes import POINTER, c_char_p, c_double, c_int, c_int64, c_void_p
+from ctypes import POINTER, c_char_p, c_double, c_float, c_int, c_int64, c_void_p
 from functools import cache
 from pathlib import Path
 from typing import Final
 
 import torch
 
-VERSION: Final = 7
+VERSION: Final = 8
 
 _IDS = POINTER(c_int64)
 _OUT = (c_void_p,) * 4
@@ -39,8 +39,11 @@ _SIGNATURES: Final[dict[str, tuple[type | None, tuple[type, ...]]]] = {
         (c_void_p, c_void_p, c_void_p, c_int, c_int, c_int, c_void_p, c_void_p),
     ),
     "hf_lstm_new": (c_void_p, (c_char_p, c_int, c_int, c_int, *(c_void_p,) * 5, c_int)),
+    "hf_lstm_new_integer": (c_void_p, (c_char_p, c_int, c_int, c_int, *(c_void_p,) * 7)),
     "hf_lstm_table": (c_int, (c_void_p, c_void_p, c_int64)),
     "hf_lstm_band": (c_int, (c_void_p, c_void_p, c_void_p, c_int64, c_int, c_int)),
+    "hf_lstm_vectors": (c_int, (c_void_p, c_void_p, c_void_p, c_float, c_int64, c_int)),
+    "hf_lstm_embed": (c_int, (c_void_p, c_void_p, c_int, c_void_p)),
     "hf_lstm_run": (c_int, (*(c_void_p,) * 3, c_int, c_int, *(c_void_p,) * 5, c_int64, c_void_p, c_int)),
     "hf_lstm_free": (None, (c_void_p,)),
 }

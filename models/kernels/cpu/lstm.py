@@ -1,18 +1,17 @@
-"""The LSTM body on the CPU, in C++ (``src/lstm.cpp``): float32, one fused pass a step.
+"""The LSTM body on the CPU, in C++ (``src/lstm.cpp``, ``src/integer_lstm.cpp``): one fused pass a step.
 
 Reads a layer's hidden weights and projection once a step and chunk of rows (float16 panels where every weight
-is a float16 number); writes the outputs and the state. One row's step takes the weights' bytes over the
-bandwidth of L3 or memory; from six rows on the flop over the peak.
+is a float16 number, a byte a weight of a quantized body); writes the outputs and the state. One row's step
+takes the weights' bytes over the bandwidth of L3 or memory; from six rows on the operations over the peak.
 
 Given the embedding, the first layer reads word ids. Its inputs' share of the gates, ``W e_w + b``, is then
 precomputed for the most frequent words; for the others the embedding's projection is multiplied into the
-weights, ``(scale W P) t_w``, so that a word costs its table row's width instead of the vector's.
+weights, ``(scale W P) t_w``, so that a word costs its table row's width instead of the vector's. A quantized
+body has its weights as they are: the vector is made, and quantized.
 """
 
 from __future__ import annotations
 
-import ctypes
-import weakref
 from typing import Final
 
 import torch
@@ -20,26 +19,28 @@ from torch import Tensor, nn
 
 from models.bodies.base import TensorState, last_rows
 from models.bodies.lstm import LSTMBody
-from models.kernels.cpu.library import KernelError, best_level, load, thread_count
+from models.bodies.quantized_lstm import QuantizedLSTMLayer
+from models.kernels.cpu.library import KernelError, best_level, thread_count
+from models.kernels.cpu.lstm_layers import FloatLayer, IntegerLayer, Layer
 from models.softmax.adaptive_embedding import AdaptiveEmbedding
 
 TABLE_BYTES: Final = 32 << 20
-"""At most so much memory for precomputed gates: 16 bytes a word and unit, 2048 words at 1024 units."""
-
-_BAD_LENGTH: Final = 1
+"""At most so much memory for precomputed gates: 16 bytes a word and unit, 2048 words at 1024 units. A
+quantized body has as many words in half of it."""
 
 
 class CpuLSTM:
-    """`LSTMBody.forward` made fast: the same arguments, shapes and, to float32 rounding, results.
+    """`LSTMBody.forward` made fast: the same arguments, shapes and, to float32 rounding, results; those of a
+    `QuantizedLSTMBody` to the bit.
 
     Safe to call from several threads at once. The weights are packed now; changes later go unnoticed.
 
     Args:
-        body: a float32 body on the CPU.
+        body: a float32 or quantized body on the CPU.
         level: ``avx512``, ``avx2`` or ``scalar``; by default the best of this processor.
         threads: at most so many; by default as many as torch uses at each call.
         embedding: makes the body's vectors of ids, for `encode`.
-        table_bytes: at most so much memory for the gates of frequent words.
+        table_bytes: at most so much memory for the gates of frequent words, half of it for a quantized body.
 
     Raises:
         KernelError: no extension for this machine, or weights that it does not take.
@@ -55,11 +56,12 @@ class CpuLSTM:
     ) -> None:
         parts = [body] if embedding is None else [body, embedding]
         weights = [weight for part in parts for weight in part.parameters()]
-        if any(weight.device.type != "cpu" or weight.dtype != torch.float32 for weight in weights):
+        types = (torch.float32, torch.int8)
+        if any(weight.device.type != "cpu" or weight.dtype not in types for weight in weights):
             raise KernelError("the weights are not float32 on the CPU")
         self.level: Final = best_level(level)
         self._threads = threads
-        self._layers = [_Layer(layer, self.level) for layer in body.layers if isinstance(layer, nn.LSTM)]
+        self._layers = [_packed(layer, self.level) for layer in body.layers]
         self._residual = list(body.residual)
         self._state_size = sum(body.sizes)
         self._to_hidden = body.to_hidden
@@ -69,14 +71,17 @@ class CpuLSTM:
         self._reads_ids = embedding is not None and not self._residual[0]
         if embedding is not None and self._reads_ids:
             self._tabled = self._layers[0].read_words(embedding, table_bytes)
+        elif embedding is not None:
+            self._layers[0].read_vectors(embedding)
 
     @property
     def description(self) -> str:
         """One line for `headfirst inspect`."""
-        text = f"C++ {self.level}, float32 sums"
+        first = self._layers[0]
+        text = f"C++ {self.level}, {first.sums} sums"
         if not self._reads_ids:
             return text
-        size = 16 * self._layers[0].units * self._tabled / 2**20
+        size = first.table_unit_bytes * first.units * self._tabled / 2**20
         return f"{text}, gates of {self._tabled} words precomputed ({size:.0f} MiB)"
 
     def encode(
@@ -91,8 +96,10 @@ class CpuLSTM:
         """
         if self._embedding is None:
             raise ValueError("made without an embedding")
-        rows = ids.to(torch.int64) if self._reads_ids else self._embedding(ids).detach().float()
-        return self._run(rows.contiguous(), lengths, state, last)
+        rows = ids.to(torch.int64).contiguous()
+        if not self._reads_ids:
+            rows = self._layers[0].embed(rows)
+        return self._run(rows, lengths, state, last)
 
     def __call__(
         self, vectors: Tensor, lengths: Tensor | None, state: TensorState
@@ -134,97 +141,9 @@ class CpuLSTM:
         return rows, (after,)
 
 
-class _Layer:
-    def __init__(self, lstm: nn.LSTM, level: str) -> None:
-        self._library = load()
-        self.outputs = lstm.proj_size or lstm.hidden_size
-        self.inputs, self.units = lstm.input_size, lstm.hidden_size
-        self._words = 0
-        self._kept: list[Tensor] = []  # the library reads these rows as long as it lives
-        self._weights: dict[str, Tensor] = {
-            name.removesuffix("_l0"): weight.detach().contiguous() for name, weight in lstm.named_parameters()
-        }
-        weights = self._weights
-        half = sum(
-            1 << bit
-            for bit, name in enumerate(("weight_ih", "weight_hh", "weight_hr"))
-            if name in weights and _is_half(weights[name])
-        )
-
-        def at(name: str) -> int | None:
-            return weights[name].data_ptr() if name in weights else None
-
-        lstm_at = self._library.hf_lstm_new(
-            level.encode(), self.inputs, self.units, self.outputs, at("weight_ih"), at("weight_hh"),
-            at("bias_ih"), at("bias_hh"), at("weight_hr"), half,
-        )  # fmt: skip
-        self._check(0 if lstm_at else -1)
-        self._lstm = ctypes.c_void_p(lstm_at)
-        weakref.finalize(self, self._library.hf_lstm_free, self._lstm).atexit = False
-
-    def read_words(self, embedding: AdaptiveEmbedding, table_bytes: int) -> int:
-        """From now on inputs may be ids of `embedding`; returns how many words' gates are precomputed."""
-        tabled = min(embedding.edges[-1], table_bytes // (16 * self.units))
-        vectors = embedding(torch.arange(tabled)).detach().contiguous()
-        self._check(self._library.hf_lstm_table(self._lstm, vectors.data_ptr(), tabled))
-        weight = self._weights["weight_ih"].double() * embedding.scale
-        low = 0
-        for band, high in enumerate(embedding.edges, start=-1):
-            first = max(low, tabled)
-            if first < high:
-                rows = embedding.table(band).detach().contiguous()
-                projection = embedding.projection(band)
-                folded = weight if projection is None else weight @ projection.detach().double()
-                matrix, width = folded.float().contiguous(), rows.shape[1]
-                self._check(
-                    self._library.hf_lstm_band(
-                        self._lstm, rows.data_ptr() + 4 * width * (first - low), matrix.data_ptr(),
-                        high - first, width, _is_half(matrix),
-                    )
-                )  # fmt: skip
-                self._kept.append(rows)
-            low = high
-        self._words = embedding.edges[-1]
-        return tabled
-
-    def run(
-        self,
-        inputs: Tensor,
-        lengths: Tensor | None,
-        before: Tensor,
-        after: Tensor,
-        at: int,
-        threads: int,
-        wanted: bool,
-    ) -> Tensor | None:
-        """(B, T, outputs) of vectors (B, T, inputs) or ids (B, T), if they are `wanted`. Reads h (B, outputs)
-        and c (B, units) of the state `before` (B, total) from column `at` on, and writes those of `after`."""
-        rows, steps = inputs.shape[:2]
-        is_ids = inputs.dim() == 2
-        if not is_ids and inputs.shape[2] != self.inputs:
-            raise ValueError(f"inputs {tuple(inputs.shape)} or the state do not fit the layer")
-        if lengths is not None and lengths.shape != (rows,):
-            raise ValueError(f"{rows} rows need as many lengths, got {tuple(lengths.shape)}")
-        out = torch.empty(rows, steps, self.outputs) if wanted else None
-        h, h_after = (state.data_ptr() + 4 * at for state in (before, after))
-        c, c_after = h + 4 * self.outputs, h_after + 4 * self.outputs
-        failed = self._library.hf_lstm_run(
-            self._lstm, None if is_ids else inputs.data_ptr(), inputs.data_ptr() if is_ids else None,
-            rows, steps, None if lengths is None else lengths.data_ptr(), h, c,
-            h_after, c_after, before.shape[1], None if out is None else out.data_ptr(), threads,
-        )  # fmt: skip
-        if failed == _BAD_LENGTH:
-            raise ValueError(f"lengths must be in 0..{steps}")
-        if failed > 0:
-            raise IndexError(f"ids must be in 0..{self._words - 1}")
-        self._check(failed)
-        return out
-
-    @staticmethod
-    def _check(code: int) -> None:
-        if code < 0:
-            raise MemoryError("the CPU kernel ran out of memory")
-
-
-def _is_half(weight: Tensor) -> bool:
-    return bool(torch.equal(weight.half().float(), weight))
+def _packed(layer: nn.Module, level: str) -> Layer:
+    if isinstance(layer, QuantizedLSTMLayer):
+        return IntegerLayer(layer, level)
+    if isinstance(layer, nn.LSTM):
+        return FloatLayer(layer, level)
+    raise TypeError(f"no kernel runs a {type(layer).__name__}")

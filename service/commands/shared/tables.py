@@ -35,7 +35,8 @@ def _overview(facts: dict[str, Any]) -> Table:
         ("parameters", f"{facts['parameters']:,}"),
         ("embeddings", _embeddings(facts)),
         ("softmax", _softmax(facts)),
-        ("weights", f"{facts['dtype']} on disk, float32 on {facts['device']}"),
+        ("weights", f"{facts['dtype']} on disk, {_memory(facts)} on {facts['device']}"),
+        *(() if facts["quantization"] is None else (("8 bits cost", _cost(facts["quantization"]["cost"])),)),
         *(
             (f"{part.replace('_fast', ' in fast mode')} runs on", kernel)
             for part, kernel in facts["kernels"].items()
@@ -43,6 +44,20 @@ def _overview(facts: dict[str, Any]) -> Table:
     ):
         table.add_row(key, Text(value))
     return table
+
+
+def _memory(facts: dict[str, Any]) -> str:
+    return "float32" if facts["quantization"] is None else "the body in 8 bits, the rest in float32"
+
+
+def _cost(cost: dict[str, Any] | None) -> str:
+    if cost is None:
+        return "not measured"
+    before, after = cost["perplexity_before"], cost["perplexity"]
+    return (
+        f"perplexity {before:.3f} to {after:.3f} ({after / before - 1:+.2%}), the same first word in"
+        f" {cost['same_first']:.1%} of {cost['words']:,}"
+    )
 
 
 def layers(body: dict[str, Any]) -> str:

@@ -14,24 +14,8 @@ from service.contract.messages import Message, Predict, Scored
 from service.engine.engine import set_threads
 from service.engine.scheduler import SCORE_SLICE_TOKENS
 from tests.support.engines import compute
+from tests.support.mixture import mixture, words
 from tests.support.spy import Make, check, predict, running_engines, score
-
-
-def words(count: int, seed: int = 0) -> list[int]:
-    return random.Random(seed).choices(range(280), k=count)
-
-
-def mixture(seed: int, longest: int = 140) -> list[Message]:
-    """Messages of all kinds and lengths."""
-    dice = random.Random(seed)
-    messages: list[Message] = []
-    for i, length in enumerate([0, 1, 2, 3, 7, 20, 63, 64, 65, longest]):
-        k, prefix = dice.choice([1, 10, 17, 280, 1000]), dice.choice([None, None, "", "b", "ta", "zzz"])
-        messages.append(predict(words(length, seed + i), k, prefix))
-        messages.append(score(words(length, seed + i), words(dice.choice([0, 0, 3]), seed)))
-    dice.shuffle(messages)
-    return messages
-
 
 # -- right answers ------------------------------------------------------------------------------------------
 

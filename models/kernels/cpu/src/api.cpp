@@ -1,9 +1,10 @@
 // The C interface that Python calls through ctypes: raw pointers, no torch, no Python. Every function may be
 // called from any thread at once; a model is not changed after hf_model_finish. Returns below 0: out of
 // memory. Reads and writes what the caller's pointers say; costs a microsecond a call beside the work itself.
-#include "lstm.h"
+#include "integer_lstm.h"
 #include "topk.h"
 
+#include <algorithm>
 #include <cstring>
 #include <new>
 
@@ -35,12 +36,36 @@ int guarded(Work work) {
     }
 }
 
+const IntegerLevel* integers_of(const Level& level) {
+#if defined(__x86_64__)
+    if (&level == &avx512_level) return &avx512_integers;
+    if (&level == &avx2_level) return &avx2_integers;
+#endif
+    return &level == &scalar_level ? &scalar_integers : nullptr;
+}
+
+// A new layer that `pack` fills, or null.
+template <class Layer, class Pack>
+LSTM* made(const char* level, int inputs, int units, int outputs, bool projected, Pack pack) {
+    Layer* lstm = nullptr;
+    const int code = guarded([&] {
+        lstm = new Layer;
+        lstm->level = level_named(level);
+        lstm->inputs = inputs, lstm->units = units, lstm->outputs = outputs, lstm->projected = projected;
+        pack(*lstm);
+        return 0;
+    });
+    if (code == 0) return lstm;
+    delete lstm;
+    return nullptr;
+}
+
 }  // namespace
 
 #define API extern "C" __attribute__((visibility("default")))
 
 // The interface's version: the Python side refuses another.
-API int hf_version() { return 7; }
+API int hf_version() { return 8; }
 
 // The best instruction set of this processor ("" asks for it), or `name` if the processor has it, else null.
 API const char* hf_level(const char* name) {
@@ -135,31 +160,56 @@ API int hf_target_logprobs(const Model* model, const float* hidden, const int64_
 API LSTM* hf_lstm_new(const char* level, int inputs, int units, int outputs, const float* input,
                       const float* hidden, const float* input_bias, const float* hidden_bias,
                       const float* projection, int half) {
-    LSTM* lstm = nullptr;
-    const int code = guarded([&] {
-        lstm = new LSTM;
-        lstm->level = level_named(level);
-        lstm->inputs = inputs, lstm->units = units, lstm->outputs = outputs,
-        lstm->projected = projection != nullptr;
-        pack_lstm(*lstm, input, hidden, input_bias, hidden_bias, projection, half);
-        return 0;
+    return made<FloatLSTM>(level, inputs, units, outputs, projection != nullptr, [&](FloatLSTM& lstm) {
+        pack_lstm(lstm, input, hidden, input_bias, hidden_bias, projection, half);
     });
-    if (code == 0) return lstm;
-    delete lstm;
-    return nullptr;
 }
 
-// Where inputs may be words: see add_table and add_band in lstm.h.
+// Weights of 8 bits; see pack_integer_lstm.
+API LSTM* hf_lstm_new_integer(const char* level, int inputs, int units, int outputs, const int8_t* input,
+                              const float* input_scale, const int8_t* hidden, const float* hidden_scale,
+                              const float* bias, const int8_t* projection, const float* projection_scale) {
+    return made<IntegerLSTM>(level, inputs, units, outputs, projection != nullptr, [&](IntegerLSTM& lstm) {
+        lstm.integers = integers_of(*lstm.level);
+        pack_integer_lstm(lstm, {input, input_scale}, {hidden, hidden_scale}, bias,
+                          {projection, projection_scale});
+    });
+}
+
+// Where inputs may be words: see add_table and the bands in lstm.h and integer_lstm.h.
 API int hf_lstm_table(LSTM* lstm, const float* vectors, int64_t words) {
     return guarded([&] {
-        add_table(*lstm, vectors, words);
+        lstm->add_table(vectors, words);
         return 0;
     });
 }
 
 API int hf_lstm_band(LSTM* lstm, const float* rows, const float* matrix, int64_t words, int width, int half) {
     return guarded([&] {
-        add_band(*lstm, rows, matrix, words, width, half != 0);
+        add_band(*static_cast<FloatLSTM*>(lstm), rows, matrix, words, width, half != 0);
+        return 0;
+    });
+}
+
+// Of an LSTM with weights of 8 bits: all its words, band by band. The rows stay the caller's.
+API int hf_lstm_vectors(LSTM* lstm, const float* rows, const float* projection, float scale, int64_t words,
+                        int width) {
+    return guarded([&] {
+        static_cast<IntegerLSTM*>(lstm)->add_vectors(rows, projection, scale, words, width);
+        return 0;
+    });
+}
+
+// The vectors (n, inputs) of words that hf_lstm_vectors told of. Above 0: BAD_WORD.
+API int hf_lstm_embed(const LSTM* lstm, const int64_t* ids, int n, float* out) {
+    const IntegerLSTM& integer = *static_cast<const IntegerLSTM*>(lstm);
+    for (int i = 0; i < n; i++)
+        if (ids[i] < 0 || ids[i] >= integer.words) return BAD_WORD;
+    return guarded([&] {
+        const size_t stride = (size_t)integer.vector_stride(), inputs = (size_t)integer.inputs;
+        std::vector<float> made(n * stride);
+        integer.vectors(ids, n, made.data());
+        for (int i = 0; i < n; i++) std::copy_n(&made[i * stride], inputs, out + i * inputs);
         return 0;
     });
 }

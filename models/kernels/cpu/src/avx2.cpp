@@ -1,6 +1,7 @@
 // AVX2 with FMA and F16C: 16 lanes are two registers, so fewer panels and rows at once than with AVX-512; the
 // float32 results have the same bits. Called only where the processor has it.
 #if defined(__x86_64__)
+#include "integer.h"
 #include "tile.h"
 
 #include <immintrin.h>
@@ -157,10 +158,15 @@ void screen(const Screen& m, const float* bias, int first, int n, const Codes& c
 
 #include "tile.inc"
 
+#include "integer_avx2.inc"
+
+#include "integer.inc"
+
 }  // namespace
 
 const Level avx2_level = {NAME,     HALF,   true,   true, logits, stats, dot,
                           dot_half, screen, spread, fold, reach,  cell};
+const IntegerLevel avx2_integers = {quantize, products, embed, share, integer_cell};
 
 }  // namespace headfirst
 

@@ -1,6 +1,7 @@
 // AVX-512 with VNNI: 32 registers hold 4 panels x 6 rows of sums. Compiled for it under any flags of the
 // build; called only where the processor has it.
 #if defined(__x86_64__)
+#include "integer.h"
 #include "tile.h"
 
 #include <immintrin.h>
@@ -127,10 +128,15 @@ void screen(const Screen& m, const float* bias, int first, int n, const Codes& c
 
 #include "tile.inc"
 
+#include "integer_avx512.inc"
+
+#include "integer.inc"
+
 }  // namespace
 
 const Level avx512_level = {NAME,     HALF,   true,   false, logits, stats, dot,
                             dot_half, screen, spread, fold,  reach,  cell};
+const IntegerLevel avx512_integers = {quantize, products, embed, share, integer_cell};
 
 }  // namespace headfirst
 

@@ -11,19 +11,12 @@
 // and the outputs if they are wanted. Few rows are bound by the weights' way from L3 or memory, from some 6
 // rows on by the multiply-add units: 2 * (4 units * outputs + units * outputs) flop a word, and 8 * units *
 // inputs where its gates are in no table.
-#include "lstm.h"
-#include "pool.h"
+#include "lstm_chunk.h"
 
 #include <algorithm>
-#include <numeric>
 
 namespace headfirst {
 namespace {
-
-constexpr int CHUNK = 48;                     // rows
-constexpr int CHUNK_ROWS_WORTH_A_THREAD = 2;  // fewer: threads share cells
-constexpr int64_t WORTH_SHARING = 1 << 17;    // multiply-adds
-constexpr size_t WINDOW = 1 << 20;            // gates that are made at once: 4 MiB
 
 // Kept by a thread between calls: fresh memory would cost more than the computation.
 struct Scratch {
@@ -33,62 +26,26 @@ struct Scratch {
     Blocks blocks;
 };
 
-class Chunk {
+class Chunk : ChunkRows {
   public:
-    // `rows` are in descending order of length.
-    Chunk(const LSTM& l, const LSTMCall& call, std::vector<int> rows, int threads, Scratch& scratch)
-        : l_(l),
-          call_(call),
-          rows_(std::move(rows)),
-          threads_(threads),
+    Chunk(const FloatLSTM& l, const LSTMCall& call, std::vector<int> rows, int threads, Scratch& scratch)
+        : ChunkRows(l, call, std::move(rows), threads),
+          l_(l),
           s_(scratch),
-          n_((int)rows_.size()),
           made_stride_(l.cells() * LANES + LANES) {}
 
     void run() {
         s_.h.resize((size_t)n_ * l_.outputs), s_.c.assign((size_t)n_ * made_stride_, 0),
             s_.made.resize((size_t)n_ * made_stride_);
-        for (int i = 0; i < n_; i++) {
-            const size_t at = (size_t)rows_[i] * call_.state_stride;
-            std::copy_n(call_.h + at, l_.outputs, &s_.h[(size_t)i * l_.outputs]);
-            std::copy_n(call_.c + at, l_.units, &s_.c[(size_t)i * made_stride_]);
-        }
-        const int64_t window = std::max<int64_t>(1, (int64_t)(WINDOW / (size_t)l_.stride()) / n_);
-        for (int t = 0, end, longest = length(0); t < longest; t = end) {
-            end = (int)std::min<int64_t>(longest, t + window);
+        load(s_.h.data(), s_.c.data(), made_stride_);
+        windows(l_.stride(), [&](int t, int end) {
             inputs(t, end);
             for (int s = t; s < end; s++) step(s, &s_.given[(size_t)(s - t) * n_]);
-        }
-        for (int i = 0; i < n_; i++) {
-            const size_t at = (size_t)rows_[i] * call_.state_stride;
-            std::copy_n(&s_.h[(size_t)i * l_.outputs], l_.outputs, call_.h_after + at);
-            std::copy_n(&s_.c[(size_t)i * made_stride_], l_.units, call_.c_after + at);
-            if (!call_.out) continue;
-            float* out = call_.out + (size_t)rows_[i] * call_.steps * l_.outputs;
-            std::fill(out + (size_t)length(i) * l_.outputs, out + (size_t)call_.steps * l_.outputs, 0.0f);
-        }
+        });
+        store(s_.h.data(), s_.c.data(), made_stride_);
     }
 
   private:
-    int length(int i) const { return call_.lengths ? (int)call_.lengths[rows_[(size_t)i]] : call_.steps; }
-
-    int running(int t) const {
-        int n = n_;
-        while (n > 0 && length(n - 1) <= t) n--;
-        return n;
-    }
-
-    // Run group(g) for all g, shared among threads if there is enough to do.
-    template <class Group>
-    void groups(int n, int64_t work, Group group) {
-        const int threads = work < WORTH_SHARING ? 1 : threads_;
-        const int tasks = std::min(n, threads <= 1 ? 1 : 4 * threads);
-        parallel(tasks, threads, [&](int t) {
-            for (int g = (int)((int64_t)n * t / tasks); g < (int)((int64_t)n * (t + 1) / tasks); g++)
-                group(g);
-        });
-    }
-
     // Where the gates' shares of steps first .. end - 1 are; those without a table are made.
     void inputs(int first, int end) {
         s_.given.assign((size_t)(end - first) * n_, nullptr);
@@ -177,15 +134,16 @@ class Chunk {
         });
     }
 
-    const LSTM& l_;
-    const LSTMCall& call_;
-    const std::vector<int> rows_;
-    const int threads_;
+    const FloatLSTM& l_;
     Scratch& s_;
-    const int n_, made_stride_;
+    const int made_stride_;
 };
 
-int check(const LSTM& l, const LSTMCall& call) {
+}  // namespace
+
+void FloatLSTM::run(const LSTMCall& call) const { run_chunks<Chunk, Scratch>(*this, call); }
+
+int run_lstm(const LSTM& l, const LSTMCall& call) {
     for (int r = 0; r < call.rows; r++) {
         const int64_t length = call.lengths ? call.lengths[r] : call.steps;
         if (length < 0 || length > call.steps) return BAD_LENGTH;
@@ -195,27 +153,7 @@ int check(const LSTM& l, const LSTMCall& call) {
                 if (id < 0 || id >= l.words) return BAD_WORD;
             }
     }
-    return 0;
-}
-
-}  // namespace
-
-int run_lstm(const LSTM& l, const LSTMCall& call) {
-    if (const int wrong = check(l, call)) return wrong;
-    std::vector<int> order((size_t)call.rows);
-    std::iota(order.begin(), order.end(), 0);
-    if (call.lengths)
-        std::stable_sort(order.begin(), order.end(),
-                         [&](int a, int b) { return call.lengths[a] > call.lengths[b]; });
-    int chunks = (call.rows + CHUNK - 1) / CHUNK;
-    if (call.rows >= call.threads * CHUNK_ROWS_WORTH_A_THREAD)
-        chunks = (chunks + call.threads - 1) / call.threads * call.threads;
-    parallel(chunks, call.threads, [&](int k) {
-        static thread_local Scratch scratch;
-        std::vector<int> rows;  // every chunk has rows of all lengths, so that they take equally long
-        for (size_t i = (size_t)k; i < order.size(); i += (size_t)chunks) rows.push_back(order[i]);
-        Chunk(l, call, std::move(rows), chunks > 1 ? 1 : call.threads, scratch).run();
-    });
+    l.run(call);
     return 0;
 }
 

@@ -11,7 +11,7 @@ namespace {
 constexpr int TABLE_ROWS = 96;  // vectors that are multiplied at once: they stay in L2
 
 // `weights` (4 units, width) to groups of 16 cells; the bias too, or none.
-void pack_gates(const LSTM& l, const float* weights, int width, bool with_bias, bool half, Part& part) {
+void pack_gates(const FloatLSTM& l, const float* weights, int width, bool with_bias, bool half, Part& part) {
     const int padded = (l.units + LANES - 1) / LANES * LANES;
     std::vector<float> rows((size_t)4 * padded * width), bias((size_t)4 * padded);
     for (int gate = 0; gate < 4; gate++)
@@ -27,7 +27,7 @@ void pack_gates(const LSTM& l, const float* weights, int width, bool with_bias, 
 
 }  // namespace
 
-void pack_lstm(LSTM& l, const float* input, const float* hidden, const float* input_bias,
+void pack_lstm(FloatLSTM& l, const float* input, const float* hidden, const float* input_bias,
                const float* hidden_bias, const float* projection, int half) {
     l.bias.assign((size_t)4 * l.units, 0);
     if (input_bias)
@@ -38,24 +38,23 @@ void pack_lstm(LSTM& l, const float* input, const float* hidden, const float* in
     l.projection.matrix.rows = nullptr;
 }
 
-void add_table(LSTM& l, const float* vectors, int64_t n) {
-    const int stride = l.stride();
-    l.memory.push_back(allocate((size_t)n * stride * sizeof(float)));
-    float* table = (float*)l.memory.back().get();
-    for (int64_t first = 0; first < n; first += TABLE_ROWS) {
+void FloatLSTM::add_table(const float* vectors, int64_t n) {
+    memory.push_back(allocate((size_t)n * stride() * sizeof(float)));
+    float* gates = (float*)memory.back().get();
+    for (int64_t at = 0; at < n; at += TABLE_ROWS) {
         Blocks blocks;
-        blocks.fill((int)std::min<int64_t>(TABLE_ROWS, n - first), l.inputs,
-                    [&](int i) { return vectors + (first + i) * l.inputs; });
-        for (int g = 0; g < l.cells(); g++)
+        blocks.fill((int)std::min<int64_t>(TABLE_ROWS, n - at), inputs,
+                    [&](int i) { return vectors + (at + i) * inputs; });
+        for (int g = 0; g < cells(); g++)
             for (int b = 0; b < blocks.count(); b++)
-                l.level->logits(l.from_input.matrix, g * PANELS, PANELS, blocks.block(b), blocks.rows(b),
-                                table + (size_t)(first + blocks.first[b]) * stride + g * GROUP, stride);
+                level->logits(from_input.matrix, g * PANELS, PANELS, blocks.block(b), blocks.rows(b),
+                              gates + (size_t)(at + blocks.first[b]) * stride() + g * GROUP, stride());
     }
-    l.table = table;
-    l.tabled = l.words = n;
+    table = gates;
+    tabled = words = n;
 }
 
-void add_band(LSTM& l, const float* rows, const float* matrix, int64_t words, int width, bool half) {
+void add_band(FloatLSTM& l, const float* rows, const float* matrix, int64_t words, int width, bool half) {
     WordBand band;
     pack_gates(l, matrix, width, true, half, band.gates);
     band.rows = rows, band.first = l.words, band.words = words;

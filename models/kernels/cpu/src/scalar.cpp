@@ -1,5 +1,6 @@
 // Plain C++ for every processor: the compiler makes of 16 lanes what its target has (SSE2, NEON, ...). Reads
 // and writes as tile.inc says; bound by arithmetic everywhere.
+#include "integer.h"
 #include "tile.h"
 
 #include <cstddef>
@@ -91,9 +92,14 @@ void screen(const Screen& m, const float* bias, int first, int n, const Codes& c
 
 #include "tile.inc"
 
+#include "integer_scalar.inc"
+
+#include "integer.inc"
+
 }  // namespace
 
 const Level scalar_level = {NAME,     HALF,   false,  false, logits, stats, dot,
                             dot_half, screen, spread, fold,  reach,  cell};
+const IntegerLevel scalar_integers = {quantize, products, embed, share, integer_cell};
 
 }  // namespace headfirst

@@ -2,56 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 
 from models.bodies.lstm import LSTMBody
-from models.config.model import ModelConfig
 from models.kernels.cpu.lstm import CpuLSTM
 from models.softmax.adaptive_embedding import AdaptiveEmbedding
-from models.softmax.adaptive_softmax import AdaptiveSoftmax
+from tests.support.embedded_lstms import EMBEDDED_LSTMS, UNITS, WORDS, embedded_lstm
 from tests.support.softmaxes import LEVELS, needs_extension
 
 pytestmark = needs_extension
 
-SIZE, WORDS, UNITS = 24, 90, 40
 A_WORD = 16 * UNITS  # bytes of the table
-
-CONFIGS: dict[str, dict[str, Any]] = {
-    "tied": {"embedding_scale": 4.0},
-    "untied": {"tied": False, "embedding_scale": 0.5},
-    "tied projections": {"tied_projections": True},
-    "no tail projections": {"tail_projections": False, "bands": [(3, SIZE)]},
-    "bands of its own": {
-        "tied": False,
-        "input_bands": [(10, 9), (35, 17), (45, 4)],
-        "input_head_projection": True,
-    },
-    "plain softmax": {"cutoffs": (WORDS,), "bands": []},
-    "residual": {"residual": True},
-    "two layers, no projection": {"layers": 2, "projection": 0},
-}
-
-
-def make(name: str) -> tuple[LSTMBody, AdaptiveEmbedding]:
-    torch.manual_seed(1)
-    options = dict(CONFIGS[name])
-    body = {
-        "type": "lstm", "layers": options.pop("layers", 1), "units": UNITS,
-        "projection": options.pop("projection", SIZE), "residual": options.pop("residual", False),
-    }  # fmt: skip
-    bands = [{"clusters": n, "width": width} for n, width in options.pop("bands", [(2, 12), (1, 5)])]
-    inputs = options.pop("input_bands", None)
-    if inputs:
-        options["input_bands"] = [{"words": n, "width": width} for n, width in inputs]
-    options.setdefault("cutoffs", (30, 50, 70, WORDS))
-    config = ModelConfig.model_validate(
-        {"vocabulary_size": WORDS, "hidden_size": SIZE, "bands": bands, "body": body, **options}
-    )
-    layer = LSTMBody(config.body, SIZE).eval().requires_grad_(False)  # type: ignore[arg-type]
-    return layer, AdaptiveEmbedding(config, AdaptiveSoftmax(config)).requires_grad_(False)
 
 
 def assert_reads_words(
@@ -78,9 +40,9 @@ def assert_reads_words(
 
 
 @pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", EMBEDDED_LSTMS)
 def test_equals_embedding_and_torch(name: str, level: str) -> None:
-    body, embedding = make(name)
+    body, embedding = embedded_lstm(name)
     for tabled in (0, 7, 45, WORDS):  # none, some of the short-list, up to a tail, all
         kernel = CpuLSTM(body, level, embedding=embedding, table_bytes=tabled * A_WORD)
         for rows, steps in ((1, 1), (5, 1), (30, 1), (1, 6), (13, 4)):
@@ -88,7 +50,7 @@ def test_equals_embedding_and_torch(name: str, level: str) -> None:
 
 
 def test_the_table_is_bounded_and_told() -> None:
-    body, embedding = make("tied")
+    body, embedding = embedded_lstm("tied")
     assert (
         "gates of 11 words precomputed"
         in CpuLSTM(body, embedding=embedding, table_bytes=12 * A_WORD - 1).description
@@ -98,7 +60,7 @@ def test_the_table_is_bounded_and_told() -> None:
 
 
 def test_a_word_has_the_same_bits_in_every_batch() -> None:
-    body, embedding = make("tied")
+    body, embedding = embedded_lstm("tied")
     kernel = CpuLSTM(body, embedding=embedding, table_bytes=20 * A_WORD)
     ids = torch.arange(WORDS)[:, None]
     state = body.initial_state(WORDS)
@@ -110,7 +72,7 @@ def test_a_word_has_the_same_bits_in_every_batch() -> None:
 
 def test_long_texts_pass_in_windows() -> None:
     torch.manual_seed(0)
-    body, embedding = make("tied")
+    body, embedding = embedded_lstm("tied")
     kernel = CpuLSTM(body, embedding=embedding, table_bytes=20 * A_WORD)
     rows, steps = 48, 150  # 48 * 150 tokens of 176 gates do not fit the window
     ids, lengths = torch.randint(0, WORDS, (rows, steps)), torch.randint(1, steps + 1, (rows,))
@@ -121,7 +83,7 @@ def test_long_texts_pass_in_windows() -> None:
 
 
 def test_threads_agree_on_words() -> None:
-    body, embedding = make("tied")
+    body, embedding = embedded_lstm("tied")
     for rows, steps in ((3, 5), (40, 3), (100, 2)):
         ids, lengths = torch.randint(0, WORDS, (rows, steps)), torch.arange(rows) % steps + 1
         state = body.initial_state(rows)
@@ -134,7 +96,7 @@ def test_threads_agree_on_words() -> None:
 
 @pytest.mark.parametrize("name", ["tied", "residual"])
 def test_words_that_are_none(name: str) -> None:
-    body, embedding = make(name)
+    body, embedding = embedded_lstm(name)
     kernel, state = CpuLSTM(body, embedding=embedding), body.initial_state(1)
     for id_ in (-1, WORDS):
         with pytest.raises(IndexError, match=f"ids must be in 0..{WORDS - 1}"):
