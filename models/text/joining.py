@@ -9,6 +9,8 @@ from typing import Final
 from models.text.spacing import ATTACH_BOTH, ATTACH_LEFT, ATTACH_RIGHT, DISPLAY, QUOTES
 from models.text.words import pieces, split
 
+_RECENT: Final = 32
+"""Words that are joined again for each new one, where another tokenization joins them."""
 LONGEST: Final = 200
 """In characters: what stands without a space may get one after so many, as a text of slashes does."""
 TOKENS: Final = 16
@@ -134,13 +136,17 @@ class Rendered:
 
     def __init__(self, join: Callable[[Sequence[str]], str], words: Sequence[str], glue: bool) -> None:
         self._join = join
-        self._words = list(words)
+        # Of the words before, what matters is which quotations they leave open.
+        older, recent = words[:-_RECENT], words[-_RECENT:]
+        self._words = [*(mark for mark in sorted(QUOTES) if older.count(mark) % 2), *recent]
         self._text = join(self._words)
         self._glue = glue or not self._text
 
     def piece(self, word: str) -> str:
         """See `Joiner.piece`."""
-        added = self._join([*self._words, word])[len(self._text) :]
+        joined = self._join([*self._words, word])
+        # A word that would change what is written already stands for itself.
+        added = joined[len(self._text) :] if joined.startswith(self._text) else " " + self._join([word])
         return added.lstrip(" ") if self._glue else added
 
     def add(self, word: str) -> str:

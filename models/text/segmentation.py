@@ -18,6 +18,7 @@ _NUMBER_MARK: Final = re.compile(r"(?<=\d)[,.](?=\d)")
 _MARKS: Final = [r"@[-,.]@"]
 _HAN: Final = re.compile("[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]")
 _WORD: Final = re.compile(r"\S+")
+_LAST_ACCENT: Final = re.compile(r"(?<=[^\W\d_])[`\u00b4]$")
 
 
 class Segmenter(Protocol):
@@ -65,7 +66,8 @@ class OurSegmenter:
         return words.pieces(text)
 
     def folded(self, typed: str) -> str:
-        """See `Segmenter`."""
+        """See `Segmenter`. An accent at the end may be an apostrophe: a letter may follow."""
+        typed = _LAST_ACCENT.sub("'", typed)
         return " ".join(
             # A hyphen that stands alone may yet have a letter after it.
             "-" if fold(chunk).text == "-" else "".join(words.words(chunk))

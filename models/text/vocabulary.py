@@ -228,29 +228,35 @@ class Vocabulary:
 
     # -- words by their beginning -----------------------------------------------------------------------
 
-    def starting_with(self, prefix: str, ignore_case: bool = False) -> torch.Tensor:
-        """Sorted ids (int64) of the predictable words that start with `prefix`.
+    def starting_with(self, prefix: str, ignore_case: bool = False, words_only: bool = False) -> torch.Tensor:
+        """Sorted ids (int64) of the predictable words that start with `prefix`; with `words_only`, of those
+        that have a letter or digit.
 
         ``</s>`` and the special words are never among them; the empty prefix gives all others.
         """
         _check_unicode(prefix)
-        return self._prefixes.find(self._folded(prefix), ignore_case)
+        ids = self._prefixes.find(self._folded(prefix), ignore_case)
+        return ids[~torch.isin(ids, self.marks)] if words_only else ids
 
     def prefix(self, typed: str, ignore_case: bool = False) -> Prefix:
         """What of `typed`, the characters since the last space, is finished, and what is to be completed.
 
-        That is what follows the earliest start of a token from which on it begins a word of the vocabulary.
-        After a hyphen, an opening quotation mark or an opening bracket nothing is typed of a word yet. Where
-        no word begins so, it is the last token.
+        The latter is what follows the earliest start of a token from which on it begins a word of the
+        vocabulary; where no word begins so, it is the last token. After a hyphen, a dash, an opening
+        quotation mark or an opening bracket and after white space, nothing is typed of
+        a word yet. Raises ValueError for lone surrogates.
         """
         _check_unicode(typed)
+        if typed[-1:].isspace():
+            return Prefix([token.id for token in self.tokenize(typed)], typed, "", "")
         finished, kept, rest = read(
             typed,
             lambda text: [Piece(token.word, token.start, token.end) for token in self.tokenize(text)],
             self._folded,
             lambda begun: self._prefixes.has(begun, ignore_case),
         )
-        return Prefix([self._ids.get(word, self.unknown_id) for word in finished], kept, rest)
+        before = [self._ids.get(word, self.unknown_id) for word in finished]
+        return Prefix(before, kept, rest, typed[len(kept) :] if rest else "")
 
     def case_variants(self, word_id: int) -> list[int]:
         """The ids of the words that differ from a word in case alone, itself among them."""
@@ -261,14 +267,24 @@ class Vocabulary:
         return self._prefixes.variants(word)
 
     def ids_of(self, words: Iterable[str]) -> list[int]:
-        """The ids of those of `words` that the vocabulary has, in its form or as they are typed."""
-        found = [self._ids.get(word, self._ids.get(self._folded(word))) for word in words]
-        return sorted({i for i in found if i is not None})
+        """Sorted ids of those of `words` that the vocabulary has, in its form or as they are typed.
+
+        Raises ValueError for lone surrogates.
+        """
+        found: set[int] = set()
+        for word in words:
+            _check_unicode(word)
+            forms = [word] if word in self._ids else self.normalized(word)
+            if len(forms) == 1 and forms[0] in self._ids:
+                found.add(self._ids[forms[0]])
+        return sorted(found)
 
     @cached_property
     def marks(self) -> torch.Tensor:
         """Sorted ids (int64) of the words without a letter or digit, ``</s>`` among them."""
-        marks = [i for i, word in enumerate(self._words) if not any(map(str.isalnum, word))]
+        marks = [
+            i for i, word in enumerate(self._words) if not (word.isalpha() or any(map(str.isalnum, word)))
+        ]
         return torch.tensor(sorted({*marks, self.end_id}), dtype=torch.int64)
 
     def _folded(self, typed: str) -> str:

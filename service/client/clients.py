@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Iterable
 from typing import Any, Literal, Self
 
 import httpx
@@ -44,6 +45,9 @@ class Client(ClientBase[httpx.Client, httpx.BaseTransport]):
         *,
         k: int = 10,
         prefix: str | None = None,
+        ignore_case: bool = False,
+        words_only: bool = False,
+        exclude: Iterable[str] = (),
         pretokenized: bool = False,
         session: str | None = None,
     ) -> list[PredictResult]:
@@ -52,7 +56,11 @@ class Client(ClientBase[httpx.Client, httpx.BaseTransport]):
         Args:
             inputs: one text or several; "" is the start of a sentence.
             k: how many words.
-            prefix: only words that start so.
+            prefix: what is typed since the last space; its last word is completed, and each answered word
+                has the `completion` that replaces all of it.
+            ignore_case: whether words may begin with the prefix in another case.
+            words_only: only words that have a letter or digit: no marks, no `</s>`.
+            exclude: words that are not answered.
             pretokenized: whether the texts are the model's own tokens between spaces.
             session: whose request it is; None: the client's.
 
@@ -61,7 +69,15 @@ class Client(ClientBase[httpx.Client, httpx.BaseTransport]):
             ServerError, ConnectionFailed: see the module.
         """
         requests = self._requests(
-            "/v1/predict", inputs, session, k=k, prefix=prefix, pretokenized=pretokenized
+            "/v1/predict",
+            inputs,
+            session,
+            k=k,
+            prefix=prefix,
+            ignore_case=ignore_case,
+            words_only=words_only,
+            exclude=list(exclude),
+            pretokenized=pretokenized,
         )
         return [one for request in requests for one in predicted(self._send(request))]
 
@@ -154,12 +170,23 @@ class AsyncClient(ClientBase[httpx.AsyncClient, httpx.AsyncBaseTransport]):
         *,
         k: int = 10,
         prefix: str | None = None,
+        ignore_case: bool = False,
+        words_only: bool = False,
+        exclude: Iterable[str] = (),
         pretokenized: bool = False,
         session: str | None = None,
     ) -> list[PredictResult]:
         """See `Client.predict`."""
         requests = self._requests(
-            "/v1/predict", inputs, session, k=k, prefix=prefix, pretokenized=pretokenized
+            "/v1/predict",
+            inputs,
+            session,
+            k=k,
+            prefix=prefix,
+            ignore_case=ignore_case,
+            words_only=words_only,
+            exclude=list(exclude),
+            pretokenized=pretokenized,
         )
         return [one for request in requests for one in predicted(await self._send(request))]
 

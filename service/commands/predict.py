@@ -13,13 +13,26 @@ from service.commands.shared.session import UserError, load_bundle, session, sho
 
 if TYPE_CHECKING:
     from models.bundle import Bundle
+    from models.text.candidates import Candidates
     from service.offline.predictor import PredictedText
 
 
 def predict(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="The text so far; - reads one a line.")],
     k: Annotated[int, typer.Option("--k", "-k", min=1, help="How many words.")] = 10,
-    prefix: Annotated[str, typer.Option(help="Only words that start so.")] = "",
+    prefix: Annotated[
+        str, typer.Option(help="What is typed since the last space; its last word is completed.")
+    ] = "",
+    ignore_case: Annotated[
+        bool, typer.Option("--ignore-case", help="Words may begin with the prefix in another case.")
+    ] = False,
+    words_only: Annotated[
+        bool, typer.Option("--words-only", help="Only words that have a letter or digit: no marks, no </s>.")
+    ] = False,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option("--exclude", metavar="WORD", help="A word that is not answered; repeatable."),
+    ] = None,
     model: Model = None,
     device: Device = "auto",
     threads: Threads = None,
@@ -33,9 +46,17 @@ def predict(
 
     An empty TEXT is the start of a sentence.
     """
+    from models.text.candidates import Candidates
+
     with session("predict"):
         bundle = load_bundle(model, device, threads)
-        for texts, results in _predictions(bundle, text, k, prefix, mode, pretokenized):
+        try:
+            among = Candidates.of(
+                bundle.vocabulary, prefix, ignore_case, words_only, exclude or (), pretokenized
+            )
+        except ValueError as error:
+            raise UserError(str(error)) from None
+        for texts, results in _predictions(bundle, text, k, among, mode, pretokenized):
             if as_json:
                 _print_json(results)
             else:
@@ -43,13 +64,13 @@ def predict(
 
 
 def _predictions(
-    bundle: Bundle, text: str, k: int, prefix: str, mode: ModeName, pretokenized: bool
+    bundle: Bundle, text: str, k: int, among: Candidates, mode: ModeName, pretokenized: bool
 ) -> Iterator[tuple[list[str], list[PredictedText]]]:
     from service.offline.lines import Lines, LinesError
     from service.offline.predictor import Predictor
 
     try:
-        predictor = Predictor(bundle, k, prefix, mode is ModeName.FAST, pretokenized)
+        predictor = Predictor(bundle, k, among, mode is ModeName.FAST, pretokenized)
         if text != "-":
             yield [text], predictor.predict([text])
             return
@@ -81,13 +102,18 @@ def _print_tables(bundle: Bundle, texts: list[str], results: list[PredictedText]
     for text, result in zip(texts, results, strict=True):
         table = Table(title=Text(text or "(start of a sentence)"), title_justify="left")
         table.add_column("word")
+        if result.completions is not None:
+            table.add_column("completion")
         table.add_column("probability", justify="right")
         table.add_column("log-probability", justify="right")
         table.add_column("from", style="dim")
-        for word_id, word, logprob in zip(result.ids, result.words, result.logprobs, strict=True):
+        for at, (word_id, word, logprob) in enumerate(
+            zip(result.ids, result.words, result.logprobs, strict=True)
+        ):
             section = bisect_right(cutoffs, word_id)
             origin = "head" if section == 0 else f"cluster {section - 1}"
-            table.add_row(Text(word), f"{math.exp(logprob):.4f}", f"{logprob:.4f}", origin)
+            shown = [word] if result.completions is None else [word, result.completions[at]]
+            table.add_row(*map(Text, shown), f"{math.exp(logprob):.4f}", f"{logprob:.4f}", origin)
         opened = ", ".join(map(str, result.clusters))
         note = (
             f"words read: {result.context_words} ({result.unknown_words} unknown); clusters opened:"

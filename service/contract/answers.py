@@ -23,6 +23,9 @@ class PredictedWord(BaseModel):
 
     word: str
     logprob: float = Field(description="Natural logarithm of its probability.")
+    completion: str | None = Field(
+        None, description="The whole text that replaces the prefix; absent where none was sent."
+    )
 
 
 class Explanation(BaseModel):
@@ -35,9 +38,11 @@ class PredictResult(BaseModel):
     """The words that may follow one input, best first."""
 
     words: list[PredictedWord] = Field(
-        description="At most k words; fewer where the vocabulary has fewer that start with the prefix."
+        description="At most k words; fewer where the vocabulary has fewer that may be answered."
     )
-    context_words: int = Field(description="How many of the input's last words the model used.")
+    context_words: int = Field(
+        description="How many of the last words of input and prefix the model used, the completed one aside."
+    )
     unknown_words: int = Field(description="How many of those are not in its vocabulary.")
     explain: Explanation | None = Field(None, description="Absent unless `explain` is asked for.")
     logprob_error: float | None = Field(None, description=_LOGPROB_ERROR)
@@ -93,9 +98,10 @@ class ScoreResult(BaseModel):
     words: list[ScoredWord] = Field(default=[], description="Absent if `per_word` is false.")
 
 
-def predicted_word(word: str, logprob: float) -> dict[str, Any]:
+def predicted_word(word: str, logprob: float, completion: str | None = None) -> dict[str, Any]:
     """A `PredictedWord`. `logprob` is rounded (`service.contract.numbers`)."""
-    return {"word": word, "logprob": logprob}
+    result: dict[str, Any] = {"word": word, "logprob": logprob}
+    return result if completion is None else result | {"completion": completion}
 
 
 def predict_result(

@@ -38,6 +38,9 @@ class Predict:
         prefix: only words that start so; None or "" means any word.
         deadline: `time.monotonic()` after which its answer is of no use; None means never.
         fast: the same words, but their log-probabilities may be off by `Predicted.error`.
+        ignore_case: words may start with `prefix` in another case.
+        words_only: only words that have a letter or digit.
+        exclude: ids of words that are not answered, each once.
         sampling: how one word is drawn beside; None draws none.
     """
 
@@ -48,6 +51,9 @@ class Predict:
     deadline: float | None
     fast: bool = False
     sampling: Sampling | None = None
+    ignore_case: bool = False
+    words_only: bool = False
+    exclude: tuple[int, ...] = ()
 
     @property
     def size(self) -> int:

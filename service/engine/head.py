@@ -92,8 +92,12 @@ class Head:
         found = {row: Found((), (), (), 0.0) for row, message in enumerate(messages) if not message.k}
         for rows in self._alike(messages):
             asked = [messages[row] for row in rows]
-            ks = [min(message.k, self._words) for message in asked]
-            allowed = [self._starting_with(message.prefix) for message in asked if message.prefix]
+            ks = [min(_fetched(message), self._words) for message in asked]
+            allowed = [
+                self._starting_with(message.prefix or "", message.ignore_case, message.words_only)
+                for message in asked
+                if _is_narrow(message)
+            ]
             top, errors = self._topk(_rows(hidden, rows), ks, allowed or None, asked[0].fast)
             clusters: list[list[int]] = [[] for _ in rows]
             for row, cluster in top.expanded.nonzero().tolist():
@@ -102,7 +106,8 @@ class Head:
                 rows, ks, top.ids.tolist(), top.logprobs.tolist(), clusters, errors, strict=True
             ):
                 n = k if ids[k - 1] >= 0 else ids.index(-1)  # Fewer words than k end in -1.
-                found[row] = Found(tuple(ids[:n]), tuple(logprobs[:n]), tuple(opened), error)
+                best = _without(messages[row], ids[:n], logprobs[:n])
+                found[row] = Found(*best, tuple(opened), error)
         return [found[row] for row in range(len(messages))]
 
     def _topk(
@@ -200,16 +205,16 @@ class Head:
         return found.tolist(), errors.tolist()
 
     def _alike(self, messages: list[Predict]) -> list[list[int]]:
-        """Rows to search together: k of like size, all with a prefix or all without, in one mode, not too
-        many."""
+        """Rows to search together: k of like size, all with words to choose from or all without, in one mode,
+        not too many."""
         alike: dict[tuple[int, bool, bool], list[int]] = defaultdict(list)
         for row, message in enumerate(messages):
             if not message.k:
                 continue
-            alike[bisect_left(K_BUCKETS, message.k), bool(message.prefix), message.fast].append(row)
+            alike[bisect_left(K_BUCKETS, _fetched(message)), _is_narrow(message), message.fast].append(row)
         searches = []
         for rows in alike.values():
-            k = max(min(messages[row].k, self._words) for row in rows)
+            k = max(min(_fetched(messages[row]), self._words) for row in rows)
             size = max(1, TOPK_ELEMENTS // k)
             searches += [rows[at : at + size] for at in range(0, len(rows), size)]
         return searches
@@ -217,8 +222,29 @@ class Head:
     def _find_case_variants(self, word: int) -> tuple[int, ...]:
         return tuple(self._vocabulary.case_variants(word))
 
-    def _find_starting_with(self, prefix: str) -> Tensor:
-        return self._vocabulary.starting_with(prefix).to(self._device)
+    def _find_starting_with(self, prefix: str, ignore_case: bool, words_only: bool) -> Tensor:
+        return self._vocabulary.starting_with(prefix, ignore_case, words_only).to(self._device)
+
+
+def _fetched(message: Predict) -> int:
+    """Of so many best words k are left, whichever of them are excluded."""
+    return message.k + len(message.exclude)
+
+
+def _is_narrow(message: Predict) -> bool:
+    """Whether only words that start or look so may be answered."""
+    return bool(message.prefix) or message.words_only
+
+
+def _without(
+    message: Predict, ids: list[int], logprobs: list[float]
+) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """The k best of the words that are not excluded; more were searched for by as many as are."""
+    if not message.exclude:
+        return tuple(ids), tuple(logprobs)
+    excluded = frozenset(message.exclude)
+    left = [at for at, word in enumerate(ids) if word not in excluded][: message.k]
+    return tuple(ids[at] for at in left), tuple(logprobs[at] for at in left)
 
 
 def _rows(matrix: Tensor, rows: list[int]) -> Tensor:

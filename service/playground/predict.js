@@ -17,6 +17,8 @@ export class PredictTab {
 
   #text = byId("text");
   #k = byId("k");
+  #wordsOnly = byId("words-only");
+  #anyCase = byId("any-case");
   #live = byId("live");
   #list = new Suggestions(this.#text, (word) => this.#accept(word));
   #request = null; // AbortController of the request that counts
@@ -40,7 +42,7 @@ export class PredictTab {
       if (this.#composing || document.activeElement !== this.#text) return;
       if (this.#signature(this.#ask()) !== this.#asked) this.#changed();
     });
-    this.#k.addEventListener("change", () => this.refresh());
+    for (const choice of [this.#k, this.#wordsOnly, this.#anyCase]) choice.addEventListener("change", () => this.refresh());
     byId("clear").addEventListener("click", () => this.#replaceAll(""));
     byId("examples").addEventListener("click", (event) => {
       const button = event.target.closest("button");
@@ -86,6 +88,8 @@ export class PredictTab {
     const request = (this.#request = new AbortController());
     const body = { inputs: context, k: Number(this.#k.value) };
     if (prefix) body.prefix = prefix;
+    if (prefix && this.#anyCase.checked) body.ignore_case = true;
+    if (this.#wordsOnly.checked) body.words_only = true;
     if (this.explain) body.explain = true;
     try {
       const { answer, timing } = await api.predict(body, request.signal);

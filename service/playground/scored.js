@@ -8,30 +8,58 @@ import { END } from "./text.js";
 export const SHOWN = 200;
 
 /** One sentence as a list item: its figures, then its words. */
-export function sentenceItem({ result }) {
+export function sentenceItem({ text, result }) {
   const figures = [
     ["Perplexity", perplexity(result.perplexity)],
     ["Log-probability", signed(result.logprob)],
     ["Words", count(result.word_count)],
   ];
   if (result.unknown_words) figures.push(["Unknown", count(result.unknown_words)]);
-  return element(
+  const spelled = result.known_perplexity !== undefined;
+  if (spelled && result.unknown_words) figures.push(["Perplexity without unknown", perplexity(result.known_perplexity)]);
+  const item = element(
     "li",
     { class: "card sentence" },
-    element("p", { class: "chips" }, ...result.words.flatMap((word) => [chip(word), " "])),
+    ...source(text, result.words),
+    element("p", { class: "chips" }, ...result.words.flatMap((word, index) => [chip(word, index, spelled), " "])),
     element("dl", {}, ...figures.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value)))),
   );
+  item.addEventListener("mouseover", ({ target }) => light(item, target.closest("[data-word]")?.dataset.word));
+  item.addEventListener("mouseleave", () => light(item, undefined));
+  return item;
 }
 
-function chip({ word, logprob, known }) {
+/** The text as it was typed, in pieces: each word's span, where the server tells it, and what lies between. */
+function source(text, words) {
+  if (words[0]?.start === undefined) return [];
+  const characters = Array.from(text); // spans count code points
+  const slice = (start, end) => characters.slice(start, end).join("");
+  const pieces = [];
+  let at = 0;
+  words.forEach(({ start, end }, index) => {
+    pieces.push(slice(at, start), element("span", { "data-word": index }, slice(start, end)));
+    at = end;
+  });
+  return [element("p", { class: "source" }, ...pieces, slice(at))];
+}
+
+/** Shows which typed characters a word is, and which word typed characters are. */
+function light(item, word) {
+  for (const node of item.querySelectorAll("[data-word]")) node.classList.toggle("lit", node.dataset.word === word);
+}
+
+function chip({ word, token, logprob, known }, index, spelled) {
   const surprisal = bits(logprob);
-  const note = known ? "" : ", not in the vocabulary: the surprisal of any unknown word";
+  const read = token === undefined || token === word ? "" : `, read as ${token}`;
+  const price = spelled ? "the surprisal of its spelling" : "the surprisal of any unknown word";
+  const note = known ? "" : `, not in the vocabulary: ${price}`;
   return element(
     "span",
     {
       class: known ? "chip" : "chip unknown",
       "data-step": step(surprisal),
-      title: `${shown(word)}: ${shortBits(surprisal)} bits, log-probability ${signed(logprob, 3)}${note}`,
+      "data-word": index,
+      title: `${shown(word)}: ${shortBits(surprisal)} bits, log-probability ${signed(logprob, 3)}${read}${note}`,
     },
     element("span", { class: word === END ? "surface end" : "surface" }, shown(word)),
     // Read out, the numbers would bury the sentence; the table is there for them.

@@ -3,7 +3,7 @@
 import { byId, element, percent } from "./format.js";
 import { END } from "./text.js";
 
-/** The listbox under the text. `onAccept(word)` is called for a click. */
+/** The listbox under the text. `onAccept({word, completion})` is called for a click. */
 export class Suggestions {
   #list = byId("words");
   #none = byId("none");
@@ -17,7 +17,7 @@ export class Suggestions {
     this.#list.addEventListener("mousedown", (event) => event.preventDefault());
     this.#list.addEventListener("click", (event) => {
       const option = event.target.closest('[role="option"]');
-      if (option && !this.stale) onAccept(this.#words[Number(option.dataset.index)].word);
+      if (option && !this.stale) onAccept(this.#words[Number(option.dataset.index)]);
     });
   }
 
@@ -35,9 +35,9 @@ export class Suggestions {
     this.#choose(-1);
   }
 
-  /** The word that Tab takes, or null. */
+  /** The answered word that Tab takes, or null. */
   get chosen() {
-    return this.open ? (this.#words[Math.max(this.#active, 0)]?.word ?? null) : null;
+    return this.open ? (this.#words[Math.max(this.#active, 0)] ?? null) : null;
   }
 
   /** Whether the arrows chose a word, so that Enter takes it. */
@@ -89,21 +89,21 @@ export class Suggestions {
   }
 }
 
-function option({ word, logprob }, index, best, prefix) {
+function option({ word, completion = word, logprob }, index, best, prefix) {
   const bar = element("span", { class: "fill" });
   bar.style.inlineSize = `${100 * Math.exp(logprob - best)}%`; // the best word's bar is full
   return element(
     "li",
     { role: "option", id: `word-${index}`, "data-index": index, "aria-selected": "false" },
-    element("span", { class: "word" }, ...label(word, prefix)),
+    element("span", { class: "word" }, ...label(completion, prefix)),
     element("span", { class: "track" }, bar),
     element("span", { class: "p" }, percent(logprob)),
   );
 }
 
-function label(word, prefix) {
-  if (word === END) return [element("em", {}, "end of sentence")];
-  // The server may normalize the prefix (quotes), so only a literal match is shown as typed.
-  if (!prefix || !word.startsWith(prefix)) return [word];
-  return [element("span", { class: "typed" }, prefix), word.slice(prefix.length)];
+function label(text, prefix) {
+  if (text === END) return [element("em", {}, "end of sentence")];
+  // In another case than it was typed, the word is the model's.
+  if (!prefix || !text.startsWith(prefix)) return [text];
+  return [element("span", { class: "typed" }, prefix), text.slice(prefix.length)];
 }

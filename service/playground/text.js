@@ -13,24 +13,28 @@ const WORD_START = /^[\p{L}\p{M}\p{N}]/u;
 
 /**
  * What to ask for at a caret: `{context, prefix}`, or null inside of a word, where nothing can be inserted.
+ * Where a word is being typed, the prefix is all that stands since the last space: `"hel`, `well-kno`.
  * A line is a sentence of its own, because the model's text has no mark for a sentence's end but its start.
  */
 export function askAt(before, after) {
   const line = before.slice(before.lastIndexOf("\n") + 1);
   if (WORD_START.test(after) && PARTIAL.test(line)) return null;
-  const prefix = PARTIAL.exec(line)?.[0] ?? "";
+  const prefix = PARTIAL.test(line) ? /\S+$/.exec(line)[0] : "";
   return { context: line.slice(0, line.length - prefix.length), prefix };
 }
 
-/** How to accept `word` at a caret: how many characters before it to remove, and the text to put there. */
-export function insertion(before, after, word) {
+/**
+ * How to accept `word` at a caret: how many characters before it to remove, and the text to put there, which
+ * for a word that was being typed is the server's `completion` of all since the last space.
+ */
+export function insertion(before, after, { word, completion }) {
   if (word === END) return { remove: trailingSpace(before), text: "\n" };
   const { context, prefix } = askAt(before, "");
   const opening = QUOTES.has(word) && !isOpen(context, word);
   const shown = word === "--" ? "-" : word; // a dash is typed as a hyphen between spaces
   const spaceAfter = !(ATTACH_RIGHT.has(word) || ATTACH_BOTH.has(word) || opening || /^\s/.test(after));
   const tail = spaceAfter ? " " : "";
-  if (prefix) return { remove: prefix.length, text: shown + tail }; // the space before it is what was typed
+  if (prefix) return { remove: prefix.length, text: completion + tail }; // the space before it is what was typed
   const closing = QUOTES.has(word) && !opening;
   const attached = ATTACH_LEFT.has(word) || ATTACH_BOTH.has(word) || closing || attachesNext(context);
   return { remove: trailingSpace(context), text: (attached ? "" : " ") + shown + tail };

@@ -2,8 +2,10 @@
 
 import json
 import math
+import re
 import threading
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain
 from typing import Any
@@ -44,6 +46,7 @@ class Stub:
         self.fault: Fault | None = None
         self.key: str | None = None
         self.explains = False
+        self.spans = False
         self.models = ["stub"]
         self.hold: threading.Event | None = None
         self.start()
@@ -97,7 +100,7 @@ class _Handler(
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         self.owner.asked.append((self.path, body))
         self.owner.sessions.append(self.headers["x-session-id"])
-        answer = {"/v1/predict": _predict, "/v1/score": _score}[self.path]
+        answer = {"/v1/predict": _predict, "/v1/score": partial(_score, spans=self.owner.spans)}[self.path]
         if self.owner.hold is not None:
             self.owner.hold.wait(60)
         self._guarded(lambda: answer(body))
@@ -158,15 +161,22 @@ def _predict(body: dict[str, Any]) -> dict[str, Any]:
     context = body["inputs"].replace(".", " .").split()
     words = [*FOLLOWERS.get(context[-1] if context else "", []), *OTHERS]
     prefix = body.get("prefix") or ""
+    begun = re.split(r"(?<=[^\w'])", prefix)[-1]
+    key = str.casefold if body.get("ignore_case") else str
     if prefix:
         vocabulary = dict.fromkeys([*words, *FOLLOWERS, *chain.from_iterable(FOLLOWERS.values())])
-        words = [word for word in vocabulary if word.startswith(prefix) and word != END]
+        words = [word for word in vocabulary if key(word).startswith(key(begun)) and word != END]
+    if body.get("words_only"):
+        words = [word for word in words if word[0].isalnum()]
     words = list(dict.fromkeys(words))[: body["k"]]
     result: dict[str, Any] = {
         "words": [{"word": word, "logprob": -0.3 - 0.9 * rank} for rank, word in enumerate(words)],
         "context_words": len(context),
         "unknown_words": 0,
     }
+    if prefix:
+        for word in result["words"]:
+            word["completion"] = prefix.removesuffix(begun) + word["word"]
     if body.get("explain"):
         logprobs = [-3.0 - place for place in range(len(CUTOFFS) - 1)]
         opened = [place for place, logprob in enumerate(logprobs) if logprob > result["words"][-1]["logprob"]]
@@ -174,8 +184,22 @@ def _predict(body: dict[str, Any]) -> dict[str, Any]:
     return {"results": [result]}
 
 
-def _score(body: dict[str, Any]) -> dict[str, Any]:
-    return {"results": [_scored(text, body["end_of_sentence"]) for text in body["inputs"]]}
+def _score(body: dict[str, Any], spans: bool) -> dict[str, Any]:
+    results = [_scored(text, body["end_of_sentence"]) for text in body["inputs"]]
+    for text, result in zip(body["inputs"], results, strict=True):
+        if spans:
+            _add_spans(text, result)
+    return {"results": results}
+
+
+def _add_spans(text: str, result: dict[str, Any]) -> None:
+    at = 0
+    for word in result["words"]:
+        word["start"] = len(text) if word["word"] == END else text.index(word["word"], at)
+        at = word["end"] = len(text) if word["word"] == END else word["start"] + len(word["word"])
+        if "\u2019" in word["word"]:
+            word["token"] = word["word"].replace("\u2019", "'")
+    result["known_perplexity"] = 12.5
 
 
 def _scored(text: str, end: bool) -> dict[str, Any]:

@@ -108,6 +108,34 @@ def test_a_partial_word_is_the_prefix(page: "Page", stub: Stub) -> None:
     expect(field(page)).to_have_value("Thank you very mulch ")
 
 
+def test_all_since_the_last_space_is_completed(page: "Page", stub: Stub) -> None:
+    write(page, 'Thank you "very-mu')
+    expect(options(page).first).to_have_text('"very-mulch74.1%')
+    expect(options(page).first.locator(".typed")).to_have_text('"very-mu')
+    assert stub.bodies(PREDICT)[-1] == {"inputs": "Thank you ", "k": 10, "prefix": '"very-mu'}
+    page.keyboard.press("Tab")
+    expect(field(page)).to_have_value('Thank you "very-mulch ')
+
+
+def test_marks_are_switched_off(page: "Page", stub: Stub) -> None:
+    write(page, "Thank you very much ")
+    expect(options(page).first).to_have_text(".74.1%")
+    page.get_by_role("switch", name="Words only").check()
+    expect(options(page).first).to_have_text("of74.1%")
+    assert stub.bodies(PREDICT)[-1] == {"inputs": "Thank you very much ", "k": 10, "words_only": True}
+
+
+def test_a_prefix_in_any_case(page: "Page", stub: Stub) -> None:
+    page.get_by_role("switch", name="Any case").check()
+    write(page, "thank")
+    expect(options(page).first).to_have_text("Thank74.1%")
+    assert stub.bodies(PREDICT)[-1] == {"inputs": "", "k": 10, "prefix": "thank", "ignore_case": True}
+    page.keyboard.press("Tab")
+    expect(field(page)).to_have_value("Thank ")
+    expect(options(page).first).to_contain_text("you")
+    assert stub.bodies(PREDICT)[-1] == {"inputs": "Thank ", "k": 10}
+
+
 def test_a_prefix_without_words_says_so(page: "Page") -> None:
     write(page, "xyz")
     expect(page.locator("#none")).to_have_text("No word of the vocabulary starts with “xyz”.")

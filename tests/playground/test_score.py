@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import re
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -163,3 +164,21 @@ def test_tabs_move_by_arrow_keys_and_can_be_linked_to(page: "Page", stub: Stub) 
     expect(page.get_by_role("tabpanel", name="Score")).to_be_visible()
     nobody: Any = page.evaluate("document.activeElement === document.body")
     assert nobody, "the hidden tab's field takes no focus"
+
+
+def test_words_point_into_the_typed_text(page: "Page", stub: Stub) -> None:
+    stub.spans = True
+    score(page, "\U0001f600 don\u2019t  zorblat.")
+    sentence = page.locator(".sentence")
+    expect(sentence.locator(".source")).to_have_text("\U0001f600 don\u2019t  zorblat.")
+    expect(sentence.locator(".lit")).to_have_count(0)
+    sentence.locator(".chip").nth(1).hover()
+    expect(sentence.locator(".source .lit")).to_have_text("don\u2019t")
+    sentence.locator(".source [data-word]").nth(2).hover()
+    expect(sentence.locator(".chip.lit .surface")).to_have_text("zorblat")
+    expect(sentence.locator(".source .lit")).to_have_text("zorblat")
+    expect(sentence.locator(".chip").nth(1)).to_have_attribute("title", re.compile(", read as don't$"))
+    expect(sentence.locator(".chip.unknown")).to_have_attribute(
+        "title", re.compile("not in the vocabulary: the surprisal of its spelling$")
+    )
+    expect(sentence.locator("dl")).to_contain_text("Perplexity without unknown12.5")

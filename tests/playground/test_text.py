@@ -20,16 +20,16 @@ ACCEPT_ALL = """async (texts) => {
   return texts.map((words) => {
     let text = "";
     for (const word of words) {
-      const { remove, text: added } = insertion(text, "", word);
+      const { remove, text: added } = insertion(text, "", { word });
       text = text.slice(0, text.length - remove) + added;
     }
     return text.trimEnd();
   });
 }"""
 
-INSERT = """async ([before, after, word]) => {
+INSERT = """async ([before, after, word, completion]) => {
   const { insertion } = await import("/text.js");
-  const { remove, text } = insertion(before, after, word);
+  const { remove, text } = insertion(before, after, { word, completion });
   return before.slice(0, before.length - remove) + text + after;
 }"""
 
@@ -47,19 +47,25 @@ def test_accepted_words_are_spaced_as_the_model_joins_them(module_page: "Page") 
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "word", "result"),
+    ("before", "after", "word", "completion", "result"),
     [
-        ("Thank you very mu", "", "much", "Thank you very much "),
-        ("Thank you very much   ", "", ".", "Thank you very much. "),
-        ("He said (", "", "and", "He said (and "),
-        ("well-kn", "", "known", "well-known "),
-        ("I don'", "", "don't", "I don't "),
-        ("Thank ", " very", "you", "Thank you very"),
-        ("Thank you. ", "\nYes.", "</s>", "Thank you.\n\nYes."),
-        ("One.\nTw", "", "Two", "One.\nTwo "),
-        ("One.\n", "", "Two", "One.\nTwo "),
-        ("a - ", "", "b", "a - b "),
+        ("Thank you very mu", "", "much", "much", "Thank you very much "),
+        ("Thank you very much   ", "", ".", None, "Thank you very much. "),
+        ("He said (", "", "and", None, "He said (and "),
+        ("He said \u201cHel", "", "Hello", "\u201cHello", "He said \u201cHello "),
+        ("a well-kn", "", "known", "well-known", "a well-known "),
+        ("I live in y", "", "York", "York", "I live in York "),
+        ("well-", "", "known", None, "well-known "),
+        ("I don\u2019", "", "don't", "don\u2019t", "I don\u2019t "),
+        ("I don'", "", "don't", "don't", "I don't "),
+        ("Thank ", " very", "you", None, "Thank you very"),
+        ("Thank you. ", "\nYes.", "</s>", None, "Thank you.\n\nYes."),
+        ("One.\nTw", "", "Two", "Two", "One.\nTwo "),
+        ("One.\n", "", "Two", None, "One.\nTwo "),
+        ("a - ", "", "b", None, "a - b "),
     ],
 )
-def test_insertion(module_page: "Page", before: str, after: str, word: str, result: str) -> None:
-    assert module_page.evaluate(INSERT, [before, after, word]) == result
+def test_insertion(
+    module_page: "Page", before: str, after: str, word: str, completion: str | None, result: str
+) -> None:
+    assert module_page.evaluate(INSERT, [before, after, word, completion]) == result

@@ -16,6 +16,24 @@ from service.contract.model_card import ModelCard
 TIMING = Timing(queue_seconds=0.001, engine_seconds=0.002, batch_size=3, cached_tokens=4)
 
 
+def words_for(bundle: Bundle, message: Predict) -> torch.Tensor | None:
+    """The ids that may answer a message, by a look at every word; None for all."""
+    if not (message.prefix or message.words_only or message.exclude):
+        return None
+    vocabulary, prefix = bundle.vocabulary, message.prefix or ""
+    key = str.casefold if message.ignore_case else str
+
+    def may_answer(i: int, word: str) -> bool:
+        if i in message.exclude or (i == vocabulary.end_id and (prefix or message.words_only)):
+            return False
+        return key(word).startswith(key(prefix)) and (
+            not message.words_only or any(c.isalnum() for c in word)
+        )
+
+    ids = range(len(vocabulary))
+    return torch.tensor([i for i in ids if may_answer(i, vocabulary.word(i))], dtype=torch.int64)
+
+
 def compute(bundle: Bundle, message: Message) -> Answer:
     """One message answered by the model alone, without batching: what any engine must agree with."""
     model, end = bundle.model, bundle.vocabulary.end_id
@@ -27,7 +45,7 @@ def compute(bundle: Bundle, message: Message) -> Answer:
 
     with torch.inference_mode():
         if isinstance(message, Predict):
-            allowed = bundle.vocabulary.starting_with(message.prefix) if message.prefix else None
+            allowed = words_for(bundle, message)
             k = min(message.k, bundle.config.vocabulary_size)
             top = model.topk(hidden([end, *message.tokens])[-1:], k, [allowed])
             found = top.ids[0] >= 0

@@ -78,7 +78,20 @@ class HttpContract:
         logprobs = [word["logprob"] for word in everything["words"]]
         assert logprobs == sorted(logprobs, reverse=True)
         (some,) = predict(client, inputs="Thank you", k=280, prefix="ba")
+        assert [word.pop("completion") for word in some["words"]] == [word["word"] for word in some["words"]]
         assert_same(some["words"], [word for word in everything["words"] if word["word"].startswith("ba")])
+
+    def test_the_best_of_what_is_left(self, client: httpx.Client) -> None:
+        (everything,) = predict(client, inputs="Thank you", k=280)
+        every = everything["words"]
+        exclude = [word["word"] for word in every[1:40:2]] + ["nonsense"]
+        (left,) = predict(client, inputs="Thank you", k=30, words_only=True, exclude=exclude)
+        words = [word for word in every if word["word"] != "</s>" and any(map(str.isalnum, word["word"]))]
+        assert_same(left["words"], [word for word in words if word["word"] not in exclude][:30])
+        (typed,) = predict(client, inputs="Thank you", prefix="VE", ignore_case=True)
+        for word in typed["words"]:
+            assert word.pop("completion") == word["word"]
+        assert_same(typed["words"], [word for word in every if word["word"].startswith("ve")])
 
     def test_a_text_longer_than_a_batch(self, client: httpx.Client) -> None:
         text = " ".join(WORDS * 40)

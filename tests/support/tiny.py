@@ -103,6 +103,23 @@ def tokenized_bundle(path: Path, tokenization: Tokenization) -> Path:
     return path
 
 
+def marked_bundle(directory: Path) -> Path:
+    """A tiny bundle, tokenized as new ones are, whose words are marks and words in several cases, too."""
+    marks = ". , ; : ! ? ( ) [ ] \" ' - -- ... / 's".split()
+    plain = [word for word in tiny_words() if word.isalpha()]
+    cases = [form for word in plain[20:70] for form in (word.capitalize(), word.upper())]
+    words = list(dict.fromkeys([*tiny_words()[:30], *marks, *cases, "don't", "Don't", *plain]))[:280]
+    changes = {"format_version": 2, "tokenization": Ours(version=2)}
+    config = ModelConfig(**tiny_config().model_dump() | changes)
+    path = directory / "marked"
+    model = tiny_model(config)
+    # Words of equal probability: the one with the smaller id comes first.
+    model.softmax.head[30:34] = model.softmax.head[30]
+    model.softmax.tails[0][5:9] = model.softmax.tails[0][5]
+    Bundle.save(path, model, Vocabulary.from_words(words, SpecialWords.of(config)), dtype=torch.float32)
+    return path
+
+
 def spelled_bundle(directory: Path) -> Path:
     """A tiny bundle, "spelled", of our tokenization's second version, with a spelling model.
 

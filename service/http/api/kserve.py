@@ -1,7 +1,8 @@
 """/v2: the Open Inference Protocol, for clients and platforms that speak KServe.
 
 `task` in the request's `parameters` says what is asked of the BYTES tensor `text`. `predict` answers `words`
-and `logprobs` (n, k), rows with fewer words ending in empty ones of the lowest float; `score` answers
+and `logprobs` (n, k), with a prefix also `completions`, rows with fewer words ending in empty ones of the
+lowest float; `score` answers
 `logprob`, `perplexity`, `known_perplexity`, `word_count` and `unknown_words` (n), and as JSON in strings
 `word_scores` and `line_scores` (n), where they are asked for. Errors have our one shape.
 """
@@ -16,13 +17,14 @@ from pydantic_core import from_json, to_json
 from starlette.responses import Response
 
 import service
+from models.text.candidates import Candidates
 from service.contract.errors import HeadfirstError, InvalidRequest, ModelNotFound, Unauthorized
 from service.contract.messages import Predict
 from service.contract.numbers import DIGITS
 from service.http.request.call import Call
 from service.http.request.context import Context
 from service.http.request.parsing import parse_object
-from service.http.request.questions import predictions
+from service.http.request.questions import candidates, cost, predictions
 from service.http.request.routing import UNREADY, Answering, Request, add_model_route, add_route
 from service.http.request.scoring import Scoring, TextsToScore, read_contexts, read_regions
 from service.http.schemas.kserve import (
@@ -45,7 +47,7 @@ INFER = "/v2/models/{model}/infer"
 _NO_LOGPROB = -3.4028234663852886e38
 """The lowest float32: JSON has no infinity."""
 _OUTPUTS: dict[str, tuple[tuple[str, Datatype], ...]] = {
-    "predict": (("words", "BYTES"), ("logprobs", "FP32")),
+    "predict": (("words", "BYTES"), ("logprobs", "FP32"), ("completions", "BYTES")),
     "score": (
         ("logprob", "FP64"),
         ("perplexity", "FP64"),
@@ -68,7 +70,6 @@ _SCORE_ALONE = (
     "unknown",
     "unknown_penalty",
     "lines",
-    "ignore_case",
 )
 """Parameters of the task score."""
 
@@ -210,7 +211,7 @@ def _texts(tensor: Tensor) -> list[str]:
 def _check_task(parameters: InferParameters) -> None:
     """Raises InvalidRequest for a parameter of the other task, which would change nothing."""
     task = parameters.task
-    other = {"predict": _SCORE_ALONE, "score": ("k", "prefix")}[task]
+    other = {"predict": _SCORE_ALONE, "score": ("k", "prefix", "words_only", "exclude")}[task]
     for name in other:
         if name in parameters.model_fields_set:
             message = f"{name} means nothing to the task {task}."
@@ -221,6 +222,8 @@ def _wanted(body: InferRequest) -> set[str]:
     """The names of the outputs to answer. Raises InvalidRequest for one that the task has not."""
     task = body.parameters.task
     there = {name for name, _ in _OUTPUTS[task]}
+    if not body.parameters.prefix:
+        there.discard("completions")
     if body.outputs is None:
         return there
     for index, output in enumerate(body.outputs):
@@ -239,19 +242,24 @@ async def _predict(
     k, vocabulary = parameters.k, call.served.bundle.vocabulary
     context.limits.check_k(k, "parameters.k")
 
-    def prepare() -> list[Predict]:
+    def prepare() -> tuple[Candidates, list[Predict]]:
+        among = candidates(vocabulary, parameters)
         ids = vocabulary.encode_batch(texts)
-        return predictions(call, ids, k, parameters.prefix, parameters.mode, _place, "parameters.k")
+        return among, predictions(call, ids, k, among, parameters.mode, _place, "parameters.k")
 
-    messages = await call.work(prepare)
+    among, messages = await call.work(prepare, cost(parameters))
     answers = await call.of(messages)
     words: list[str] = []
     logprobs: list[float] = []
+    completions: list[str] = []
     for answer in answers:
         missing = k - len(answer.ids)
-        words += [vocabulary.word(one) for one in answer.ids] + [""] * missing
+        found = [vocabulary.word(one) for one in answer.ids]
+        words += found + [""] * missing
         logprobs += [round(value, DIGITS) for value in answer.logprobs] + [_NO_LOGPROB] * missing
-    return _tensors("predict", [len(texts), k], words, logprobs)
+        if among.typed is not None:
+            completions += [among.typed.completion(word) for word in found] + [""] * missing
+    return _tensors("predict", [len(texts), k], words, logprobs, completions)
 
 
 async def _score(

@@ -8,6 +8,8 @@ from fastapi import FastAPI
 from pydantic_core import to_json
 from starlette.responses import Response
 
+from models.text.candidates import Candidates
+from models.text.prefixes import Prefix
 from models.text.vocabulary import Vocabulary
 from service.contract.answers import predict_result, predicted_word
 from service.contract.messages import Predict, Predicted
@@ -15,7 +17,7 @@ from service.contract.numbers import DIGITS
 from service.http.request.call import Call
 from service.http.request.context import Context
 from service.http.request.limits import place
-from service.http.request.questions import predictions
+from service.http.request.questions import candidates, cost, predictions
 from service.http.request.routing import Request, add_model_route
 from service.http.schemas.native import PredictAnswer, PredictRequest
 
@@ -30,15 +32,15 @@ def add(app: FastAPI, context: Context) -> None:
         body, vocabulary = call.body, call.served.bundle.vocabulary
         context.limits.check_k(body.k)
 
-        def prepare() -> list[Predict]:
+        def prepare() -> tuple[Candidates, list[Predict]]:
+            among = candidates(vocabulary, body, body.pretokenized)
             texts = vocabulary.encode_batch(body.inputs, body.pretokenized)
-            return predictions(
-                call, texts, body.k, body.prefix, body.mode, partial(place, single=call.single)
-            )
+            place_of = partial(place, single=call.single)
+            return among, predictions(call, texts, body.k, among, body.mode, place_of)
 
-        messages = await call.work(prepare)
+        among, messages = await call.work(prepare, cost(body))
         answers = await call.of(messages)
-        return await call.answer(pieces(vocabulary, messages, answers, body.explain), answers)
+        return await call.answer(pieces(vocabulary, messages, answers, body.explain, among.typed), answers)
 
     add_model_route(
         app,
@@ -88,7 +90,11 @@ WORDS: WeakKeyDictionary[Vocabulary, WordsAsJson] = WeakKeyDictionary()
 
 
 def pieces(
-    vocabulary: Vocabulary, messages: Sequence[Predict], answers: Sequence[Predicted], explain: bool = False
+    vocabulary: Vocabulary,
+    messages: Sequence[Predict],
+    answers: Sequence[Predicted],
+    explain: bool = False,
+    typed: Prefix | None = None,
 ) -> Iterator[bytes]:
     """The JSON of a whole answer, a piece a text.
 
@@ -96,6 +102,7 @@ def pieces(
         messages: what the engine was asked.
         answers: what it answered to each.
         explain: whether results tell which clusters were opened.
+        typed: what the words complete; None where no prefix was sent.
     """
     words = WORDS.get(vocabulary) or WORDS.setdefault(vocabulary, WordsAsJson())
     before = '{"results":['
@@ -105,6 +112,14 @@ def pieces(
         clusters = answer.clusters if explain else None
         result = to_json(predict_result((), len(tokens), unknown, answer.error, clusters)).decode()
         # The words are escaped already, and come into the empty list: the first one of the result.
-        yield f"{before}{result.replace('[]', f'[{words.join(vocabulary, answer)}]', 1)}".encode()
+        listed = words.join(vocabulary, answer) if typed is None else completed(vocabulary, answer, typed)
+        yield f"{before}{result.replace('[]', f'[{listed}]', 1)}".encode()
         before = ","
     yield b"]}"
+
+
+def completed(vocabulary: Vocabulary, answer: Predicted, typed: Prefix) -> str:
+    """A `predicted_word` with its completion for each word, as JSON with commas between them."""
+    pairs = zip(map(vocabulary.word, answer.ids), answer.logprobs, strict=True)
+    words = [predicted_word(word, round(value, DIGITS), typed.completion(word)) for word, value in pairs]
+    return to_json(words).decode()[1:-1]

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, from_json
 
 from service.contract.errors import InvalidRequest, MalformedBody
+from service.http.schemas.first_fault import keep_one_unknown
 from service.http.schemas.native import ModelRequest
 
 MAX_NAMED_CHARS = 100
@@ -33,6 +34,8 @@ def parse(kind: type[R], body: bytes) -> tuple[R, bool]:
     single = isinstance(value.get("inputs"), str)
     if single:
         value["inputs"] = [value["inputs"]]
+    if not value.keys() <= kind.model_fields.keys():
+        value = keep_one_unknown(kind, value)
     return _check(kind, value), single
 
 
@@ -79,6 +82,8 @@ def _invalid(fault: ErrorDetails, *, texts: bool) -> InvalidRequest:
             param=param,
             code="invalid_value",
         )
+    if kind == "json_invalid":
+        return InvalidRequest(f"{param} must be a string of JSON.", param=param, code="invalid_value")
     code = "invalid_type" if kind.endswith("_type") else "invalid_value"
     requirement = fault["msg"].removeprefix("Input should be ").removeprefix("String should have ")
     return InvalidRequest(f"{param} must be {requirement}.", param=param, code=code)

@@ -1,8 +1,10 @@
 """Ids -> the messages that ask the engine: limits, names and deadlines, alike in every API."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, Protocol
 
+from models.text.candidates import ANY, Candidates
+from models.text.vocabulary import Vocabulary
 from service.contract.messages import Predict
 from service.http.request.call import Call, R
 
@@ -29,11 +31,46 @@ def last_words(tokens: list[int], limit: int) -> list[int]:
     return tokens[-(-(len(tokens) - limit) // step) * step :]
 
 
+class Narrowing(Protocol):
+    """What a request says of the words that may be answered; see `PredictRequest`."""
+
+    @property
+    def prefix(self) -> str | None:
+        """What is typed since the last space."""
+
+    @property
+    def ignore_case(self) -> bool:
+        """Whether words may begin with it in another case."""
+
+    @property
+    def words_only(self) -> bool:
+        """Whether they must have a letter or digit."""
+
+    @property
+    def exclude(self) -> list[str]:
+        """Those that are not answered."""
+
+
+def cost(asked: Narrowing) -> int:
+    """What `candidates` takes, in words of an answer: excluded words are looked up one by one, and each token
+    of a prefix with all that follows it."""
+    return 32 * len(asked.exclude) + len(asked.prefix or "") ** 2 // 4
+
+
+def candidates(vocabulary: Vocabulary, asked: Narrowing, pretokenized: bool = False) -> Candidates:
+    """Which words may be answered."""
+    if not (asked.prefix or asked.words_only or asked.exclude):
+        return ANY
+    return Candidates.of(
+        vocabulary, asked.prefix, asked.ignore_case, asked.words_only, asked.exclude, pretokenized
+    )
+
+
 def predictions(
     call: Call[R],
     texts: Sequence[list[int]],
     k: int,
-    prefix: str | None,
+    among: Candidates,
     mode: Mode,
     place: Place,
     k_param: str = "k",
@@ -48,6 +85,18 @@ def predictions(
     for index, tokens in enumerate(texts):
         if len(tokens) > limits.words:
             raise limits.too_many_words(place(index))
-        used = tuple(last_words(tokens, settings.max_context_words))
-        messages.append(Predict(f"{call.exchange.id}/{index}", used, k, prefix or None, call.deadline, fast))
+        used = tuple(last_words([*tokens, *among.before], settings.max_context_words))
+        messages.append(
+            Predict(
+                f"{call.exchange.id}/{index}",
+                used,
+                k,
+                among.prefix,
+                call.deadline,
+                fast,
+                ignore_case=among.ignore_case,
+                words_only=among.words_only,
+                exclude=among.exclude,
+            )
+        )
     return messages

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, FailFast, Field, Json, JsonValue
 
 from service.http.schemas.first_fault import RequestFields
+from service.http.schemas.native import MAX_PREFIX_CHARS, Excluded
 
 Datatype = Literal["BYTES", "FP32", "FP64", "INT64"]
 
@@ -84,8 +85,12 @@ class InferParameters(RequestFields):
     """Which words come next, or how probable the texts are."""
     k: int = Field(10, ge=1)
     """predict: how many words."""
-    prefix: str | None = Field(None, max_length=200)
-    """predict: only words that start so."""
+    prefix: str | None = Field(None, max_length=MAX_PREFIX_CHARS)
+    """predict: as in /v1/predict; the output `completions` then has what replaces it."""
+    words_only: bool = False
+    """predict: as in /v1/predict."""
+    exclude: Json[Excluded] = Field("[]", validate_default=True)
+    """predict: as in /v1/predict, a list as a string of JSON: parameters are scalars."""
     context: str = ""
     """score: text that the inputs follow; a string that is a JSON list of strings is one for each."""
     end_of_sentence: bool = True
@@ -103,7 +108,7 @@ class InferParameters(RequestFields):
     lines: bool = False
     """score: as in /v1/score; the output `line_scores` has for each text the `lines`, as JSON."""
     ignore_case: bool = False
-    """score: as in /v1/score."""
+    """As in /v1/predict and /v1/score."""
     mode: Literal["exact", "fast"] | None = None
     """As in /v1/predict."""
     timeout_ms: int | None = Field(None, ge=1)

@@ -10,7 +10,10 @@ from service.contract.model_card import ModelCard
 from service.http.schemas.first_fault import RequestFields
 
 MAX_PREFIX_CHARS = 200
+MAX_EXCLUDED = 1000
 
+Excluded = Annotated[list[Annotated[str, Field(max_length=MAX_PREFIX_CHARS)]], Field(max_length=MAX_EXCLUDED)]
+"""Words that are not answered."""
 
 Inputs = Annotated[
     list[str],
@@ -56,7 +59,7 @@ Regions = Annotated[
 """`service.http.request.scoring.read_regions` reads them."""
 
 
-class ModelRequest(RequestFields):
+class ModelRequest(BaseModel):
     """What every request to the model has."""
 
     model_config = ConfigDict(
@@ -82,13 +85,24 @@ class PredictRequest(ModelRequest):
     EXAMPLES: ClassVar[list[JsonValue]] = [
         {"inputs": "Thank you very", "k": 3},
         {"inputs": ["", "I would like"], "prefix": "t"},
+        {"inputs": "I live in New", "prefix": "y", "ignore_case": True},
+        {"inputs": "Thank you very", "words_only": True, "exclude": ["much"]},
     ]
     model_config = ConfigDict(json_schema_extra={"examples": EXAMPLES})
 
     k: int = Field(10, ge=1)
     """How many words; the server limits it (1000 unless set otherwise)."""
     prefix: str | None = Field(None, max_length=MAX_PREFIX_CHARS)
-    """Only words that start so; null or empty means any word."""
+    """What is typed since the last space: its finished words and marks follow the input, the last one is
+    completed. After a hyphen, a dash, an opening quotation mark or bracket any word may follow. Null or
+    empty: any word, or the end of the sentence."""
+    ignore_case: bool = False
+    """Whether words may begin with the prefix in another case; each is answered as the model writes it."""
+    words_only: bool = False
+    """Only words that have a letter or digit: no marks, no `</s>`."""
+    exclude: Excluded = Field([])
+    """Words that are not answered, `</s>` among them if wanted; the k best of all others are. Words that the
+    model does not know change nothing."""
     explain: bool = False
     """Whether each result tells which tail clusters were opened to find its words."""
 

@@ -57,6 +57,13 @@ def test_options_reach_the_server(client: Client) -> None:
     assert result.words == []
     (predicted,) = client.predict("the", prefix="c", k=5)
     assert all(word.word.startswith("c") for word in predicted.words)
+    (predicted,) = client.predict("the", prefix="(BA", ignore_case=True, k=5)
+    assert [word.completion for word in predicted.words] == [f"({word.word}" for word in predicted.words]
+    assert len(predicted.words) == 4
+    (predicted,) = client.predict("the", k=270)
+    words = [word for word in predicted.words if word.word[0].isalnum()]
+    (left,) = client.predict("the", k=100, words_only=True, exclude=(words[0].word, words[2].word))
+    assert [word.word for word in left.words] == [words[1].word, *(word.word for word in words[3:102])]
 
 
 def test_an_empty_list_has_no_results(client: Client) -> None:

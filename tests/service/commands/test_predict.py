@@ -50,6 +50,24 @@ def test_words_are_the_best_by_brute_force(bundle_path: Path, bundle: Bundle, k:
         assert row["unknown_words"] == sum(token.id == bundle.vocabulary.unknown_id for token in tokens)
 
 
+def test_what_is_left_out_and_what_is_completed(bundle_path: Path, bundle: Bundle) -> None:
+    every = best(bundle, "the", 300)
+    options = ("--model", bundle_path, "-k", 5, "--json", "--exclude", every[0][0], "--exclude", "nonsense")
+    (row,) = json_rows(run("predict", "the", *options))
+    assert [word["word"] for word in row["words"]] == [word for word, _ in every[1:6]]
+    (row,) = json_rows(run("predict", "the", *options, "--words-only"))
+    words = [word for word, _ in every[1:] if word != "</s>" and any(map(str.isalnum, word))]
+    assert [word["word"] for word in row["words"]] == words[:5]
+    (row,) = json_rows(run("predict", "the", *options, "--prefix", '"BA', "--ignore-case"))
+    assert all(word["completion"] == f'"{word["word"]}' for word in row["words"])
+    assert row["context_words"] == 2
+    table = run("predict", "the", "--model", bundle_path, "--prefix", '"ba').stdout
+    assert "completion" in table
+    assert '"ba' in table
+    assert "completion" not in run("predict", "the", "--model", bundle_path).stdout
+    assert "surrogate" in refusal(run("predict", "the", "--model", bundle_path, "--exclude", "\udcff"))
+
+
 def test_many_texts_with_many_words_each(bundle_path: Path, bundle: Bundle) -> None:
     texts = [f"{word} {other}" for word in ("the", "of", "was") for other in TEXTS[0].split() * 20]
     rows = json_rows(

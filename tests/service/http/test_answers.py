@@ -37,10 +37,47 @@ async def test_predict_prefix(local: Local) -> None:
     words = [word["word"] for word in response.json()["results"][0]["words"]]
     assert len(words) > 1
     assert all(word.startswith("ve") for word in words)
-    response = await post(app, "predict", inputs="Thank you", prefix="no word starts so")
+    response = await post(app, "predict", inputs="Thank you", prefix="zzz")
     assert response.json()["results"][0]["words"] == []
     await post(app, "predict", inputs="Thank you", prefix="")
     assert app.engine.submitted[-1].prefix is None  # type: ignore[union-attr]
+
+
+async def test_the_prefix_is_what_is_typed_since_the_last_space(local: Local, bundle: Bundle) -> None:
+    app = local()
+    response = await post(app, "predict", inputs=["Thank you", "zzz"], k=3, prefix="very,ba")
+    before = bundle.vocabulary.encode_batch(["very,"])[0]
+    for result, message in zip(response.json()["results"], app.engine.submitted[-2:], strict=True):
+        assert isinstance(message, Predict)
+        assert (message.prefix, list(message.tokens[-2:])) == ("ba", before)
+        assert result["context_words"] == len(message.tokens)
+        assert len(result["words"]) == 3
+        for word in result["words"]:
+            assert list(word) == ["word", "logprob", "completion"]
+            assert word["completion"] == f"very,{word['word']}"
+    (result,) = (await post(app, "predict", inputs="Thank you", k=300, prefix="(")).json()["results"]
+    assert {word["completion"] for word in result["words"]} >= {"(the", "(very"}
+    assert "(</s>" not in {word["completion"] for word in result["words"]}
+    response = await post(app, "predict", inputs="", prefix="VE", ignore_case=True)
+    assert "very" in [word["word"] for word in response.json()["results"][0]["words"]]
+
+
+async def test_excluded_words_and_marks_are_not_answered(local: Local, bundle: Bundle) -> None:
+    app = local()
+    (everything,) = (await post(app, "predict", inputs="Thank you", k=280)).json()["results"]
+    every = [word["word"] for word in everything["words"]]
+    exclude = [*every[:3], "</s>", "nonsense", "two words", ""]
+    (rest,) = (await post(app, "predict", inputs="Thank you", k=10, exclude=exclude)).json()["results"]
+    assert rest["words"] == [word for word in everything["words"] if word["word"] not in exclude][:10]
+    (words,) = (await post(app, "predict", inputs="Thank you", k=280, words_only=True)).json()["results"]
+    assert [word["word"] for word in words["words"]] == [
+        word for word in every if word != "</s>" and any(map(str.isalnum, word))
+    ]
+    await post(app, "predict", inputs="Thank you", ignore_case=True)
+    assert app.engine.submitted[-1].ignore_case is False  # type: ignore[union-attr]
+    pretokenized = {"inputs": "the", "pretokenized": True, "prefix": "ba", "k": 2}
+    (result,) = (await post(app, "predict", **pretokenized)).json()["results"]
+    assert [word["completion"] for word in result["words"]] == [word["word"] for word in result["words"]]
 
 
 async def test_predict_explains_which_clusters_were_opened(local: Local, bundle: Bundle) -> None:

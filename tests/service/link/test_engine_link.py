@@ -1,6 +1,7 @@
 """A worker's engine, the socket and the engine process's side of it, all on one event loop."""
 
 import asyncio
+import dataclasses
 import socket
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -178,7 +179,11 @@ async def test_the_real_engine(tmp_path: Path, bundle: Bundle) -> None:
     metrics = Metrics(bundle.config.n_clusters)
     engine = Engine(bundle, Settings(), metrics)
     async with linked(tmp_path, engine, metrics=metrics) as link:
-        messages = [Predict(f"{i}", tuple(range(i)), 5, None, time.monotonic() + 30) for i in range(40)]
+        late = time.monotonic() + 30
+        messages = [Predict(f"{i}", tuple(range(i)), 5, None, late) for i in range(36)]
+        for how in ({"exclude": (3, 1)}, {"words_only": True}, {"prefix": "BA", "ignore_case": True}, {}):
+            message = Predict("", (7,), 5, None, late, exclude=(2, 9))
+            messages.append(dataclasses.replace(message, **how))  # type: ignore[arg-type]
         futures = link.submit(messages)
         for message, future in zip(messages, futures, strict=True):
             answer, expected = await answer_of(future), compute(bundle, message)

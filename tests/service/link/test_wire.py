@@ -30,10 +30,11 @@ TIMING = Timing(0.25, 1.5, 64, 3)
 
 PREDICT = Predict("me/0", (1, 2, 102_399), 10, "ba", 12.5)
 SCORE = Score("me/1", (), (5, 1), None)
+NARROW = Predict("me/4", (1,), 5, "y", None, ignore_case=True, words_only=True, exclude=(1, 102_399))
 FAST = (Predict("me/2", (3,), 5, None, None, fast=True), Score("me/3", (4,), (5, 1), 1.0, fast=True))
 
 QUESTIONS: list[wire.Question] = [
-    wire.AskPredict(1, 1, (PREDICT, Predict("", (), 1, None, None), FAST[0])),
+    wire.AskPredict(1, 1, (PREDICT, NARROW, Predict("", (), 1, None, None), FAST[0])),
     wire.AskScore(2**40, 7, (SCORE, FAST[1])),
     wire.Cancel(3, (0, 7)),
     wire.AskSamples(4),

@@ -223,7 +223,6 @@ def test_a_prompt_that_ends_in_a_space_needs_no_other(http: httpx.Client) -> Non
         ({"logit_bias": {"the": 1}}, 422, "logit_bias", "invalid_value"),
         ({"logit_bias": {"999999": 1}}, 422, "logit_bias", "invalid_value"),
         ({"logit_bias": {"1": 101}}, 422, "logit_bias.1", "invalid_value"),
-        ({"prompt": None}, 422, "prompt", "invalid_type"),
         ({"prompt": []}, 422, "prompt", "empty"),
         ({"prompt": ["a", 1]}, 422, "prompt", "invalid_type"),
         ({"prompt": [1, "a"]}, 422, "prompt", "invalid_type"),

@@ -57,6 +57,26 @@ async def test_rows_of_fewer_words_end_in_empty_ones(local: Local) -> None:
     assert set(found["logprobs"][there:]) == {-3.4028234663852886e38}
 
 
+async def test_a_prefix_has_completions(local: Local) -> None:
+    app = local()
+    asked = {"k": 30, "prefix": "(VE", "ignore_case": True, "words_only": True}
+    response = await infer(
+        app, {"inputs": [tensor("Thank you")], "parameters": asked | {"exclude": '["vest", "</s>"]'}}
+    )
+    assert response.status_code == 200, response.text
+    found = columns(response.json())
+    (expected,) = (await post(app, "predict", inputs="Thank you", exclude=["vest", "</s>"], **asked)).json()[
+        "results"
+    ]
+    there = len(expected["words"])
+    assert 1 < there < 30
+    assert found == {
+        "words": [word["word"] for word in expected["words"]] + [""] * (30 - there),
+        "logprobs": [word["logprob"] for word in expected["words"]] + [-3.4028234663852886e38] * (30 - there),
+        "completions": [word["completion"] for word in expected["words"]] + [""] * (30 - there),
+    }
+
+
 async def test_score(local: Local) -> None:
     app = local()
     texts = ["much.", "zzz the", ""]
@@ -158,6 +178,12 @@ async def test_health_tells_why_not(local: Local) -> None:
             "inputs[0].data[0]",
         ),
         ({"parameters": {"what": 1}}, "parameters.what"),
+        ({"parameters": {"exclude": ["a"]}}, "parameters.exclude"),
+        ({"parameters": {"exclude": "a"}}, "parameters.exclude"),
+        ({"parameters": {"exclude": '"a"'}}, "parameters.exclude"),
+        ({"parameters": {"exclude": '["a", 1]'}}, "parameters.exclude[1]"),
+        ({"parameters": {"task": "score", "exclude": "[]"}}, "parameters.exclude"),
+        ({"outputs": [{"name": "completions"}]}, "outputs[0].name"),
         ({"parameters": {"lines": True}}, "parameters.lines"),
         ({"parameters": {"task": "score", "regions": "[[[0, 2]]]"}}, "parameters.regions[0][0]"),
         ({"parameters": {"task": "score", "regions": "[["}}, "parameters.regions"),

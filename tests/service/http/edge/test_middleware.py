@@ -63,6 +63,7 @@ async def test_access_log(local: Local, caplog: pytest.LogCaptureFixture) -> Non
         "id": "mine",
         "method": "POST",
         "path": "/v1/predict",
+        "client": "127.0.0.1",
         "status": 200,
         "inputs": 2,
         "bytes_in": 35,
