@@ -45,7 +45,7 @@ def test_a_prediction(
     absent = {"explain": clusters is None, "logprob_error": error == 0}
     check(PredictResult, result, {name for name, missing in absent.items() if missing})
     for word, pair in zip(result["words"], pairs, strict=True):
-        check(PredictedWord, word, set())
+        check(PredictedWord, word, {"completion"})
         assert tuple(word.values()) == pair
 
 

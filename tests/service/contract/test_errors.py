@@ -19,6 +19,9 @@ from service.metrics.registry import REASONS
 STATUSES = {
     "InvalidRequest": 422,
     "MalformedBody": 400,
+    "InvalidHost": 400,
+    "UnsupportedMediaType": 415,
+    "TooManyBytes": 429,
     "Unauthorized": 401,
     "Forbidden": 403,
     "NotFound": 404,

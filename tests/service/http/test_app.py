@@ -54,8 +54,9 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-INLINE = ["MainThread"] * 3
-IN_WORKER = ["worker"] * 3
+# Tokenized are contexts, then inputs.
+INLINE = ["MainThread"] * 4
+IN_WORKER = ["worker"] * 4
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,7 @@ IN_WORKER = ["worker"] * 3
         ({"inputs": "x" * 8193}, IN_WORKER),
         ({"inputs": "a", "context": "x" * 8193}, IN_WORKER),
         ({"inputs": "," * 2047}, INLINE),
-        ({"inputs": "," * 2048}, ["MainThread", "MainThread", "worker"]),
+        ({"inputs": "," * 2048}, [*INLINE[:-1], "worker"]),
     ],
     ids=["short", "long", "long context", "few words", "many words"],
 )
