@@ -29,6 +29,7 @@ from service.http.schemas.openai import (
     Logprobs,
     Usage,
 )
+from service.scoring.unknown_words import UnknownWords
 
 PATH, CHAT = "/v1/completions", "/v1/chat/completions"
 
@@ -99,11 +100,19 @@ class Answer:
             context_words=context.settings.max_context_words,
         )
         _check_size(body, prompts, best_of, context)
+        settings = context.settings
+        unknown = UnknownWords.of(
+            call.served.bundle,
+            body.unknown,
+            body.unknown_penalty,
+            settings.unknown,
+            settings.unknown_penalty,
+        )
         echoed: list[Tokens | None] = [None] * len(prompts)
         if body.echo and body.logprobs is not None:
             scored = await _score(call, prompts, body.logprobs)
             echoed = [
-                echo(vocabulary, prompt, one, body.logprobs)
+                echo(vocabulary, prompt, one, body.logprobs, unknown)
                 for prompt, one in zip(prompts, scored, strict=True)
             ]
         choices = [

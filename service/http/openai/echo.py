@@ -7,6 +7,7 @@ from models.text.vocabulary import Token, Vocabulary
 from service.contract.messages import Scored
 from service.contract.numbers import DIGITS
 from service.http.openai.completion import Tokens
+from service.scoring.unknown_words import UnknownWords
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +50,12 @@ class Prompt:
         return cls(text, started, tokens)
 
 
-def echo(vocabulary: Vocabulary, prompt: Prompt, scored: Scored | None, top: int) -> Tokens:
+def echo(
+    vocabulary: Vocabulary, prompt: Prompt, scored: Scored | None, top: int, unknown: UnknownWords
+) -> Tokens:
     """The prompt's tokens, each with the white space before it, the last also with what follows it: put
-    together they are the prompt's text. `scored` is None for a prompt without any."""
+    together they are the prompt's text. `scored` is None for a prompt without any; `unknown` says what words
+    outside the vocabulary cost."""
     tokens = Tokens()
     if prompt.started:
         tokens.words.append(vocabulary.word(vocabulary.start_id))
@@ -59,18 +63,20 @@ def echo(vocabulary: Vocabulary, prompt: Prompt, scored: Scored | None, top: int
         tokens.tops.append(None)
         tokens.offsets.append(0)
     text = prompt.text
+    costs = [] if scored is None else unknown.logprobs(prompt.tokens, scored.logprobs)
     ends = [*(token.end for token in prompt.tokens[:-1]), len(text)]
     for i, (token, start, end) in enumerate(zip(prompt.tokens, [0, *ends], ends, strict=False)):
         typed = text[start:end]
         tokens.offsets.append(start)
         tokens.words.append(typed)
         assert scored is not None  # noqa: S101 -- a prompt with tokens was scored
-        logprob = scored.logprobs[i]
+        logprob = costs[i]
         if top:
             ids, logprobs = scored.tops[i]
             best = dict(zip(ids, logprobs, strict=True))
             # The same number in both places, so that a client can see whether the token is the best one.
-            logprob = best.get(token.id, logprob)
+            if token.id != unknown.id:
+                logprob = best.get(token.id, logprob)
             before = text[start : token.start]
             others = {
                 before + vocabulary.word(one): round(value, DIGITS)

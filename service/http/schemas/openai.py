@@ -167,6 +167,10 @@ class CompletionRequest(RequestFields):
     """Draw among the most probable words that together have this probability; 0 takes the most probable."""
     user: str | None = None
     """Who asks; has no effect."""
+    unknown: Literal["spelled", "class"] | None = None
+    """With `echo`, what a word of the prompt outside the vocabulary costs: as in /v1/score."""
+    unknown_penalty: float | None = Field(None, ge=0, allow_inf_nan=False)
+    """As in /v1/score."""
     timeout_ms: int | None = Field(None, ge=1)
     """Milliseconds after which the answer is 504; the server has a default and an upper limit."""
 

@@ -158,7 +158,8 @@ def test_what_is_no_text_is_the_same_error_everywhere(
     assert by_client(client, value) == "invalid_type"
     assert by_kserve(http, value) == "invalid_type"
     assert by_bulk(spelled_path, tmp_path, value) is None
-    for prompt in (value, ["a", value]):
+    # A null prompt is the default one to OpenAI's clients.
+    for prompt in (["a", value],) if value is None else (value, ["a", value]):
         response = http.post("/v1/completions", json={"prompt": prompt, "echo": True, "logprobs": 0})
         assert (response.status_code, response.json()["error"]["code"]) == (422, "invalid_type")
     for context in (value, [value]):
@@ -172,7 +173,7 @@ def test_completions_echo_the_same_numbers(http: httpx.Client, name: str) -> Non
     body = {"prompt": text, "echo": True, "logprobs": 0, "max_tokens": 0}
     response = http.post("/v1/completions", json=body)
     found = response.raise_for_status().json()["choices"][0]["logprobs"]["token_logprobs"]
-    expected = by_http(http, text, end_of_sentence=False, unknown="class")
+    expected = by_http(http, text, end_of_sentence=False)
     assert expected == "empty" if not found else math.fsum(found) == pytest.approx(expected, abs=1e-4)
 
 
@@ -286,3 +287,26 @@ def test_a_transcript_in_capitals(client: Client, http: httpx.Client, spelled_pa
     assert [word.logprob for word in rest.words] == pytest.approx(
         [word.logprob for word in upper.words[2:]], abs=1e-4
     )
+
+
+@pytest.mark.parametrize(
+    "cost", [{}, {"unknown": "spelled"}, {"unknown": "class"}, {"unknown_penalty": 2.5}], ids=str
+)
+def test_an_echoed_prompt_costs_what_the_text_does(http: httpx.Client, cost: dict[str, object]) -> None:
+    text = "The zzyx, the zzyx of it"
+    asked = {"prompt": text, "echo": True, "max_tokens": 0, "logprobs": 2, **cost}
+    (choice,) = http.post("/v1/completions", json=asked).json()["choices"]
+    (scored,) = http.post("/v1/score", json={"inputs": text, "end_of_sentence": False, **cost}).json()[
+        "results"
+    ]
+    assert scored["unknown_words"] == 2
+    told = choice["logprobs"]
+    assert told["token_logprobs"] == pytest.approx([word["logprob"] for word in scored["words"]], abs=2e-6)
+    for token, logprob, top in zip(told["tokens"], told["token_logprobs"], told["top_logprobs"], strict=True):
+        assert top[token] == logprob
+
+
+def test_an_echoed_prompt_is_refused_as_a_text_is(http: httpx.Client) -> None:
+    asked = {"prompt": "it", "echo": True, "unknown": "spelled", "unknown_penalty": 1}
+    error = http.post("/v1/completions", json=asked).json()["error"]
+    assert error["param"] == "unknown_penalty"
