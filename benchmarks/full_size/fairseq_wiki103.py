@@ -51,19 +51,17 @@ def _args(shape: Shape) -> Namespace:
         adaptive_softmax_factor=shape.factor,
         add_bos_token=False,
         decoder_attention_heads=shape.heads,
-        decoder_embed_dim=shape.units,
         decoder_ffn_embed_dim=shape.inner,
-        decoder_input_dim=shape.units,
         decoder_layers=shape.layers,
         decoder_learned_pos=False,
         decoder_normalize_before=True,
-        decoder_output_dim=shape.units,
         no_decoder_final_norm=True,
         no_token_positional_embeddings=False,
         share_decoder_input_output_embed=False,
         tie_adaptive_proj=True,
         tie_adaptive_weights=True,
         tokens_per_sample=shape.window,
+        **dict.fromkeys(("decoder_embed_dim", "decoder_input_dim", "decoder_output_dim"), shape.units),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -15,6 +15,7 @@ from models.benchmarking.subject import Subject
 from models.benchmarking.topk_table import MeasurementPlan, topk_rows
 
 OnStep = Callable[[str, float], None]
+Rows = Callable[[Subject, MeasurementPlan, Ceilings, OnStep], Iterator[dict[str, Any]]]
 """Is told the present step, and the share of the whole that is done."""
 
 ALL_SECONDS: Final = 2.0
@@ -35,19 +36,21 @@ BUDGET_SECONDS: Final = 520.0
 
 def topk_report(shape: str, plan: MeasurementPlan, text: Path | None, on_step: OnStep) -> dict[str, Any]:
     """`headfirst bench topk`."""
-    report, ceilings = _begin("Exact top-k", on_step)
-    subject = Subject(shape, text, plan.level)
-    report["machine"]["instructions"] = forced(subject.exact.level)
-    report["rows"] = list(topk_rows(subject, plan, ceilings, on_step))
-    return _end(report, subject)
+    return _report("Exact top-k", topk_rows, shape, plan, text, on_step)
 
 
 def score_report(shape: str, plan: MeasurementPlan, text: Path | None, on_step: OnStep) -> dict[str, Any]:
     """`headfirst bench score`; of the plan, `ks` does not count."""
-    report, ceilings = _begin("Scoring given words", on_step)
+    return _report("Scoring given words", score_rows, shape, plan, text, on_step)
+
+
+def _report(
+    title: str, rows: Rows, shape: str, plan: MeasurementPlan, text: Path | None, on_step: OnStep
+) -> dict[str, Any]:
+    report, ceilings = _begin(title, on_step)
     subject = Subject(shape, text, plan.level)
     report["machine"]["instructions"] = forced(subject.exact.level)
-    report["rows"] = list(score_rows(subject, plan, ceilings, on_step))
+    report["rows"] = list(rows(subject, plan, ceilings, on_step))
     return _end(report, subject)
 
 

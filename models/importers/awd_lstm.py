@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
 from models.config.model import Band, InputBand, ModelConfig
 from models.config.tokenization import Whitespace
-from models.importers.base import CheckpointError, Converted, Weights, only_file
+from models.importers.base import CheckpointError, Converted, Weights, faults_named, only_file
 from models.importers.lstm import take_lstm
 from models.importers.pickles.checkpoint import attributes, load, module_state
 from models.importers.words import TEXTS, dictionary_words, words_of_texts
@@ -61,7 +60,7 @@ def convert(source: Path) -> Converted:
     softmax = _softmax(decoder, bias, splits, criterion, file)
     if not tied:
         softmax["embedding.head"] = encoder
-    try:
+    with faults_named(file, word_files[0]):
         vocabulary = Vocabulary.from_words(words, WORDS)
         config = ModelConfig(
             vocabulary_size=len(words),
@@ -80,10 +79,6 @@ def convert(source: Path) -> Converted:
             end_word=WORDS.end,
             tokenization=WORDS.tokenization,
         )
-    except ValidationError as error:
-        raise CheckpointError(f"{file}: {error.errors()[0]['msg']}") from None
-    except ValueError as error:
-        raise CheckpointError(f"{word_files[0]}: {error}") from None
     return Converted(config, {**softmax, **lstm}, vocabulary, (file, *word_files), "reversed")
 
 

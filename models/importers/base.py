@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from models.config.model import ModelConfig
@@ -21,6 +23,17 @@ class CheckpointError(ValueError):
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.split()))
+
+
+@contextmanager
+def faults_named(weights: Path, words: Path) -> Iterator[None]:
+    """What is wrong with a configuration is told of `weights`, what with a vocabulary of `words`."""
+    try:
+        yield
+    except ValidationError as error:
+        raise CheckpointError(f"{weights}: {error.errors()[0]['msg']}") from None
+    except ValueError as error:
+        raise CheckpointError(f"{words}: {error}") from None
 
 
 @dataclass(frozen=True, slots=True)

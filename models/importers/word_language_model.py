@@ -21,13 +21,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
 from models.config.bodies import BodyConfig
 from models.config.model import InputBand, ModelConfig
 from models.config.tokenization import Whitespace
-from models.importers.base import CheckpointError, Converted, Weights, only_file
+from models.importers.base import CheckpointError, Converted, Weights, faults_named, only_file
 from models.importers.lstm import take_lstm
 from models.importers.pickles.checkpoint import attributes, load, module_state
 from models.importers.rnn import Cell, take_rnn
@@ -67,7 +66,7 @@ def convert(source: Path) -> Converted:
         missing = END if unknown else " or ".join(UNKNOWN)
         raise CheckpointError(f"{word_files[0]}: vocabulary has no {missing}")
     named = SpecialWords(unknown=unknown, end=END, tokenization=Whitespace())
-    try:
+    with faults_named(file, word_files[0]):
         config = ModelConfig(
             vocabulary_size=len(words),
             hidden_size=hidden_size,
@@ -82,12 +81,7 @@ def convert(source: Path) -> Converted:
             end_word=named.end,
             tokenization=named.tokenization,
         )
-    except ValidationError as error:
-        raise CheckpointError(f"{file}: {error.errors()[0]['msg']}") from None
-    try:
         vocabulary = Vocabulary.from_words(words, named)
-    except ValueError as error:
-        raise CheckpointError(f"{word_files[0]}: {error}") from None
     return Converted(config, {**softmax, **recurrent}, vocabulary, (file, *word_files), "natural")
 
 

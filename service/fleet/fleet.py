@@ -8,7 +8,7 @@ request fails, and a bundle that cannot be served changes nothing.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -193,3 +193,12 @@ class Fleet:
         for engine in engines:
             await asyncio.to_thread(engine.stop)
             self._engines.remove(engine)
+
+
+async def reload_on_hangup(reload: Callable[[None], Awaitable[object]]) -> None:
+    """Loads all models again, as SIGHUP asks for; after a fault, what was served goes on."""
+    logger.info("reloading all models", extra={"fields": {"signal": "SIGHUP"}})
+    try:
+        await reload(None)
+    except HeadfirstError as error:  # The fleet has logged what was wrong with a bundle.
+        logger.warning(f"no model was reloaded: {error.message}")

@@ -11,9 +11,8 @@ from contextlib import suppress
 from typing import Any
 
 from service.contract.changes import Changes
-from service.contract.errors import HeadfirstError
 from service.contract.messages import Reloaded
-from service.fleet.fleet import Fleet
+from service.fleet.fleet import Fleet, reload_on_hangup
 from service.fleet.served import Served
 from service.link import wire
 from service.link.announcement import Announcement
@@ -159,14 +158,7 @@ class EngineServer:
         return tuple(Announcement.of(served, numbers[served]) for served in self.fleet.catalog)
 
     def _on_hangup(self) -> None:
-        logger.info("reloading all models", extra={"fields": {"signal": "SIGHUP"}})
-        self.start(self._reload_all())
-
-    async def _reload_all(self) -> None:
-        try:
-            await self.reload(None)
-        except HeadfirstError as error:  # The fleet has logged what was wrong with a bundle.
-            logger.warning(f"no model was reloaded: {error.message}")
+        self.start(reload_on_hangup(self.reload))
 
     # -- watching ---------------------------------------------------------------------------------------
 

@@ -11,9 +11,8 @@ from typing import Any
 
 import torch
 
-from service.contract.errors import HeadfirstError
 from service.contract.messages import Reloaded
-from service.fleet.fleet import Fleet
+from service.fleet.fleet import Fleet, reload_on_hangup
 from service.fleet.loading import load
 from service.fleet.memory import settle
 from service.http.api.examples import describe
@@ -67,14 +66,7 @@ class LocalServer(Server):
         logger.info(self._fleet.state, extra={"fields": fields})
 
     def _on_hangup(self) -> None:
-        logger.info("reloading all models", extra={"fields": {"signal": "SIGHUP"}})
-        self._start(self._reload_all())
-
-    async def _reload_all(self) -> None:
-        try:
-            await self._reload(None)
-        except HeadfirstError as error:  # The fleet has logged what was wrong with a bundle.
-            logger.warning(f"no model was reloaded: {error.message}")
+        self._start(reload_on_hangup(self._reload))
 
     async def _reload(self, names: Sequence[str] | None) -> list[Reloaded]:
         return await self._fleet.reload(names, self._context)
