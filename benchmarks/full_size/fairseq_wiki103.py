@@ -45,10 +45,6 @@ def _args(shape: Shape) -> Namespace:
         task="language_modeling",
         activation_fn="relu",
         adaptive_input=True,
-        adaptive_input_cutoff=cutoffs,
-        adaptive_input_factor=shape.factor,
-        adaptive_softmax_cutoff=cutoffs,
-        adaptive_softmax_factor=shape.factor,
         add_bos_token=False,
         decoder_attention_heads=shape.heads,
         decoder_ffn_embed_dim=shape.inner,
@@ -61,6 +57,8 @@ def _args(shape: Shape) -> Namespace:
         tie_adaptive_proj=True,
         tie_adaptive_weights=True,
         tokens_per_sample=shape.window,
+        **dict.fromkeys(("adaptive_input_cutoff", "adaptive_softmax_cutoff"), cutoffs),
+        **dict.fromkeys(("adaptive_input_factor", "adaptive_softmax_factor"), shape.factor),
         **dict.fromkeys(("decoder_embed_dim", "decoder_input_dim", "decoder_output_dim"), shape.units),
     )
 

@@ -19,9 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.config.model import Band, InputBand, ModelConfig
+from models.config.model import Band, ModelConfig
 from models.config.tokenization import Whitespace
-from models.importers.base import CheckpointError, Converted, Weights, faults_named, only_file
+from models.importers.base import CheckpointError, Converted, Weights, faults_named, one_table, only_file
 from models.importers.lstm import take_lstm
 from models.importers.pickles.checkpoint import attributes, load, module_state
 from models.importers.words import TEXTS, dictionary_words, words_of_texts
@@ -70,10 +70,7 @@ def convert(source: Path) -> Converted:
             factor=1.0 if splits[1:] else None,
             head_bias=True,
             tail_bias=len(splits) > 1,
-            tail_projections=False,
-            tied=tied,
-            embedding_size=encoder.shape[1],
-            input_bands=None if tied else (InputBand(words=len(words), width=encoder.shape[1]),),
+            **one_table(encoder, tied),
             body=body,
             unknown_word=WORDS.unknown,
             end_word=WORDS.end,

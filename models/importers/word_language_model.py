@@ -24,9 +24,9 @@ import torch
 from torch import Tensor
 
 from models.config.bodies import BodyConfig
-from models.config.model import InputBand, ModelConfig
+from models.config.model import ModelConfig
 from models.config.tokenization import Whitespace
-from models.importers.base import CheckpointError, Converted, Weights, faults_named, only_file
+from models.importers.base import CheckpointError, Converted, Weights, faults_named, one_table, only_file
 from models.importers.lstm import take_lstm
 from models.importers.pickles.checkpoint import attributes, load, module_state
 from models.importers.rnn import Cell, take_rnn
@@ -72,10 +72,7 @@ def convert(source: Path) -> Converted:
             hidden_size=hidden_size,
             cutoffs=(len(words),),
             head_bias="softmax.head_bias" in softmax,
-            tail_projections=False,
-            tied=tied,
-            embedding_size=encoder.shape[1],
-            input_bands=None if tied else (InputBand(words=len(words), width=encoder.shape[1]),),
+            **one_table(encoder, tied),
             body=body,
             unknown_word=named.unknown,
             end_word=named.end,
