@@ -37,7 +37,7 @@ def faults_named(weights: Path, words: Path) -> Iterator[None]:
 
 
 def one_table(encoder: Tensor, tied: bool) -> dict[str, Any]:
-    """The fields of `ModelConfig` for words whose vectors (V, d) are in one table, the softmax's if `tied`."""
+    """The fields of `ModelConfig` for words whose vectors (V, d) are in one table, or the softmax's."""
     words, width = encoder.shape
     bands = None if tied else (InputBand(words=words, width=width),)
     return {"tail_projections": False, "tied": tied, "embedding_size": width, "input_bands": bands}
