@@ -49,7 +49,7 @@ def texts(want: Expected, loaded: Bundle) -> tuple[list[str], list[list[float]]]
     for ids, logprobs in zip(want.texts, want.logprobs, strict=True):
         lines.append(" ".join(loaded.vocabulary.word(i) for i in ids[1:].tolist()))
         targets = torch.cat([ids[1:], torch.tensor([loaded.vocabulary.end_id])])
-        values.append(logprobs.gather(1, targets[:, None])[:, 0].tolist() if len(ids) > 1 else [])
+        values.append(logprobs.gather(1, targets[:, None])[:, 0].tolist())
     if want.long_targets is not None:
         *words, end = want.long_targets.tolist()
         assert end == loaded.vocabulary.end_id
@@ -70,7 +70,7 @@ def test_score_prints_fairseqs_log_probabilities(case: str, bundle: Get, tmp_pat
     found = json_rows(run("score", file, "--model", loaded.path, "--pretokenized"))
     assert len(found) == len(lines)
     for row, line, logprobs in zip(found, lines, values, strict=True):
-        assert [word["word"] for word in row["words"]] == [*line.split(), *["</s>"] * bool(line)]
+        assert [word["word"] for word in row["words"]] == [*line.split(), "</s>"]
         assert [word["logprob"] for word in row["words"]] == pytest.approx(logprobs, abs=TOLERANCE)
 
 
