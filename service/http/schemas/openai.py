@@ -179,11 +179,15 @@ class CompletionRequest(RequestFields):
     def _drop_defaults(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
-        return {
-            name: each
-            for name, each in value.items()
-            if not (each is None and name in NULLABLE) and not _is_neutral(name, each)
-        }
+        # Looked up by the few known names: a body may have very many others.
+        kept = value.copy()
+        for name in NULLABLE & kept.keys():
+            if kept[name] is None:
+                del kept[name]
+        for name in NEUTRAL.keys() & kept.keys():
+            if _is_neutral(name, kept[name]):
+                del kept[name]
+        return kept
 
 
 class Logprobs(BaseModel):
