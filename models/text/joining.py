@@ -112,8 +112,18 @@ def _end(chunk: str) -> str:
     if len(chunk) <= LONGEST:
         return chunk
     last = split(chunk)[-TOKENS:]
-    end = chunk[last[0].start :] if last else ""
-    return end if _reads(end, [word for word, _, _ in last]) else chunk
+    if not last:
+        return ""
+    (word, start, stop), *others = last
+    rest = [word for word, _, _ in others]
+    if stop - start > LONGEST:
+        # Of a token that is long itself, its own end reads alike.
+        end = chunk[stop - LONGEST :]
+        first, *found = [word for word, _, _ in split(end)]
+        if found == rest and word.endswith(first):
+            return end
+    end = chunk[start:]
+    return end if _reads(end, [word, *rest]) else chunk
 
 
 def _is_elided(word: str) -> bool:
