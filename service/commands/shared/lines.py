@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Final
 
 import typer
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from service.offline.lines import Lines
     from service.offline.rows import Rows
     from service.offline.scorer import Scorer
+
+ROWS_A_PIECE: Final = 256
+"""Texts whose rows are made at once: a row is several times as long as its text."""
 
 
 def score_lines(file: str, place: Place, options: ScoringOptions) -> None:
@@ -110,8 +113,11 @@ def _write(lines: Lines, scorer: Scorer, header: str, rows: Rows, out: IO[bytes]
             results = scorer.score(window.texts, bar.advance)
             summary.totals.count(results)
             with bar.end(f"{summary.totals.rows:,} sentences, {summary.speed():,.0f} words/s"):
-                out.write(rows(window.first, results).encode())
+                for start in range(0, len(results), ROWS_A_PIECE):
+                    piece = rows(window.first + start, results[start : start + ROWS_A_PIECE])
+                    out.write(piece.encode())
                 out.flush()
+            del results  # Else two windows' would be held while the next is scored.
 
 
 class Summary:

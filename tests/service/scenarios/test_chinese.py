@@ -70,4 +70,7 @@ def test_words_between_spaces(model: Path) -> None:
     text = "我 来到 北京 清华大学 。\n"
     (given,) = json_rows(run("score", "-", "--model", model, "--pretokenized", stdin=text.encode()))
     (split,) = json_rows(run("score", "-", "--model", model, stdin=text.replace(" ", "").encode()))
+    for row in (given, split):
+        for word in row["words"]:
+            del word["start"], word["end"]  # One text has spaces, the other none.
     assert given == split
