@@ -40,23 +40,22 @@ def make(directory: Path, shape: Shape | None = None) -> None:
 
 def _args(shape: Shape) -> Namespace:
     cutoffs = ",".join(map(str, shape.cutoffs[:-1]))
+    yes = (
+        "adaptive_input decoder_normalize_before no_decoder_final_norm tie_adaptive_proj tie_adaptive_weights"
+    ).split()
+    no = (
+        "add_bos_token decoder_learned_pos no_token_positional_embeddings share_decoder_input_output_embed"
+    ).split()
     return Namespace(
         arch="transformer_lm_wiki103",
         task="language_modeling",
         activation_fn="relu",
-        adaptive_input=True,
-        add_bos_token=False,
         decoder_attention_heads=shape.heads,
         decoder_ffn_embed_dim=shape.inner,
         decoder_layers=shape.layers,
-        decoder_learned_pos=False,
-        decoder_normalize_before=True,
-        no_decoder_final_norm=True,
-        no_token_positional_embeddings=False,
-        share_decoder_input_output_embed=False,
-        tie_adaptive_proj=True,
-        tie_adaptive_weights=True,
         tokens_per_sample=shape.window,
+        **dict.fromkeys(yes, True),
+        **dict.fromkeys(no, False),
         **dict.fromkeys(("adaptive_input_cutoff", "adaptive_softmax_cutoff"), cutoffs),
         **dict.fromkeys(("adaptive_input_factor", "adaptive_softmax_factor"), shape.factor),
         **dict.fromkeys(("decoder_embed_dim", "decoder_input_dim", "decoder_output_dim"), shape.units),

@@ -21,8 +21,9 @@ from torch import Tensor
 
 from models.config.model import Band, ModelConfig
 from models.config.tokenization import Whitespace
-from models.importers.base import CheckpointError, Converted, Weights, faults_named, one_table, only_file
+from models.importers.base import CheckpointError, Converted, Weights, faults_named, only_file
 from models.importers.lstm import take_lstm
+from models.importers.one_table import encoder_of, one_table
 from models.importers.pickles.checkpoint import attributes, load, module_state
 from models.importers.words import TEXTS, dictionary_words, words_of_texts
 from models.text.tokenizer import SpecialWords
@@ -42,11 +43,7 @@ def convert(source: Path) -> Converted:
         raise CheckpointError(f"{file}: its layers are {kind}; LSTM alone can be imported")
     weights = Weights(_state(model), file.name)
     words, word_files = _words(file.parent)
-    encoder = weights.take("encoder.weight", None, None)
-    if encoder.shape[0] != len(words):
-        raise CheckpointError(
-            f"{word_files[0]}: has {len(words)} words, {file.name} was trained on {encoder.shape[0]}"
-        )
+    encoder = encoder_of(weights, file, words, word_files[0])
     decoder = weights.take("decoder.weight", len(words), None)
     tied = decoder.shape == encoder.shape and torch.equal(decoder, encoder)
     hidden_size = decoder.shape[1]

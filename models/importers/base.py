@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from models.config.model import InputBand, ModelConfig
+from models.config.model import ModelConfig
 from models.language_model import LanguageModel
 from models.text.vocabulary import Vocabulary
 from models.weightless import weightless
@@ -34,13 +34,6 @@ def faults_named(weights: Path, words: Path) -> Iterator[None]:
         raise CheckpointError(f"{weights}: {error.errors()[0]['msg']}") from None
     except ValueError as error:
         raise CheckpointError(f"{words}: {error}") from None
-
-
-def one_table(encoder: Tensor, tied: bool) -> dict[str, Any]:
-    """The fields of `ModelConfig` for words whose vectors (V, d) are in one table, or the softmax's."""
-    words, width = encoder.shape
-    bands = None if tied else (InputBand(words=words, width=width),)
-    return {"tail_projections": False, "tied": tied, "embedding_size": width, "input_bands": bands}
 
 
 @dataclass(frozen=True, slots=True)

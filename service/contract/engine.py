@@ -25,6 +25,23 @@ class Status(Protocol):
         """Why it is not ready, for a person; empty when it is."""
 
 
+class StatusOf:
+    """Has the status of something else: of the process that an engine is in, or of a catalog of models."""
+
+    def __init__(self, status: Status) -> None:
+        self._status = status
+
+    @property
+    def state(self) -> State:
+        """See `Status`."""
+        return self._status.state
+
+    @property
+    def reason(self) -> str:
+        """See `Status`."""
+        return self._status.reason
+
+
 class Engine(Status, Protocol):
     """What a request has: an engine of its own process, or one at the other end of a socket."""
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from models.bundle import Bundle, BundleError
 from service.contract.changes import Changes
-from service.contract.engine import OwnEngine, State, Users
+from service.contract.engine import OwnEngine, StatusOf, Users
 from service.contract.errors import Draining, HeadfirstError, ReloadFailed, ReloadRunning
 from service.contract.messages import Reloaded
 from service.engine.engine import Engine
@@ -29,8 +29,8 @@ logger = logging.getLogger("headfirst")
 MakeEngine = Callable[[Bundle, Settings, Metrics], OwnEngine]
 
 
-class Fleet:
-    """Used on the event loop's thread, but before the loop runs.
+class Fleet(StatusOf):
+    """Used on the event loop's thread, but before the loop runs. Its status is the worst of its models'.
 
     Args:
         settings: of the server; the memory for cached states is divided evenly.
@@ -62,6 +62,7 @@ class Fleet:
         self.changes = Changes()
         """Announces each change of an engine's state."""
         self.catalog = Catalog([self._add(each) for each in loaded])
+        super().__init__(self.catalog)
 
     def _add(self, loaded: LoadedModel) -> Served:
         check_cache(loaded.bundle, self._settings, self._models)
@@ -71,16 +72,6 @@ class Fleet:
         return Served(loaded.bundle, engine, loaded.card, loaded.examples, loaded.vocabulary)
 
     # -- as one engine ----------------------------------------------------------------------------------
-
-    @property
-    def state(self) -> State:
-        """The worst of the models'."""
-        return self.catalog.state
-
-    @property
-    def reason(self) -> str:
-        """Why not every model is ready; empty when they are."""
-        return self.catalog.reason
 
     def start(self) -> None:
         """Starts all engines; returns at once."""

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
-from service.contract.engine import State, Status
+from service.contract.engine import Status, StatusOf
 from service.contract.messages import Answer, Message
 
 
-class RemoteEngine:
+class RemoteEngine(StatusOf):
     """One engine of the engine process, as one connection announced it.
 
     Args:
@@ -16,16 +16,6 @@ class RemoteEngine:
     """
 
     def __init__(self, process: Status, submit: Callable[[Sequence[Message]], list[Future[Answer]]]) -> None:
-        self._process = process
+        super().__init__(process)
         self.submit = submit
         """As `contract.engine.Engine.submit`, but `QueueFull` and `TooLarge` come to all futures at once."""
-
-    @property
-    def state(self) -> State:
-        """The engine process's."""
-        return self._process.state
-
-    @property
-    def reason(self) -> str:
-        """Why it is not ready; empty when it is."""
-        return self._process.reason

@@ -40,6 +40,13 @@ def spelled(spelled_path: Path) -> Bundle:
 
 
 @pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The directory in which the test's commands run."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
 def make(bundle: Bundle) -> Iterator[Make]:
     """Starts engines: `make(max_batch_tokens=10)`."""
     yield from running_engines(bundle)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -116,6 +116,17 @@ def gated_convolution(
         GatedConvolutionConfig.model_validate(config), hidden_size, CONVOLUTION_INPUTS
     ).eval()
     return made.requires_grad_(False)
+
+
+def in_pieces(body: Body[Any], vectors: Tensor, cuts: Sequence[int]) -> tuple[Tensor, Any]:
+    """Hidden rows (B, T, d) of `vectors` run in pieces that end at `cuts`, each from the last one's state,
+    and the state after them."""
+    state, parts = body.initial_state(len(vectors)), []
+    for part in vectors.tensor_split(list(cuts), dim=1):
+        hidden, state = body(part, torch.full((len(part),), part.shape[1]), state)
+        parts.append(hidden)
+        state = body.stack_states(body.split_state(state))
+    return torch.cat(parts, 1), state
 
 
 def assert_padding_is_nothing(

@@ -10,8 +10,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import httpx
@@ -96,6 +96,18 @@ class ServerProcess:
 
 
 StartServer = Callable[..., AbstractContextManager[ServerProcess]]
+
+
+@contextmanager
+def asked(*arguments: str) -> Iterator[httpx.Client]:
+    """A client of a server that is started with these arguments."""
+    server = ServerProcess(*arguments)
+    try:
+        server.wait_ready()
+        with httpx.Client(base_url=server.url, timeout=60) as client:
+            yield client
+    finally:
+        server.kill()
 
 
 def until(condition: Callable[[], bool], seconds: float = 60) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from models.bodies.lstm import LSTMBody
 from models.config.bodies import LSTMConfig
-from tests.support.bodies import LSTM_HIDDEN, LSTMS, lstm
+from tests.support.bodies import LSTM_HIDDEN, LSTMS, in_pieces, lstm
 
 configs = pytest.mark.parametrize("config", LSTMS.values(), ids=LSTMS.keys())
 
@@ -66,11 +66,8 @@ def test_no_lengths_means_full_rows(config: LSTMConfig) -> None:
 def test_a_prefix_is_continued_from_its_state(config: LSTMConfig, cuts: list[int]) -> None:
     body, vectors = lstm(config), random_vectors(3, 7)
     wanted, end = body(vectors, full(3, 7), body.initial_state(3))
-    state, parts = body.initial_state(3), []
-    for part in vectors.tensor_split(cuts, dim=1):
-        hidden, state = body(part, full(3, part.shape[1]), state)
-        parts.append(hidden)
-    torch.testing.assert_close(torch.cat(parts, 1), wanted)
+    hidden, state = in_pieces(body, vectors, cuts)
+    torch.testing.assert_close(hidden, wanted)
     torch.testing.assert_close(state, end)
 
 

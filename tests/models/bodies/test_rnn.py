@@ -70,12 +70,8 @@ def test_it_is_what_it_says(config: RNNConfig) -> None:
 def test_a_prefix_is_continued_from_its_state(config: RNNConfig, cuts: list[int]) -> None:
     body, vectors = bodies.rnn(config), random_vectors(3, 7)
     wanted, end = body(vectors, None, body.initial_state(3))
-    state, parts = body.initial_state(3), []
-    for part in vectors.tensor_split(cuts, dim=1):
-        hidden, state = body(part, full(3, part.shape[1]), state)
-        parts.append(hidden)
-        state = body.stack_states(body.split_state(state))
-    torch.testing.assert_close(torch.cat(parts, 1), wanted)
+    hidden, state = bodies.in_pieces(body, vectors, cuts)
+    torch.testing.assert_close(hidden, wanted)
     torch.testing.assert_close(state, end)
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from models.bundle import Bundle
 from models.importers import CheckpointError, convert
+from tests.support.imported_answers import assert_words_as, hidden_rows, imported
 
 DATA = Path(__file__).parents[2] / "oracles" / "word_language_model" / "data"
 CASES = sorted(path.parent.name for path in DATA.glob("*/expected.safetensors"))
@@ -26,51 +27,32 @@ cases = pytest.mark.parametrize("case", CASES)
 
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
-    """Each case, imported, saved and loaded."""
-    found = {}
-    for case in CASES:
-        converted = convert("word-language-model", DATA / case)
-        path = tmp_path_factory.mktemp("bundles") / case
-        Bundle.save(path, converted.model(), converted.vocabulary, dtype=torch.float32)
-        found[case] = Bundle.load(path, "cpu")
-    return found
+    return imported(
+        "word-language-model", {case: DATA / case for case in CASES}, tmp_path_factory.mktemp("bundles")
+    )
 
 
 def expected(case: str) -> dict[str, Tensor]:
     return load_file(DATA / case / "expected.safetensors")
 
 
-def encode(bundle: Bundle, ids: Tensor) -> Tensor:
-    lengths = torch.tensor([len(ids)])
-    with torch.inference_mode():
-        return bundle.model.encode(ids[None], lengths, bundle.model.initial_state(1))[0][0]
-
-
 @cases
 def test_all_log_probabilities_are_the_originals(bundles: dict[str, Bundle], case: str) -> None:
     want = expected(case)
-    got = bundles[case].model.softmax.log_prob(encode(bundles[case], want["ids"]))
+    got = bundles[case].model.softmax.log_prob(hidden_rows(bundles[case], want["ids"]))
     torch.testing.assert_close(got, want["logprobs"], atol=1e-4, rtol=0)
 
 
 @cases
 def test_top_words_and_targets_are_the_originals(bundles: dict[str, Bundle], case: str) -> None:
     want, bundle = expected(case), bundles[case]
-    hidden = encode(bundle, want["ids"])
-    best = bundle.model.topk(hidden, 12)
-    allowed = want["logprobs"].clone()
-    allowed[:, bundle.vocabulary.unknown_id] = -torch.inf
-    torch.testing.assert_close(best.logprobs, allowed.topk(12).values, atol=1e-4, rtol=0)
-    torch.testing.assert_close(best.logprobs, allowed.gather(1, best.ids), atol=1e-4, rtol=0)
-    scores = bundle.model.target_logprobs(hidden[:-1], want["ids"][1:])
-    picked = want["logprobs"][:-1].gather(1, want["ids"][1:, None])[:, 0]
-    torch.testing.assert_close(scores, picked, atol=1e-4, rtol=0)
+    assert_words_as(bundle, hidden_rows(bundle, want["ids"]), want)
 
 
 @cases
 def test_a_text_in_pieces_is_the_text(bundles: dict[str, Bundle], case: str) -> None:
     ids, model = expected(case)["ids"], bundles[case].model
-    whole = encode(bundles[case], ids)
+    whole = hidden_rows(bundles[case], ids)
     state, parts = model.initial_state(1), []
     for piece in ids.split([1, 7, len(ids) - 8]):
         hidden, state = model.encode(piece[None], torch.tensor([len(piece)]), state)

@@ -8,7 +8,6 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -20,6 +19,7 @@ from models.importers import FORMATS
 from service.commands.import_ import CheckpointFormat
 from service.commands.shared.import_child import memory_bound
 from tests.support.commands import json_rows, refusal, run
+from tests.support.payload import Payload
 
 DATA = Path(__file__).parents[2] / "oracles" / "awd_lstm" / "data" / "tied"
 
@@ -98,16 +98,6 @@ def test_what_is_there_is_replaced_only_when_asked_and_a_bundle(source: Path) ->
     (path / "README.md").write_text("changed")
     assert imported(source, "--force").exit_code == 0
     assert "Provenance" in (path / "README.md").read_text()
-
-
-class Payload:
-    """What an attacker pickles."""
-
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self) -> Any:
-        return os.system, (f"touch {self.mark}",)
 
 
 def payload(source: Path) -> None:

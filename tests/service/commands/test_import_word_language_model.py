@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -16,6 +14,7 @@ from torch import nn
 
 from models.bundle import Bundle
 from tests.support.commands import json_rows, refusal, run
+from tests.support.payload import Payload
 
 DATA = Path(__file__).parents[2] / "oracles" / "word_language_model" / "data"
 COMPLEXITY = DATA / "neural-complexity"
@@ -63,16 +62,6 @@ def test_the_bundle_says_what_it_is(model: Path) -> None:
     card = (model / "README.md").read_text()
     assert "A softmax over all words: it has no cluster columns." in card
     assert "`vocab.txt`" in card
-
-
-class Payload:
-    """What an attacker pickles."""
-
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self) -> Any:
-        return os.system, (f"touch {self.mark}",)
 
 
 def test_nothing_in_a_module_is_run(tmp_path: Path) -> None:

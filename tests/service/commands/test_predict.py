@@ -146,13 +146,8 @@ def test_the_table_tells_which_clusters_were_opened(bundle_path: Path, bundle: B
     ],
 )
 def test_user_errors_are_one_line(
-    bundle_path: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    arguments: tuple[str, ...],
-    message: str,
+    bundle_path: Path, here: Path, arguments: tuple[str, ...], message: str
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     model = () if "--model" in arguments else ("--model", bundle_path)
     result = run("predict", *arguments, *model, stdin=b"the\n\xff\n")
     assert refusal(result) == f"headfirst predict: {message}"

@@ -378,13 +378,8 @@ def test_a_line_over_the_limit(bundle_path: Path, tmp_path: Path) -> None:
     ],
 )
 def test_user_errors_are_one_line(
-    bundle_path: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    arguments: tuple[str, ...],
-    message: str,
+    bundle_path: Path, here: Path, arguments: tuple[str, ...], message: str
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     model = () if "--model" in arguments else ("--model", bundle_path)
     assert refusal(run("score", *arguments, *model, stdin=b"the\n")) == f"headfirst score: {message}"
 

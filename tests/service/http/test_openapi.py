@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from service.http.request.routing import NAMED_PARTS
-from tests.support.asgi import Local, LocalApp
+from tests.support.asgi import Local, LocalApp, post
 
 pytestmark = pytest.mark.anyio
 
@@ -69,27 +69,27 @@ async def test_openapi(local: Local) -> None:
 @pytest.mark.parametrize("path", ["predict", "score"])
 async def test_documented_answers_are_the_models_own(local: Local, path: str) -> None:
     app = local()
-    async with app.client() as client:
-        document = (await client.get("/openapi.json")).json()
-        operation = document["paths"][f"/v1/{path}"]["post"]
-        request = operation["requestBody"]["content"]["application/json"]["schema"]["examples"][0]
-        response = await client.post(f"/v1/{path}", json=request)
-    assert response.json() == operation["responses"]["200"]["content"]["application/json"]["example"]
+    (first, *_), documented = await examples_of(app, path)
+    assert (await post(app, path, **first)).json() == documented
 
 
 @pytest.mark.parametrize("path", ["predict", "score"])
 async def test_documented_examples_work(local: Local, path: str) -> None:
     app = local()
-    async with app.client() as client:
-        document = (await client.get("/openapi.json")).json()
-        operation = document["paths"][f"/v1/{path}"]["post"]
-        for example in operation["requestBody"]["content"]["application/json"]["schema"]["examples"]:
-            response = await client.post(f"/v1/{path}", json=example)
-            assert response.status_code == 200
-            documented = operation["responses"]["200"]["content"]["application/json"]["example"]
-            result, shown = response.json()["results"][0], documented["results"][0]
-            assert set(shown) <= set(result)
-            assert set(shown["words"][0]) <= set(result["words"][0])
+    examples, documented = await examples_of(app, path)
+    for example in examples:
+        response = await post(app, path, **example)
+        assert response.status_code == 200
+        result, shown = response.json()["results"][0], documented["results"][0]
+        assert set(shown) <= set(result)
+        assert set(shown["words"][0]) <= set(result["words"][0])
+
+
+async def examples_of(app: LocalApp, path: str) -> tuple[list[Any], Any]:
+    """The requests that the page shows for a path, and the answer to the first."""
+    operation = (await document_of(app))["paths"][f"/v1/{path}"]["post"]
+    schema = operation["requestBody"]["content"]["application/json"]["schema"]
+    return schema["examples"], operation["responses"]["200"]["content"]["application/json"]["example"]
 
 
 async def document_of(app: LocalApp, **headers: str) -> dict[str, Any]:

@@ -8,12 +8,21 @@ import signal
 import pytest
 
 from service.http import server as server_module
-from tests.support.asgi import Local
-from tests.support.local_server import run
+from tests.support.asgi import Local, LocalApp
+from tests.support.local_server import Running, run
 
 pytestmark = pytest.mark.anyio
 
 REQUEST = b'POST /v1/predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: 15\r\n\r\n{"inputs": "a"}'
+
+
+async def waiting_request(
+    app: LocalApp, running: Running
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A request that the engine, which is held, does not answer yet."""
+    ends = await running.connect(REQUEST)
+    await running.wait_for(lambda: app.admission.in_flight == 1)
+    return ends
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -21,8 +30,7 @@ async def test_a_signal_drains_first(local: Local, number: signal.Signals) -> No
     app = local()
     app.engine.hold.clear()
     async with run(app) as running:
-        reader, writer = await running.connect(REQUEST)
-        await running.wait_for(lambda: app.admission.in_flight == 1)
+        reader, writer = await waiting_request(app, running)
         os.kill(os.getpid(), number)
         await running.wait_for(lambda: app.admission.draining)
         late_reader, late_writer = await running.connect(REQUEST)
@@ -44,8 +52,7 @@ async def test_what_takes_too_long_is_given_up(local: Local, caplog: pytest.LogC
     app = local()
     app.engine.hold.clear()
     async with run(app, drain_timeout=0.1) as running:
-        _, writer = await running.connect(REQUEST)
-        await running.wait_for(lambda: app.admission.in_flight == 1)
+        _, writer = await waiting_request(app, running)
         os.kill(os.getpid(), signal.SIGTERM)
         await running.task
         assert running.engine.calls == ["drain", "stop"]
@@ -71,8 +78,7 @@ async def test_the_second_signal_exits_at_once(
     app = local()
     app.engine.hold.clear()
     async with run(app) as running:
-        _, writer = await running.connect(REQUEST)
-        await running.wait_for(lambda: app.admission.in_flight == 1)
+        _, writer = await waiting_request(app, running)
         os.kill(os.getpid(), number)
         await running.wait_for(lambda: app.admission.draining)
         os.kill(os.getpid(), number)

@@ -258,17 +258,12 @@ def test_an_output_is_not_overwritten_by_chance(bundle_path: Path, tmp_path: Pat
     ],
 )
 def test_user_errors_are_one_line(
-    bundle_path: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    arguments: tuple[str, ...],
-    message: str,
+    bundle_path: Path, here: Path, arguments: tuple[str, ...], message: str
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     Path("in.jsonl").write_text('{"t": "the"}\n{"t": "the", "logprob": 1}\n')
     Path("in.txt").write_text("the\n")
     pq.write_table(pa.table({"n": [1], "logprob": [1.0], "t": ["the"]}), "in.parquet")
-    wanted = f"headfirst score: {message.format(here=tmp_path)}"
+    wanted = f"headfirst score: {message.format(here=here)}"
     assert refusal(run("score", "--model", bundle_path, *arguments)) == wanted
     assert not Path("out.jsonl").exists()
     assert not Path("out.parquet").exists()

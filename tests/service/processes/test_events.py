@@ -20,6 +20,16 @@ def selector() -> Iterator[selectors.DefaultSelector]:
 
 
 @pytest.fixture
+def file(selector: selectors.DefaultSelector) -> Iterator[tuple[socket.socket, list[str]]]:
+    """What is sent here is read when its turn comes, into the list."""
+    read: list[str] = []
+    one, other = socket.socketpair()
+    with one, other:
+        selector.register(one, selectors.EVENT_READ, lambda: read.append(one.recv(9).decode()))
+        yield other, read
+
+
+@pytest.fixture
 def schedule() -> sched.scheduler:
     return sched.scheduler(time.monotonic)
 
@@ -38,30 +48,27 @@ def test_it_blocks_until_the_next_action_is_due(
     assert len(schedule.queue) == 1
 
 
+Sent = tuple[socket.socket, list[str]]
+
+
 def test_a_file_comes_before_an_action_that_is_due(
-    selector: selectors.DefaultSelector, schedule: sched.scheduler
+    selector: selectors.DefaultSelector, schedule: sched.scheduler, file: Sent
 ) -> None:
-    calls: list[str] = []
-    one, other = socket.socketpair()
-    with one, other:
-        selector.register(one, selectors.EVENT_READ, lambda: calls.append(one.recv(9).decode()))
-        other.send(b"file")
-        schedule.enter(0, 0, calls.append, ("action",))
-        handle_next(selector, schedule)
+    other, calls = file
+    other.send(b"file")
+    schedule.enter(0, 0, calls.append, ("action",))
+    handle_next(selector, schedule)
     assert calls == ["file", "action"]
 
 
 def test_a_file_wakes_it_long_before_the_next_action(
-    selector: selectors.DefaultSelector, schedule: sched.scheduler
+    selector: selectors.DefaultSelector, schedule: sched.scheduler, file: Sent
 ) -> None:
-    calls: list[bytes] = []
-    one, other = socket.socketpair()
-    with one, other:
-        selector.register(one, selectors.EVENT_READ, lambda: calls.append(one.recv(9)))
-        schedule.enter(3600, 0, calls.append, (b"late",))
-        other.send(b"file")
-        handle_next(selector, schedule)
-    assert calls == [b"file"]
+    other, calls = file
+    schedule.enter(3600, 0, calls.append, ("late",))
+    other.send(b"file")
+    handle_next(selector, schedule)
+    assert calls == ["file"]
 
 
 def test_an_action_may_schedule_the_next(

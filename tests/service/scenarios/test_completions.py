@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from models.bundle import Bundle
-from tests.support.server_process import ServerProcess, until
+from tests.support.server_process import asked, until
 
 THANK = "Thank you very"
 
@@ -18,13 +18,8 @@ THANK = "Thank you very"
 @pytest.fixture(scope="module", params=["0", "1"])
 def http(bundle_path: Path, request: pytest.FixtureRequest) -> Iterator[httpx.Client]:
     arguments = ["--model", str(bundle_path), "--http-workers", request.param]
-    server = ServerProcess(*arguments, "--max-inputs", "40", "--max-completion-words", "30")
-    try:
-        server.wait_ready()
-        with httpx.Client(base_url=server.url, timeout=60) as client:
-            yield client
-    finally:
-        server.kill()
+    with asked(*arguments, "--max-inputs", "40", "--max-completion-words", "30") as client:
+        yield client
 
 
 def complete(http: httpx.Client, **body: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from models.text.tokenizer import END
 from service.contract.messages import Predicted
 from service.http.openai.completion import GrowingCompletion, Options
 from tests.support.engines import TIMING
-from tests.support.server_process import ServerProcess
+from tests.support.server_process import asked
 from tests.support.spy import hidden_rows
 from tests.support.tiny import marked_bundle
 
@@ -82,13 +82,8 @@ def test_a_continuation_appended_goes_on(prompt: str, likely: list[tuple[str, fl
 
 @pytest.fixture(scope="module")
 def http(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    server = ServerProcess("--model", str(marked_bundle(tmp_path_factory.mktemp("marked"))))
-    try:
-        server.wait_ready()
-        with httpx.Client(base_url=server.url, timeout=60) as client:
-            yield client
-    finally:
-        server.kill()
+    with asked("--model", str(marked_bundle(tmp_path_factory.mktemp("marked")))) as client:
+        yield client
 
 
 @pytest.mark.parametrize(
